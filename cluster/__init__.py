@@ -1,0 +1,1 @@
+"""A clustered AMQP 0-9-1 broker."""

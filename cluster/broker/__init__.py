@@ -1,0 +1,1 @@
+"""The domain: catalog, exchanges, routing, queues. Pure: time is a parameter, results are values."""

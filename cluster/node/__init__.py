@@ -1,0 +1,1 @@
+"""One running node: listeners, sessions, inter-node links, configuration, lifecycle."""

@@ -1,0 +1,136 @@
+"""The storage protocol: what consensus asks of a disk.
+
+Law: writes arrive as values (`GroupWrite`), many groups at once, and are durable and atomic together when
+`write` returns. Reads are synchronous and short. A group's log is the half-open range
+`[first_index, last_index + 1)`; entries below `first_index` are covered by the snapshot, but the store keeps
+those whose payload is still alive (the log is the store) until `delete_entries` names them, and
+`payload` still reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cluster.raft.types import Entry, GroupId, HardState, LogIndex, SnapshotMeta, Term
+
+
+class StorageError(Exception):
+    """Base of everything a store can raise; the text is one clear line."""
+
+
+class StorageFull(StorageError):  # noqa: N818 - names the condition
+    """No space: ENOSPC, or the map reached its configured maximum. Nothing of the write took effect."""
+
+
+class StorageCorrupt(StorageError):  # noqa: N818
+    """A checksum did not match, or a record is not where it must be. The group must not vote or lead."""
+
+
+class StorageIO(StorageError):  # noqa: N818
+    """The device refused (EIO and the like). Nothing can be said about the write; the node must stop."""
+
+
+class Compacted(StorageError):  # noqa: N818
+    """The asked index lies below `first_index`."""
+
+
+class Unavailable(StorageError):  # noqa: N818
+    """The asked index lies above `last_index`."""
+
+
+@dataclass(frozen=True, slots=True)
+class InitialState:
+    """What a group finds when it starts. A new group: term 0, index 0, `snapshot` as bootstrapped."""
+
+    hard_state: HardState
+    snapshot: SnapshotMeta
+    first_index: LogIndex
+    last_index: LogIndex
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotChunk:
+    """A piece of a snapshot in transfer. `cursor` is opaque to consensus: the first is b"", `next_cursor` is
+    where the following one starts, None after the last. `data` is at most the byte limit asked for, except
+    that one record is never split over it by more than its own size."""
+
+    cursor: bytes
+    data: bytes
+    next_cursor: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupWrite:
+    """Everything one group wants durable in a round, carried out in the order of the fields.
+
+    hard_state       replaces the stored one
+    install          finish a received snapshot: the chunks staged for `install` become the group's state, the
+                     log becomes empty after `install.index`, entries and snapshot that were there are gone
+    stage            chunks of a snapshot being received (for `stage_meta`), kept apart until installed;
+                     a chunk with cursor b"" drops whatever was staged before
+    truncate_from    drop every log entry at or above this index (never below `first_index`)
+    entries          append; the first index is last_index + 1 after the fields above
+    snapshot         a new snapshot made locally: its meta and the state machine's index (opaque, may be large);
+                     entries up to its index leave the log but stay readable by `payload`
+    delete_entries   payloads that are no longer alive; each lies at or below the snapshot's index
+    replace_entries  payloads rewritten smaller, under the same index; likewise
+    """
+
+    group: GroupId
+    hard_state: HardState | None = None
+    stage_meta: SnapshotMeta | None = None
+    stage: Sequence[SnapshotChunk] = ()
+    install: SnapshotMeta | None = None
+    truncate_from: LogIndex | None = None
+    entries: Sequence[Entry] = ()
+    snapshot: tuple[SnapshotMeta, bytes] | None = None
+    delete_entries: Sequence[LogIndex] = ()
+    replace_entries: Sequence[Entry] = ()
+
+
+class GroupStorage(Protocol):
+    """The read side of one group, as the core sees it."""
+
+    def initial_state(self) -> InitialState: ...
+
+    def term(self, index: LogIndex) -> Term:
+        """Term of a stored entry, or of the snapshot's last. Raises Compacted, Unavailable, StorageCorrupt."""
+
+    def entries(self, first_index: LogIndex, end_index: LogIndex, max_bytes: int) -> list[Entry]:
+        """Entries of the half-open range, at least one, then as many as fit in `max_bytes` of data.
+
+        Raises Compacted, Unavailable, StorageCorrupt.
+        """
+
+    def snapshot_meta(self) -> SnapshotMeta: ...
+
+    def snapshot_index(self) -> bytes:
+        """The state machine's index of the latest snapshot; b"" for a group that never made one."""
+
+    def payload(self, index: LogIndex) -> bytes | None:
+        """Data of an entry that may lie below `first_index`; None if it was deleted. Raises StorageCorrupt."""
+
+    def payload_indexes(self) -> Sequence[LogIndex]:
+        """Indexes at or below the snapshot's whose payload is kept, ascending."""
+
+    def snapshot_chunk(self, meta: SnapshotMeta, cursor: bytes, max_bytes: int) -> SnapshotChunk | None:
+        """Next piece of the latest snapshot: the state machine's index first, then the live payloads.
+
+        One short read transaction. None when `meta` is no longer the latest snapshot (start again).
+        """
+
+
+class Storage(Protocol):
+    """A node's store: every group of it."""
+
+    def group(self, group: GroupId) -> GroupStorage: ...
+
+    def groups(self) -> Sequence[GroupId]: ...
+
+    def write(self, writes: Sequence[GroupWrite]) -> None:
+        """One transaction, one fsync. Called from one thread at a time; reads may go on in another.
+
+        Raises StorageFull (nothing took effect), StorageIO, StorageCorrupt.
+        """

@@ -1,0 +1,1 @@
+"""LMDB and in-memory implementations of the storage protocol that `cluster.raft.storage` states."""
