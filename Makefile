@@ -1,0 +1,63 @@
+# Everything here runs inside .venv, which `make install` builds once; a changed pyproject.toml builds it again.
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+SEEDS ?= 200
+DURATION ?= 300
+NODES ?= 3
+AMQP_PORT ?= 5672
+DATA ?= .data/dev
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install run test lint types layers simulate chaos-kill-leader bench clean
+
+help:
+	@echo 'make install            build .venv with everything in it'
+	@echo 'make run                a local cluster: NODES=$(NODES) AMQP_PORT=$(AMQP_PORT) DATA=$(DATA)'
+	@echo 'make test               linters, types, layers, tests'
+	@echo 'make simulate           consensus under random faults: SEEDS=$(SEEDS)'
+	@echo 'make chaos-kill-leader  a real cluster whose leaders are killed: DURATION=$(DURATION) seconds'
+	@echo 'make bench              the micro benchmarks'
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/packages
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'make install: Python 3.11 or newer is needed (set PYTHON=...)' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --prefer-binary --editable '.[dev]'
+	@touch $@
+
+run: install
+	@exec $(BIN)/clusterd dev --nodes $(NODES) --amqp-port $(AMQP_PORT) --data $(DATA)
+
+lint: install
+	$(BIN)/ruff check
+
+types: install
+	$(BIN)/mypy
+
+layers: install
+	$(BIN)/lint-imports
+
+test: lint types layers
+	$(BIN)/python -m pytest
+
+simulate: install
+	$(BIN)/python -m tests.raft.simulate --seeds $(SEEDS)
+
+chaos-kill-leader: install
+	$(BIN)/python chaos/kill_leader.py --duration $(DURATION)
+
+bench: install
+	@set -e; for file in bench/micro_*.py; do \
+		module=$${file%.py}; echo "== $$module"; $(BIN)/python -m "$${module/\//.}"; done
+
+clean:
+	rm -rf .venv .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
