@@ -1,0 +1,222 @@
+"""The wire and disk form of a shard's log entry, and of the batches it is made of.
+
+Law: an entry is `u32 head_length | head | payloads`. The head is a compact table (msgpack) of what happened;
+the payloads behind it are the records of the enqueued messages, opaque and contiguous. Who does not need a
+message never touches its bytes. Integers in packed columns are little-endian.
+
+A *record* is one message as stored: `>HI` (envelope length, header length), envelope (exchange and routing
+key as short strings, as in basic.publish), content header payload, body. A *slot* is a record's position in
+its entry, from 0.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from struct import Struct
+from typing import NewType
+
+import msgpack
+
+QueueId = NewType("QueueId", int)
+"""The catalog's log index at which the queue was declared: unique for ever."""
+
+ENTRY_VERSION = 1
+_LENGTH = Struct("<I")
+
+assert array("I").itemsize == 4
+assert array("Q").itemsize == 8
+
+
+class EntryCorrupt(Exception):
+    """An entry that cannot be read: another version, or not an entry at all."""
+
+
+def pack_column(values: array[int]) -> bytes:
+    """Little-endian bytes of a column."""
+    if sys.byteorder == "big":
+        values = array(values.typecode, values)
+        values.byteswap()
+    return values.tobytes()
+
+
+def unpack_column(typecode: str, data: bytes) -> array[int]:
+    """The column back from `pack_column`."""
+    values: array[int] = array(typecode)
+    values.frombytes(data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """What one home node wants done in one shard, in one piece: numbered so that it is done once.
+
+    node, incarnation, number  the home-node session and the position in it, from 1
+    sizes     bytes of the u32 column of record sizes, one per slot
+    runs      bytes of u64 triples (queue, first slot, count): slots enqueued to a queue, in this order
+    settles   bytes of u64 triples (queue, first seq, count): messages that are done with
+    returns   bytes of u64 triples (queue, first seq, count): messages given back after a delivery
+    payload   the records, joined
+    """
+
+    node: int
+    incarnation: int
+    number: int
+    sizes: bytes
+    runs: bytes
+    settles: bytes
+    returns: bytes
+    payload: bytes
+
+    def to_wire(self) -> list[object]:
+        return [
+            self.node,
+            self.incarnation,
+            self.number,
+            self.sizes,
+            self.runs,
+            self.settles,
+            self.returns,
+            self.payload,
+        ]
+
+    @classmethod
+    def from_wire(cls, wire: Sequence[object]) -> Batch:
+        """Raises EntryCorrupt for anything that `to_wire` does not make."""
+        if (
+            len(wire) != 8
+            or not all(isinstance(v, int) for v in wire[:3])
+            or not all(isinstance(v, bytes) for v in wire[3:])
+        ):
+            raise EntryCorrupt("a batch has three integers and five byte strings")
+        return cls(*wire)  # type: ignore[arg-type]
+
+    @property
+    def weight(self) -> int:
+        """Bytes it takes in an entry, about."""
+        return (
+            len(self.payload)
+            + len(self.sizes)
+            + len(self.runs)
+            + len(self.settles)
+            + len(self.returns)
+            + 32
+        )
+
+
+@dataclass(slots=True, eq=False)
+class LeaderOps:
+    """What the leader decided. Columns as in `Batch`.
+
+    hot         u64 queues whose watermark rises to their next seq once the entry's runs are enqueued
+    watermarks  u64 pairs (queue, seq): messages below seq may have been delivered from now on
+    settles, returns  as in a batch, decided by the leader (purge; messages of a lost node)
+    drops       u64 queues whose contents go
+    """
+
+    hot: bytes = b""
+    watermarks: bytes = b""
+    settles: bytes = b""
+    returns: bytes = b""
+    drops: bytes = b""
+
+    def __bool__(self) -> bool:
+        return bool(self.hot or self.watermarks or self.settles or self.returns or self.drops)
+
+
+@dataclass(slots=True, eq=False)
+class BatchHead:
+    """A batch within an entry: its slots start at `first_slot` of the entry."""
+
+    node: int
+    incarnation: int
+    number: int
+    first_slot: int
+    runs: array[int]
+    settles: array[int]
+    returns: array[int]
+
+
+@dataclass(slots=True, eq=False)
+class EntryHead:
+    """What an entry does, without its payloads. `time_ms` is the leader's wall clock, Unix milliseconds."""
+
+    time_ms: int
+    batches: list[BatchHead]
+    leader: LeaderOps
+
+
+def encode_entry(time_ms: int, batches: Sequence[Batch], leader: LeaderOps) -> bytes:
+    """One log entry of many batches."""
+    head = msgpack.packb(
+        [
+            ENTRY_VERSION,
+            time_ms,
+            [
+                [b.node, b.incarnation, b.number, len(b.sizes) // 4, b.runs, b.settles, b.returns]
+                for b in batches
+            ],
+            [leader.hot, leader.watermarks, leader.settles, leader.returns, leader.drops] if leader else None,
+            b"".join([b.sizes for b in batches]),
+        ]
+    )
+    return b"".join([_LENGTH.pack(len(head)), head, *[b.payload for b in batches]])
+
+
+def _unpack(data: bytes) -> tuple[list[object], int]:
+    try:
+        (length,) = _LENGTH.unpack_from(data)
+        head = msgpack.unpackb(memoryview(data)[4 : 4 + length])
+    except Exception as error:
+        raise EntryCorrupt(f"entry head cannot be read: {error}") from error
+    if not isinstance(head, list) or len(head) != 5 or head[0] != ENTRY_VERSION:
+        raise EntryCorrupt("entry has an unknown version")
+    return head, 4 + length
+
+
+def decode_head(data: bytes) -> EntryHead:
+    """What the entry does. Raises EntryCorrupt."""
+    head, _ = _unpack(data)
+    batches: list[BatchHead] = []
+    slot = 0
+    for node, incarnation, number, slots, runs, settles, returns in head[2]:  # type: ignore[attr-defined]
+        batches.append(
+            BatchHead(
+                node,
+                incarnation,
+                number,
+                slot,
+                unpack_column("Q", runs),
+                unpack_column("Q", settles),
+                unpack_column("Q", returns),
+            )
+        )
+        slot += slots
+    return EntryHead(head[1], batches, LeaderOps(*head[3]) if head[3] is not None else LeaderOps())  # type: ignore[arg-type, misc]
+
+
+class EntryPayloads:
+    """The records of one entry, found by slot. Holds the entry's bytes."""
+
+    __slots__ = ("data", "offsets", "sizes")
+
+    def __init__(self, data: bytes) -> None:
+        """Raises EntryCorrupt."""
+        head, start = _unpack(data)
+        self.data = data
+        self.sizes = unpack_column("I", head[4])  # type: ignore[arg-type]
+        self.offsets = array("Q", accumulate(self.sizes, initial=start))
+        if self.offsets[-1] != len(data):
+            raise EntryCorrupt("entry is shorter or longer than its records")
+
+    def slice(self, slot: int, count: int) -> tuple[bytes, bytes]:
+        """`(sizes, records)` of `count` slots: the u32 column's bytes and the joined records."""
+        return (
+            pack_column(self.sizes[slot : slot + count]),
+            self.data[self.offsets[slot] : self.offsets[slot + count]],
+        )

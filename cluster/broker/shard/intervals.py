@@ -1,0 +1,191 @@
+"""Sets and maps of message sequence numbers, kept as half-open intervals.
+
+Law: intervals are sorted, disjoint and never empty; in an `IntervalSet` neighbours do not touch. The cost of
+an operation grows with the number of intervals it meets, not with the number of messages.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+Range = tuple[int, int]
+"""`(first, end)`, half-open."""
+
+T = TypeVar("T")
+
+
+class IntervalSet:
+    """Integers as intervals. `count` is how many integers are inside."""
+
+    __slots__ = ("count", "ends", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.count = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.starts)
+
+    def __iter__(self) -> Iterator[Range]:
+        return zip(self.starts, self.ends, strict=True)
+
+    def __contains__(self, number: int) -> bool:
+        i = bisect_right(self.starts, number) - 1
+        return i >= 0 and number < self.ends[i]
+
+    def add(self, first: int, end: int) -> list[Range]:
+        """Put `[first, end)` in. Returns the parts that were not inside before."""
+        if first >= end:
+            return []
+        starts, ends = self.starts, self.ends
+        if not ends or first > ends[-1]:
+            starts.append(first)
+            ends.append(end)
+            self.count += end - first
+            return [(first, end)]
+        if first == ends[-1]:
+            ends[-1] = end
+            self.count += end - first
+            return [(first, end)]
+        i = bisect_left(ends, first)
+        j = bisect_right(starts, end)
+        if i == j:
+            starts.insert(i, first)
+            ends.insert(i, end)
+            self.count += end - first
+            return [(first, end)]
+        new: list[Range] = []
+        position = first
+        for k in range(i, j):
+            if position < starts[k]:
+                new.append((position, starts[k]))
+            position = max(position, ends[k])
+        if position < end:
+            new.append((position, end))
+        starts[i:j] = [min(first, starts[i])]
+        ends[i:j] = [max(end, ends[j - 1])]
+        self.count += sum(b - a for a, b in new)
+        return new
+
+    def remove(self, first: int, end: int) -> list[Range]:
+        """Take `[first, end)` out. Returns the parts that were inside."""
+        starts, ends = self.starts, self.ends
+        i = bisect_right(ends, first)
+        j = bisect_left(starts, end)
+        if first >= end or i >= j:
+            return []
+        gone = [(max(first, starts[k]), min(end, ends[k])) for k in range(i, j)]
+        keep_starts: list[int] = []
+        keep_ends: list[int] = []
+        if starts[i] < first:
+            keep_starts.append(starts[i])
+            keep_ends.append(first)
+        if ends[j - 1] > end:
+            keep_starts.append(end)
+            keep_ends.append(ends[j - 1])
+        starts[i:j] = keep_starts
+        ends[i:j] = keep_ends
+        self.count -= sum(b - a for a, b in gone)
+        return gone
+
+    def take(self, count: int, below: int) -> list[Range]:
+        """Take the lowest integers out: at most `count`, each lower than `below`."""
+        taken: list[Range] = []
+        starts, ends = self.starts, self.ends
+        used = 0
+        for i in range(len(starts)):
+            first = starts[i]
+            end = min(ends[i], first + count, below)
+            if end <= first:
+                break
+            taken.append((first, end))
+            count -= end - first
+            self.count -= end - first
+            if end < ends[i]:
+                starts[i] = end
+                break
+            used += 1
+        if used:
+            del starts[:used]
+            del ends[:used]
+        return taken
+
+    def drop_below(self, number: int) -> None:
+        """Take everything lower than `number` out."""
+        if self.starts and self.starts[0] < number:
+            self.remove(self.starts[0], number)
+
+    def clear(self) -> None:
+        self.starts.clear()
+        self.ends.clear()
+        self.count = 0
+
+
+class IntervalMap(Generic[T]):
+    """Integers, each with an owner. Neighbours with one owner may touch."""
+
+    __slots__ = ("count", "ends", "owners", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.owners: list[T] = []
+        self.count = 0
+
+    def __iter__(self) -> Iterator[tuple[int, int, T]]:
+        return zip(self.starts, self.ends, self.owners, strict=True)
+
+    def put(self, first: int, end: int, owner: T) -> None:
+        """Give `[first, end)` to `owner`; nothing of it may have an owner."""
+        starts = self.starts
+        if not starts or first >= self.ends[-1]:
+            if starts and self.ends[-1] == first and self.owners[-1] is owner:
+                self.ends[-1] = end
+            else:
+                starts.append(first)
+                self.ends.append(end)
+                self.owners.append(owner)
+        else:
+            i = bisect_right(starts, first)
+            assert end <= starts[i] if i < len(starts) else True
+            assert i == 0 or self.ends[i - 1] <= first
+            starts.insert(i, first)
+            self.ends.insert(i, end)
+            self.owners.insert(i, owner)
+        self.count += end - first
+
+    def cut(self, first: int, end: int) -> list[tuple[int, int, T]]:
+        """Take `[first, end)` out. Returns the parts that had an owner."""
+        starts, ends, owners = self.starts, self.ends, self.owners
+        if not starts:
+            return []
+        if starts[0] == first and end <= ends[0]:
+            owner = owners[0]
+            if end == ends[0]:
+                del starts[0], ends[0], owners[0]
+            else:
+                starts[0] = end
+            self.count -= end - first
+            return [(first, end, owner)]
+        i = bisect_right(ends, first)
+        j = bisect_left(starts, end)
+        if first >= end or i >= j:
+            return []
+        gone = [(max(first, starts[k]), min(end, ends[k]), owners[k]) for k in range(i, j)]
+        keep: list[tuple[int, int, T]] = []
+        if starts[i] < first:
+            keep.append((starts[i], first, owners[i]))
+        if ends[j - 1] > end:
+            keep.append((end, ends[j - 1], owners[j - 1]))
+        starts[i:j] = [k[0] for k in keep]
+        ends[i:j] = [k[1] for k in keep]
+        owners[i:j] = [k[2] for k in keep]
+        self.count -= sum(b - a for a, b, _ in gone)
+        return gone
+
+    def of(self, owner: T) -> list[Range]:
+        """The intervals of one owner, ascending."""
+        return [(a, b) for a, b, o in self if o is owner]

@@ -1,0 +1,156 @@
+"""One queue as its leader sees it: what is ready, who holds what, who waits.
+
+Law: every alive message of the queue is in exactly one place: `ready`, or `unacked` under its holder (or on
+its way between the two, in an operation that the log has not applied yet: then it is still in `unacked`).
+Only messages below the replicated watermark are handed out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.intervals import IntervalMap, IntervalSet, Range
+from cluster.broker.shard.queue_state import QueueState
+
+WATERMARK_CHUNK = 2000
+"""Messages of a backlog that are declared as possibly delivered at a time (one replicated operation each)."""
+
+
+class HolderState(Enum):
+    PRESENT = 1
+    GONE = 2
+    """Its node is lost, or has come again without it."""
+    RETURNING = 3
+    """Gone, and what it holds is on its way back through the log."""
+
+
+class Holder:
+    """A consumer, or the basic.get side of a channel, on some home node."""
+
+    __slots__ = ("bytes_credit", "consumer", "credit", "exclusive", "node", "passive", "queued", "state")
+
+    def __init__(
+        self, node: int, consumer: int, credit: int, bytes_credit: int, *, exclusive: bool, passive: bool
+    ) -> None:
+        self.node = node
+        self.consumer = consumer
+        self.credit = credit
+        self.bytes_credit = bytes_credit
+        self.exclusive = exclusive
+        self.passive = passive
+        self.queued = False
+        self.state = HolderState.PRESENT
+
+    @property
+    def hungry(self) -> bool:
+        return (
+            self.credit > 0
+            and self.bytes_credit > 0
+            and not self.passive
+            and self.state is HolderState.PRESENT
+        )
+
+
+class LeaderQueue:
+    """Leader-only state of one queue."""
+
+    __slots__ = (
+        "doomed",
+        "gets",
+        "holders",
+        "id",
+        "ready",
+        "state",
+        "suspect_below",
+        "turn",
+        "unacked",
+        "watermark_asked",
+    )
+
+    def __init__(self, queue: QueueId, state: QueueState) -> None:
+        self.id = queue
+        self.state = state
+        self.ready = IntervalSet()
+        for first, end in state.alive_parts(state.head, state.next_seq):
+            self.ready.add(first, end)
+        self.unacked: IntervalMap[Holder] = IntervalMap()
+        self.holders: dict[tuple[int, int], Holder] = {}
+        self.turn: deque[Holder] = deque()
+        """Consumers with credit, the next to be served first; each at most once."""
+        self.gets: deque[tuple[int, int, Holder]] = deque()
+        """(node, request id, holder) of basic.get calls that wait for the watermark; bounded by the channels."""
+        self.suspect_below = state.watermark
+        """Watermark when this leader began: what lies below may have been delivered by an earlier leader."""
+        self.watermark_asked = state.watermark
+        self.doomed = False
+
+    def join(self, holder: Holder) -> None:
+        self.holders[(holder.node, holder.consumer)] = holder
+        self.wake(holder)
+
+    def wake(self, holder: Holder) -> None:
+        if not holder.queued and holder.hungry:
+            holder.queued = True
+            self.turn.append(holder)
+
+    def claim(self, holder: Holder, held: tuple[Range, ...]) -> None:
+        """A home node says that `holder` has these: take them from `ready`, or from its lost former self."""
+        for first, end in held:
+            for a, b in self.ready.remove(first, end):
+                self.unacked.put(a, b, holder)
+            for a, b, owner in self.unacked.cut(first, end):
+                mine = owner.node == holder.node and owner.state is not HolderState.PRESENT
+                self.unacked.put(a, b, holder if mine else owner)
+
+    def give_back(self, parts: list[Range], node: int) -> None:
+        """The log says these came back from `node` (0: from lost nodes): ready again, in their place."""
+        for first, end in parts:
+            for a, b, owner in self.unacked.cut(first, end):
+                if owner.node == node or owner.state is not HolderState.PRESENT:
+                    self.ready.add(a, b)
+                else:
+                    self.unacked.put(a, b, owner)
+
+    def settle(self, parts: list[Range]) -> None:
+        for first, end in parts:
+            cut = self.unacked.cut(first, end)
+            if len(cut) != 1 or cut[0][1] - cut[0][0] != end - first:
+                self.ready.remove(first, end)
+
+    def leave(self, holder: Holder) -> None:
+        """The holder takes nothing more; what it holds stays with it until it is settled or comes back."""
+        self.gets = deque([g for g in self.gets if g[2] is not holder])
+        holder.credit = 0
+        holder.passive = True
+        holder.exclusive = False
+
+    @property
+    def consumers(self) -> int:
+        """Consumers that are present."""
+        return sum(1 for h in self.holders.values() if not h.passive and h.state is HolderState.PRESENT)
+
+    @property
+    def exclusively_used(self) -> bool:
+        return any(h.exclusive and h.state is HolderState.PRESENT for h in self.holders.values())
+
+    def redelivered_split(self, first: int, end: int) -> list[tuple[int, int, bool]]:
+        """Cut `[first, end)` where the answer to "was it delivered before?" changes."""
+        returned = self.state.returned
+        if not returned and first >= self.suspect_below:
+            return [(first, end, False)]
+        if not returned and end <= self.suspect_below:
+            return [(first, end, True)]
+        parts: list[tuple[int, int, bool]] = []
+        for seq in range(first, end):
+            flag = seq < self.suspect_below or seq in returned
+            if parts and parts[-1][2] == flag:
+                parts[-1] = (parts[-1][0], seq + 1, flag)
+            else:
+                parts.append((seq, seq + 1, flag))
+        return parts
+
+    def hot(self, backlog_max: int) -> bool:
+        """Will what is enqueued now be delivered soon? Then its watermark goes with its enqueue."""
+        return bool(self.turn or self.holders) and self.ready.count <= backlog_max

@@ -1,0 +1,169 @@
+"""The replicated contents of one queue: which messages are alive, and where their records stand in the log.
+
+Law: sequence numbers are given in order, without gaps, from 0. Every seq in `[first[start], next_seq)` lies in
+exactly one run; a run is a stretch of neighbouring slots of one entry. Below `head` everything is settled;
+`settled` holds only what is settled above it. A message is alive from its enqueue until its settle.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+
+from cluster.broker.shard.entry import QueueId, pack_column, unpack_column
+from cluster.broker.shard.intervals import IntervalSet, Range
+
+_TRIM_AT = 1024
+"""Dead runs kept at the front of the columns before they are cut off (amortises the cut)."""
+
+
+class QueueState:
+    """One queue's index. Runs are three columns: first seq, log index, first slot."""
+
+    __slots__ = ("first", "head", "id", "index", "next_seq", "returned", "settled", "slot", "start", "watermark")
+
+    def __init__(self, queue: QueueId) -> None:
+        self.id = queue
+        self.next_seq = 0
+        self.head = 0
+        self.first: array[int] = array("Q")
+        self.index: array[int] = array("Q")
+        self.slot: array[int] = array("I")
+        self.start = 0
+        self.settled = IntervalSet()
+        self.returned: dict[int, int] = {}
+        """How often a message came back; only what came back at least once."""
+        self.watermark = 0
+        """Messages below may have been delivered: a new leader shows them as redelivered."""
+
+    @property
+    def alive(self) -> int:
+        """Messages that are neither settled nor dropped."""
+        return self.next_seq - self.head - self.settled.count
+
+    def enqueue(self, index: int, slot: int, count: int) -> int:
+        """Append `count` messages whose records are slots `slot`.. of entry `index`. Returns their first seq."""
+        first = self.next_seq
+        last = len(self.first) - 1
+        if (
+            last < self.start
+            or self.index[last] != index
+            or self.slot[last] + (first - self.first[last]) != slot
+        ):
+            self.first.append(first)
+            self.index.append(index)
+            self.slot.append(slot)
+        self.next_seq = first + count
+        return first
+
+    def settle(self, first: int, end: int) -> list[Range]:
+        """Settle what is alive in `[first, end)`. Returns those parts; settling twice changes nothing."""
+        first = max(first, self.head)
+        end = min(end, self.next_seq)
+        if first >= end:
+            return []
+        settled = self.settled
+        if first == self.head and not settled.starts:
+            self.head = end
+            gone = [(first, end)]
+        else:
+            gone = settled.add(first, end)
+            if settled.starts[0] == self.head:
+                self.head = settled.ends[0]
+                settled.take(settled.ends[0] - settled.starts[0], self.head)
+        if self.returned:
+            for a, b in gone:
+                for seq in range(a, b):
+                    self.returned.pop(seq, None)
+        return gone
+
+    def forget_settled(self) -> None:
+        """Cut off the runs below head. To be called when `places` has been asked about them."""
+        first = self.first
+        length = len(first)
+        start = self.start
+        while start + 1 < length and first[start + 1] <= self.head:
+            start += 1
+        if self.head == self.next_seq:
+            start = length
+        if start == length:
+            self._cut(length)
+        elif start > _TRIM_AT and start * 2 > length:
+            self._cut(start)
+        else:
+            self.start = start
+
+    def _cut(self, runs: int) -> None:
+        del self.first[:runs]
+        del self.index[:runs]
+        del self.slot[:runs]
+        self.start = 0
+
+    def places(self, first: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+        """`(first seq, count, log index, slot)` of each run's part in `[first, end)`."""
+        i = self.start
+        firsts = self.first
+        length = len(firsts)
+        if i + 1 < length and firsts[i + 1] <= first:
+            i = bisect_right(firsts, first, i) - 1
+        while first < end:
+            run_end = firsts[i + 1] if i + 1 < length else self.next_seq
+            stop = min(end, run_end)
+            yield first, stop - first, self.index[i], self.slot[i] + first - firsts[i]
+            first = stop
+            i += 1
+
+    def give_back(self, first: int, end: int) -> list[Range]:
+        """Count a return of what is alive in `[first, end)`. Returns those parts."""
+        parts = self.alive_parts(first, end)
+        for a, b in parts:
+            for seq in range(a, b):
+                self.returned[seq] = self.returned.get(seq, 0) + 1
+        return parts
+
+    def alive_parts(self, first: int, end: int) -> list[Range]:
+        """What of `[first, end)` is alive."""
+        first = max(first, self.head)
+        end = min(end, self.next_seq)
+        if first >= end:
+            return []
+        if not self.settled:
+            return [(first, end)]
+        alive = IntervalSet()
+        alive.add(first, end)
+        low = bisect_right(self.settled.ends, first)
+        for i in range(low, len(self.settled.starts)):
+            if self.settled.starts[i] >= end:
+                break
+            alive.remove(self.settled.starts[i], self.settled.ends[i])
+        return list(alive)
+
+    def to_wire(self) -> list[object]:
+        """Canonical: two replicas with one history give the same list."""
+        self.forget_settled()
+        columns = [column[self.start :] for column in (self.first, self.index, self.slot)]
+        return [
+            self.id,
+            self.next_seq,
+            self.head,
+            self.watermark,
+            *[pack_column(column) for column in columns],
+            pack_column(array("Q", self.settled.starts)),
+            pack_column(array("Q", self.settled.ends)),
+            pack_column(array("Q", [n for pair in sorted(self.returned.items()) for n in pair])),
+        ]
+
+    @classmethod
+    def from_wire(cls, wire: list[object]) -> QueueState:
+        queue, next_seq, head, watermark, first, index, slot, starts, ends, returned = wire
+        state = cls(queue)  # type: ignore[arg-type]
+        state.next_seq, state.head, state.watermark = next_seq, head, watermark  # type: ignore[assignment]
+        state.first = unpack_column("Q", first)  # type: ignore[arg-type]
+        state.index = unpack_column("Q", index)  # type: ignore[arg-type]
+        state.slot = unpack_column("I", slot)  # type: ignore[arg-type]
+        for a, b in zip(unpack_column("Q", starts), unpack_column("Q", ends), strict=True):  # type: ignore[arg-type]
+            state.settled.add(a, b)
+        pairs = unpack_column("Q", returned)  # type: ignore[arg-type]
+        state.returned = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        return state

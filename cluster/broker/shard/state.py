@@ -1,0 +1,183 @@
+"""The shard's deterministic state machine (what every replica computes alike).
+
+Law: the state depends on the entries alone, applied once each in log order: no clock, no hash order, no I/O.
+A batch takes effect once: its number must be the session's last one plus one; a lower one was done before, and
+a higher one is refused. `live[i]` is how many alive messages have their record in entry i; an entry that
+nothing alive points to is dead and may be deleted once a snapshot covers it. A queue exists from its first
+enqueue until its drop; the catalog says which queues should.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgpack
+
+from cluster.broker.shard.entry import EntryCorrupt, EntryHead, QueueId, decode_head, unpack_column
+from cluster.broker.shard.intervals import Range
+from cluster.broker.shard.queue_state import QueueState
+
+STATE_VERSION = 1
+
+
+@dataclass(slots=True, eq=False)
+class Applied:
+    """What one entry changed, for the leader. Queue ranges are in the order of the entry."""
+
+    index: int
+    enqueued: list[tuple[QueueId, int, int]] = field(default_factory=list)
+    settled: list[tuple[QueueId, list[Range]]] = field(default_factory=list)
+    returned: list[tuple[QueueId, list[Range], int]] = field(default_factory=list)
+    """Third: the node that gave them back, 0 for the leader on behalf of a lost one."""
+    watermarks: list[QueueId] = field(default_factory=list)
+    dropped: list[QueueId] = field(default_factory=list)
+    sessions: list[int] = field(default_factory=list)
+    """Nodes whose session's last number has to be told to them."""
+
+
+class ShardState:
+    """`apply` entries in order; `snapshot` / `restore` the index of what is alive."""
+
+    def __init__(self) -> None:
+        self.applied_index = 0
+        self.queues: dict[QueueId, QueueState] = {}
+        self.sessions: dict[int, tuple[int, int]] = {}
+        """Home node -> (incarnation, number of its last batch). Bounded by the number of members."""
+        self.live: dict[int, int] = {}
+        self.dead: list[int] = []
+        """Entries that have died since the last `take_dead`, each once."""
+
+    def apply(self, index: int, data: bytes) -> Applied:
+        """Carry an entry out. Raises EntryCorrupt (and then has changed nothing)."""
+        head = decode_head(data)
+        self.applied_index = index
+        applied = Applied(index)
+        born = self._batches(index, head, applied)
+        self._leader_ops(head, applied)
+        if born == 0:
+            self.dead.append(index)
+        return applied
+
+    def skip(self, index: int) -> None:
+        """An entry without a command (a leader's no-op, a configuration)."""
+        self.applied_index = index
+        self.dead.append(index)
+
+    def _batches(self, index: int, head: EntryHead, applied: Applied) -> int:
+        born = 0
+        for batch in head.batches:
+            applied.sessions.append(batch.node)
+            incarnation, last = self.sessions.get(batch.node, (0, 0))
+            if batch.incarnation > incarnation:
+                last = 0
+            elif batch.incarnation < incarnation:
+                continue
+            if batch.number != last + 1:
+                continue
+            self.sessions[batch.node] = (batch.incarnation, batch.number)
+            runs = batch.runs
+            before = born
+            for i in range(0, len(runs), 3):
+                queue_id, slot, count = QueueId(runs[i]), runs[i + 1], runs[i + 2]
+                queue = self.queues.get(queue_id)
+                if queue is None:
+                    queue = self.queues[queue_id] = QueueState(queue_id)
+                first = queue.enqueue(index, batch.first_slot + slot, count)
+                applied.enqueued.append((queue_id, first, first + count))
+                born += count
+            if born > before:
+                self.live[index] = self.live.get(index, 0) + born - before
+            if batch.settles:
+                self._settle(batch.settles, applied)
+            if batch.returns:
+                self._give_back(batch.returns, batch.node, applied)
+        return born
+
+    def _leader_ops(self, head: EntryHead, applied: Applied) -> None:
+        ops = head.leader
+        if ops.hot:
+            for queue_id in unpack_column("Q", ops.hot):
+                queue = self.queues.get(QueueId(queue_id))
+                if queue is not None:
+                    queue.watermark = queue.next_seq
+        if ops.watermarks:
+            pairs = unpack_column("Q", ops.watermarks)
+            for i in range(0, len(pairs), 2):
+                queue = self.queues.get(QueueId(pairs[i]))
+                if queue is not None:
+                    queue.watermark = max(queue.watermark, min(pairs[i + 1], queue.next_seq))
+                    applied.watermarks.append(queue.id)
+        if ops.settles:
+            self._settle(unpack_column("Q", ops.settles), applied)
+        if ops.returns:
+            self._give_back(unpack_column("Q", ops.returns), 0, applied)
+        if ops.drops:
+            for queue_id in unpack_column("Q", ops.drops):
+                queue = self.queues.pop(QueueId(queue_id), None)
+                if queue is not None:
+                    self._release(queue, queue.settle(queue.head, queue.next_seq))
+                    applied.dropped.append(queue.id)
+
+    def _settle(self, triples: array[int], applied: Applied) -> None:
+        for i in range(0, len(triples), 3):
+            queue = self.queues.get(QueueId(triples[i]))
+            if queue is not None:
+                gone = queue.settle(triples[i + 1], triples[i + 1] + triples[i + 2])
+                self._release(queue, gone)
+                applied.settled.append((queue.id, gone))
+
+    def _release(self, queue: QueueState, gone: Sequence[Range]) -> None:
+        live = self.live
+        for first, end in gone:
+            for _, count, index, _ in queue.places(first, end):
+                left = live[index] - count
+                if left:
+                    live[index] = left
+                else:
+                    del live[index]
+                    self.dead.append(index)
+        queue.forget_settled()
+
+    def _give_back(self, triples: array[int], node: int, applied: Applied) -> None:
+        for i in range(0, len(triples), 3):
+            queue = self.queues.get(QueueId(triples[i]))
+            if queue is not None:
+                parts = queue.give_back(triples[i + 1], triples[i + 1] + triples[i + 2])
+                applied.returned.append((queue.id, parts, node))
+
+    def take_dead(self, up_to: int) -> list[int]:
+        """Dead entries at or below `up_to`, ascending, handed out once."""
+        taken = sorted([i for i in self.dead if i <= up_to])
+        self.dead = [i for i in self.dead if i > up_to]
+        return taken
+
+    def snapshot(self) -> bytes:
+        """The index of what is alive, canonical."""
+        data: bytes = msgpack.packb(
+            [
+                STATE_VERSION,
+                self.applied_index,
+                [[node, *last] for node, last in sorted(self.sessions.items())],
+                [self.queues[queue].to_wire() for queue in sorted(self.queues)],
+            ]
+        )
+        return data
+
+    def restore(self, data: bytes) -> None:
+        """Become what `snapshot` wrote. Raises EntryCorrupt for an unknown version."""
+        version, applied_index, sessions, queues = msgpack.unpackb(data)
+        if version != STATE_VERSION:
+            raise EntryCorrupt(f"shard snapshot has version {version}, this node reads {STATE_VERSION}")
+        self.applied_index = applied_index
+        self.sessions = {node: (incarnation, number) for node, incarnation, number in sessions}
+        self.queues = {}
+        self.live = {}
+        self.dead = []
+        for wire in queues:
+            queue = QueueState.from_wire(wire)
+            self.queues[queue.id] = queue
+            for first, end in queue.alive_parts(queue.head, queue.next_seq):
+                for _, count, index, _ in queue.places(first, end):
+                    self.live[index] = self.live.get(index, 0) + count

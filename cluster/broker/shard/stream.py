@@ -1,0 +1,341 @@
+"""A home node's side of one shard: what its channels want done there, in numbered batches.
+
+Law: pure. A batch, once numbered, is re-sent unchanged and in order to every new leader until its receipt
+comes, so that what it holds is done exactly once. At most `batches_in_flight` are out; what comes meanwhile
+fills the next one. `held` is what was delivered to a channel of this node and whose settle or return has no
+receipt yet: it is told to a new leader. A request is re-sent until it is answered.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cluster.broker.shard.entry import Batch, QueueId, pack_column, unpack_column
+from cluster.broker.shard.intervals import IntervalMap
+from cluster.broker.shard.messages import AttachedConsumer, FromHome, Request, RequestOp, ToHome
+
+ReplyCallback = Callable[[int, object], None]
+"""Called with (ReplyStatus, value), synchronously, before anything that the leader said later."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """batches_in_flight    numbered batches without a receipt; beyond it operations wait in the open batch
+    batch_bytes_max      payload bytes at which the open batch is closed and the next one begins
+    """
+
+    batches_in_flight: int = 4
+    batch_bytes_max: int = 1 << 20
+
+
+class PublishSink(Protocol):
+    """Who is told that publishes are done."""
+
+    def published(self, first: int, count: int, size: int) -> None:
+        """The publishes numbered `first`.. of this sink, `size` bytes together, are committed."""
+
+
+class SettleSink(Protocol):
+    """Who is told that settles are done."""
+
+    def settled(self, count: int) -> None: ...
+
+
+class ConsumerSink(Protocol):
+    """A consumer (or basic.get holder) of this node."""
+
+    @property
+    def consumer(self) -> int: ...
+
+    def deliver(self, first: int, count: int, redelivered: bool, sizes: bytes, records: bytes) -> None:
+        """A run of messages: seqs `first`.. of the queue, their u32 sizes and records."""
+
+    def attached(self) -> AttachedConsumer:
+        """For a new leader, without `held`."""
+
+    def cancelled(self) -> None:
+        """The queue is gone."""
+
+
+class _Flight:
+    """A batch under way, with whom to tell when it is done."""
+
+    __slots__ = ("batch", "publishes", "settles")
+
+    def __init__(
+        self, batch: Batch, publishes: list[tuple[PublishSink, int, int, int]], settles: dict[SettleSink, int]
+    ) -> None:
+        self.batch = batch
+        self.publishes = publishes
+        self.settles = settles
+
+
+class ShardStream:
+    """One per shard and node."""
+
+    def __init__(self, *, shard: int, node: int, incarnation: int, limits: StreamLimits = StreamLimits()) -> None:
+        self.shard = shard
+        self.node = node
+        self.incarnation = incarnation
+        self.leader = 0
+        """0 while unknown or unreachable."""
+        self.term = 0
+        self.consumers: dict[int, tuple[QueueId, ConsumerSink]] = {}
+        self._limits = limits
+        self._held: dict[QueueId, IntervalMap[ConsumerSink]] = {}
+        self._flights: deque[_Flight] = deque()
+        self._sealed: deque[_Flight] = deque()
+        """Full batches that wait for a place in flight. Bounded by the connections' unconfirmed bytes."""
+        self._number = 0
+        self._records: list[bytes] = []
+        self._record_bytes = 0
+        self._sizes: array[int] = array("I")
+        self._runs: list[int] = []
+        self._settles: list[int] = []
+        self._returns: list[int] = []
+        self._publish_sinks: list[tuple[PublishSink, int, int, int]] = []
+        self._settle_sinks: dict[SettleSink, int] = {}
+        self._credits: dict[tuple[QueueId, int], list[int]] = {}
+        self._requests: dict[int, tuple[Request, ReplyCallback]] = {}
+        """Unanswered, oldest first. Bounded: one per channel, and what closing channels leave behind."""
+        self._new_requests: list[Request] = []
+        self._request_id = 0
+        self._attach_due = False
+
+    # ---- what channels want
+
+    def publish(
+        self,
+        queues: Sequence[QueueId],
+        records: list[bytes],
+        sizes: Sequence[int],
+        size: int,
+        sink: PublishSink,
+        first: int,
+    ) -> None:
+        """Enqueue messages into each of `queues`, in order.
+
+        records  pieces whose concatenation is the messages' records; sizes: one per record; size: their sum
+        first    the sink's number of the first of them; told back by `published`
+        """
+        slot = len(self._sizes)
+        count = len(sizes)
+        runs = self._runs
+        if len(queues) == 1 and runs and runs[-3] == queues[0] and runs[-2] + runs[-1] == slot:
+            runs[-1] += count
+        else:
+            for queue in queues:
+                runs += (queue, slot, count)
+        self._records += records
+        self._record_bytes += size
+        self._sizes.extend(sizes)
+        sinks = self._publish_sinks
+        if sinks and sinks[-1][0] is sink and sinks[-1][1] + sinks[-1][2] == first:
+            _, start, before, bytes_before = sinks[-1]
+            sinks[-1] = (sink, start, before + count, bytes_before + size)
+        else:
+            sinks.append((sink, first, count, size))
+        if self._record_bytes >= self._limits.batch_bytes_max:
+            self._seal()
+
+    def settle(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
+        """Messages are done with (ack, reject without requeue, automatic ack)."""
+        settles = self._settles
+        if settles and settles[-3] == queue and settles[-2] + settles[-1] == first:
+            settles[-1] += count
+        else:
+            settles += (queue, first, count)
+        self._settle_sinks[sink] = self._settle_sinks.get(sink, 0) + count
+
+    def give_back(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
+        """Messages come back to the queue, counted as delivered once more."""
+        self._returns += (queue, first, count)
+        self._settle_sinks[sink] = self._settle_sinks.get(sink, 0) + count
+
+    def credit(self, queue: QueueId, consumer: int, messages: int, size: int) -> None:
+        """The consumer may get more. Lost with the leader: a new one is told the whole credit."""
+        owed = self._credits.setdefault((queue, consumer), [0, 0])
+        owed[0] += messages
+        owed[1] += size
+
+    def request(self, op: RequestOp, queue: QueueId, args: tuple[int, ...], callback: ReplyCallback) -> int:
+        """Ask the leader. Returns the request's id, for `forget_request`."""
+        self._request_id += 1
+        request: Request = (self._request_id, int(op), queue, args)
+        self._requests[self._request_id] = (request, callback)
+        self._new_requests.append(request)
+        return self._request_id
+
+    def forget_request(self, request: int) -> None:
+        """Nobody waits any more; a reply is ignored."""
+        self._requests.pop(request, None)
+
+    def join(self, queue: QueueId, sink: ConsumerSink) -> None:
+        """From now on deliveries for `sink.consumer` go to it, and a new leader is told of it."""
+        self.consumers[sink.consumer] = (queue, sink)
+
+    def leave(self, sink: ConsumerSink) -> None:
+        self.consumers.pop(sink.consumer, None)
+
+    # ---- leaders
+
+    def leader_is(self, node: int, term: int) -> None:
+        """A node says that it leads in `term`: it is told everything again. An older term changes nothing."""
+        if term < self.term:
+            return
+        self.leader, self.term = node, term
+        self._attach_due = True
+
+    def leader_lost(self, node: int) -> None:
+        """The link to a node closed. Everything waits for the next leader."""
+        if self.leader == node:
+            self.leader = 0
+            self._attach_due = False
+
+    @property
+    def busy(self) -> bool:
+        """Is there anything to say, if there were a leader?"""
+        return bool(
+            self._attach_due
+            or self._new_requests
+            or self._credits
+            or self._sealed
+            or self._runs
+            or self._settles
+            or self._returns
+        )
+
+    @property
+    def quiet(self) -> bool:
+        """Is everything done that was asked for?"""
+        return not self._flights and not self.busy
+
+    def take_out(self) -> FromHome | None:
+        """What to send to the leader now; None for nothing."""
+        if not self.leader or not self.busy:
+            return None
+        out = FromHome()
+        if self._attach_due:
+            self._attach_due = False
+            out.attach = self._attachment()
+            out.batches = [f.batch for f in self._flights]
+            out.requests = [request for request, _ in self._requests.values()]
+        else:
+            out.credits = [(queue, consumer, n, size) for (queue, consumer), (n, size) in self._credits.items()]
+            out.requests = self._new_requests
+        self._new_requests = []
+        self._credits.clear()
+        while len(self._flights) < self._limits.batches_in_flight:
+            if not self._sealed and not (self._runs or self._settles or self._returns):
+                break
+            if not self._sealed:
+                self._seal()
+            flight = self._sealed.popleft()
+            self._flights.append(flight)
+            out.batches.append(flight.batch)
+        if out.attach is None and not (out.batches or out.credits or out.requests):
+            return None
+        return out
+
+    def receive(self, words: ToHome) -> None:
+        """What the leader says. Words of another term must have been dropped before."""
+        for request, status, value in words.replies:
+            waiting = self._requests.pop(request, None)
+            if waiting is not None:
+                waiting[1](status, value)
+        if words.receipt is not None and words.receipt[0] == self.incarnation:
+            self._receipt(words.receipt[1])
+        for consumer, queue_id, first, count, redelivered, sizes, records in words.deliveries:
+            known = self.consumers.get(consumer)
+            if known is None:
+                self._refuse(QueueId(queue_id), first, count)
+                continue
+            self.hold(QueueId(queue_id), first, count, known[1])
+            known[1].deliver(first, count, redelivered, sizes, records)
+        for consumer in words.cancelled:
+            gone = self.consumers.pop(consumer, None)
+            if gone is not None:
+                gone[1].cancelled()
+
+    def hold(self, queue: QueueId, first: int, count: int, sink: ConsumerSink) -> None:
+        """Messages have been delivered to `sink`."""
+        held = self._held.get(queue)
+        if held is None:
+            held = self._held[queue] = IntervalMap()
+        held.cut(first, first + count)
+        held.put(first, first + count, sink)
+
+    # ---- inside
+
+    def _refuse(self, queue: QueueId, first: int, count: int) -> None:
+        """A delivery to a consumer that has left: back it goes."""
+        self._returns += (queue, first, count)
+
+    def _receipt(self, number: int) -> None:
+        flights = self._flights
+        while flights and flights[0].batch.number <= number:
+            flight = flights.popleft()
+            for column in (flight.batch.settles, flight.batch.returns):
+                if column:
+                    self._release(unpack_column("Q", column))
+            for sink, first, count, size in flight.publishes:
+                sink.published(first, count, size)
+            for settle_sink, count in flight.settles.items():
+                settle_sink.settled(count)
+
+    def _release(self, triples: array[int]) -> None:
+        for i in range(0, len(triples), 3):
+            held = self._held.get(QueueId(triples[i]))
+            if held is not None:
+                held.cut(triples[i + 1], triples[i + 1] + triples[i + 2])
+                if not held.count:
+                    del self._held[QueueId(triples[i])]
+
+    def _seal(self) -> None:
+        self._number += 1
+        batch = Batch(
+            self.node,
+            self.incarnation,
+            self._number,
+            pack_column(self._sizes),
+            pack_column(array("Q", self._runs)),
+            pack_column(array("Q", self._settles)),
+            pack_column(array("Q", self._returns)),
+            b"".join(self._records),
+        )
+        self._sealed.append(_Flight(batch, self._publish_sinks, self._settle_sinks))
+        self._records = []
+        self._record_bytes = 0
+        self._sizes = array("I")
+        self._runs = []
+        self._settles = []
+        self._returns = []
+        self._publish_sinks = []
+        self._settle_sinks = {}
+
+    def _attachment(self) -> list[AttachedConsumer]:
+        held: dict[int, list[tuple[int, int]]] = {}
+        sinks: dict[int, tuple[QueueId, ConsumerSink]] = dict(self.consumers)
+        for queue, intervals in self._held.items():
+            for first, end, sink in intervals:
+                held.setdefault(sink.consumer, []).append((first, end))
+                sinks.setdefault(sink.consumer, (queue, sink))
+        attachment: list[AttachedConsumer] = []
+        for consumer, (_, sink) in sinks.items():
+            told = sink.attached()
+            attachment.append(
+                AttachedConsumer(
+                    consumer,
+                    told.queue,
+                    told.credit,
+                    told.bytes_credit,
+                    told.exclusive,
+                    told.holder or consumer not in self.consumers,
+                    tuple(held.get(consumer, ())),
+                )
+            )
+        return attachment
