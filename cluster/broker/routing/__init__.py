@@ -1,0 +1,1 @@
+"""Routing: pure structures that say which queues a routing key leads to."""
