@@ -20,6 +20,7 @@ from cluster.node.config.sources import (
     SECRET_KEYS,
     Given,
     SourceError,
+    choices,
     environment_name,
     from_environment,
     from_file,
@@ -65,7 +66,7 @@ def _build(given: Mapping[str, Given], problems: list[str]) -> NodeConfig | None
             try:
                 values[section][name] = _convert(option, given[key])
             except ValueError as error:
-                problems.append(f"{given[key].origin}: {key}: {_told(key, str(error), given[key])}")
+                problems.append(f"{given[key].origin}: {key}: {_told(key, str(error), option, given[key])}")
         elif option.required:
             problems.append(f"{key}: required; set it in the file, by {environment_name(key)} or by a flag")
     if problems:
@@ -89,10 +90,12 @@ def _convert(option: FieldInfo, given: Given) -> object:
     return msgspec.convert(value, option.type, strict=not given.is_text)
 
 
-def _told(key: str, message: str, given: Given) -> str:
+def _told(key: str, message: str, option: FieldInfo, given: Given) -> str:
     """msgspec's message as a clause, with the value it was about."""
     clause = message.replace("`", "").partition(" - at ")[0].partition(", got ")[0]
     clause = clause[0].lower() + clause[1:]
+    if clause.startswith("invalid enum"):
+        clause = f"expected one of {', '.join(choices(option))}"
     return clause if key in SECRET_KEYS else f"{clause}, got {given.value!r}"
 
 

@@ -44,9 +44,9 @@ class AmqpSection(Section, frozen=True, kw_only=True):
         int, Meta(ge=4096, le=16 * MIB, description="largest frame offered to clients", extra=BYTES)
     ] = 128 * KIB
     channel_max: Annotated[int, Meta(ge=1, le=65535, description="channels a connection may open")] = 2047
-    message_size_max: Annotated[
-        int, Meta(ge=1, le=512 * MIB, description="largest message accepted", extra=BYTES)
-    ] = 16 * MIB
+    message_size_max: Annotated[int, Meta(ge=1, le=512 * MIB, description="largest message accepted", extra=BYTES)] = (
+        16 * MIB
+    )
 
 
 class HttpSection(Section, frozen=True, kw_only=True):
@@ -60,17 +60,13 @@ class PeerSection(Section, frozen=True, kw_only=True):
 
 
 class ClusterSection(Section, frozen=True, kw_only=True):
-    name: Annotated[str, Meta(min_length=1, max_length=255, description="name shown to clients")] = (
-        "cluster-mq"
+    name: Annotated[str, Meta(min_length=1, max_length=255, description="name shown to clients")] = "cluster-mq"
+    peers: Annotated[list[str], Meta(max_length=64, description="members to start with, name=host:port each")] = field(
+        default_factory=list
     )
-    peers: Annotated[
-        list[str], Meta(max_length=64, description="members to start with, name=host:port each")
-    ] = field(default_factory=list)
     secret: Annotated[str, Meta(description="shared by all nodes; proves that a peer belongs here")] = ""
     secret_file: Annotated[str, Meta(description="file that holds the secret instead")] = ""
-    shards: Annotated[
-        int, Meta(ge=1, le=256, description="queue groups; fixed when the cluster is founded")
-    ] = 8
+    shards: Annotated[int, Meta(ge=1, le=256, description="queue groups; fixed when the cluster is founded")] = 8
 
     def __repr__(self) -> str:
         return f"ClusterSection(name={self.name!r}, peers={self.peers!r}, secret=***, shards={self.shards!r})"
@@ -104,9 +100,7 @@ class LimitsSection(Section, frozen=True, kw_only=True):
 
     payload_memory_max: Annotated[
         int,
-        Meta(
-            ge=MIB, description="message payloads kept in memory; others are read from the log", extra=BYTES
-        ),
+        Meta(ge=MIB, description="message payloads kept in memory; others are read from the log", extra=BYTES),
     ] = 64 * MIB
     connection_outgoing_max: Annotated[
         int, Meta(ge=64 * KIB, description="bytes on their way to one client", extra=BYTES)
@@ -117,9 +111,9 @@ class LimitsSection(Section, frozen=True, kw_only=True):
     shard_inflight_max: Annotated[
         int, Meta(ge=MIB, description="proposed and not yet committed bytes of one shard", extra=BYTES)
     ] = 32 * MIB
-    link_outbox_max: Annotated[
-        int, Meta(ge=MIB, description="bytes waiting to go to one other node", extra=BYTES)
-    ] = 64 * MIB
+    link_outbox_max: Annotated[int, Meta(ge=MIB, description="bytes waiting to go to one other node", extra=BYTES)] = (
+        64 * MIB
+    )
     memory_watermark: Annotated[
         int,
         Meta(ge=0, description="resident bytes that block publishers; 0: 60% of what there is", extra=BYTES),

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from msgspec import Meta
 from msgspec.structs import FieldInfo, fields
@@ -48,14 +48,18 @@ def sections() -> dict[str, type[Any]]:
 
 def options() -> dict[str, FieldInfo]:
     """Every option: `section.key` -> its field."""
-    return {
-        f"{name}.{option.name}": option for name, section in sections().items() for option in fields(section)
-    }
+    return {f"{name}.{option.name}": option for name, section in sections().items() for option in fields(section)}
 
 
 def metas(option: FieldInfo) -> list[Meta]:
     """What is annotated on an option: range, unit, description."""
     return [meta for meta in getattr(option.type, "__metadata__", ()) if isinstance(meta, Meta)]
+
+
+def choices(option: FieldInfo) -> tuple[str, ...]:
+    """The words an option takes; empty for one that takes others too."""
+    of = option.type.__origin__
+    return get_args(of) if get_origin(of) is Literal else ()
 
 
 def is_bytes(option: FieldInfo) -> bool:
@@ -126,9 +130,7 @@ def from_flags(arguments: Sequence[str]) -> tuple[Path | None, dict[str, Given]]
         description="A node of a clustered AMQP 0-9-1 broker. Flags win over the environment "
         "(CLUSTER_MQ_SECTION__KEY), which wins over the file. `clusterd dev` runs a cluster on this machine.",
     )
-    parser.add_argument(
-        "--config", metavar="FILE", type=Path, help="TOML file, as deploy/clusterd.example.toml"
-    )
+    parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file, as deploy/clusterd.example.toml")
     flags = {flag_name(key): key for key in options() if key not in SECRET_KEYS}
     for flag, key in flags.items():
         parser.add_argument(flag, dest=key, metavar="VALUE", help=_help(options()[key]))
@@ -137,9 +139,7 @@ def from_flags(arguments: Sequence[str]) -> tuple[Path | None, dict[str, Given]]
         flag = unknown[0].split("=")[0]
         raise SourceError(f"{flag}: unknown flag{nearest(flag, [*flags, '--config'])}")
     values = vars(known)
-    given = {
-        key: Given(values[key], flag, is_text=True) for flag, key in flags.items() if values[key] is not None
-    }
+    given = {key: Given(values[key], flag, is_text=True) for flag, key in flags.items() if values[key] is not None}
     return known.config, given
 
 

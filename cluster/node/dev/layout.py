@@ -120,8 +120,6 @@ def port_in_use(nodes: Sequence[DevNode]) -> str | None:
                 try:
                     probe.bind((HOST, port))
                 except OSError as error:
-                    reason = (
-                        "is in use" if error.errno == errno.EADDRINUSE else f"is refused ({error.strerror})"
-                    )
+                    reason = "is in use" if error.errno == errno.EADDRINUSE else f"is refused ({error.strerror})"
                     return f"port {port} ({use} of {node.name}) {reason}: choose another --amqp-port"
     return None
