@@ -186,6 +186,19 @@ class IntervalMap(Generic[T]):
         self.count -= sum(b - a for a, b, _ in gone)
         return gone
 
+    def covers(self, first: int, end: int) -> bool:
+        """Does everything in `[first, end)` have an owner?"""
+        starts, ends = self.starts, self.ends
+        if not starts:
+            return False
+        i = 0 if first < ends[0] else bisect_right(ends, first)
+        while i < len(starts) and starts[i] <= first:
+            if end <= ends[i]:
+                return True
+            first = ends[i]
+            i += 1
+        return False
+
     def of(self, owner: T) -> list[Range]:
         """The intervals of one owner, ascending."""
         return [(a, b) for a, b, o in self if o is owner]
