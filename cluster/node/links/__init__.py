@@ -1,0 +1,41 @@
+"""Inter-node links: authenticated message and request channels between the members of a cluster."""
+
+from cluster.node.links.greeting import probe
+from cluster.node.links.interface import (
+    KIND_MAX,
+    Body,
+    LinkDown,
+    LinkError,
+    LinkHandler,
+    LinkLimits,
+    LinksStatistics,
+    LinkTimeout,
+    PeerAddress,
+    PeerStatistics,
+    ProbeFailed,
+    ProtocolViolation,
+    RemoteError,
+    RequestError,
+)
+from cluster.node.links.links import Links
+from cluster.node.links.sockets import open_listener
+
+__all__ = [
+    "KIND_MAX",
+    "Body",
+    "LinkDown",
+    "LinkError",
+    "LinkHandler",
+    "LinkLimits",
+    "LinkTimeout",
+    "Links",
+    "LinksStatistics",
+    "PeerAddress",
+    "PeerStatistics",
+    "ProbeFailed",
+    "ProtocolViolation",
+    "RemoteError",
+    "RequestError",
+    "open_listener",
+    "probe",
+]

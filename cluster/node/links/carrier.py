@@ -1,0 +1,160 @@
+"""The carrier: moves frames over attached connections, and decides when a link is up.
+
+Law: `queue` never writes and never calls a handler; writing, and closing a link that has failed, happen in the
+flusher's turn. `link_up` and `link_down` of a peer alternate, and `part` is the only place where an attached
+connection is closed.
+"""
+
+from __future__ import annotations
+
+import structlog
+import trio
+
+from cluster.node.links import sockets
+from cluster.node.links.complaints import Complaints
+from cluster.node.links.flusher import Flusher
+from cluster.node.links.frames import PING, Packer, encode_message
+from cluster.node.links.interface import Body, LinkDown, LinkHandler, LinkLimits
+from cluster.node.links.outbox import Flushed
+from cluster.node.links.peer import Outgoing, Peer, PeerState
+from cluster.raft.types import NodeId
+
+_LATE_TICKS = 2.0
+"""A tick so many intervals late means that this node itself stood still: it judges nobody's silence then."""
+
+
+class Carrier:
+    """What all links of a node share on the way out."""
+
+    def __init__(self, handler: LinkHandler, limits: LinkLimits, complaints: Complaints) -> None:
+        self._handler = handler
+        self._limits = limits
+        self._complaints = complaints
+        self._packer = Packer()
+        self._unflushed: dict[Peer, None] = {}
+        self._failing: list[Peer] = []
+        self._flusher = Flusher(self._flush)
+        self._log = structlog.get_logger("links")
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._flusher.run()
+
+    def queue(self, peer: Peer, kind: int, body: Body, *, control: bool, droppable: bool) -> bool:
+        """Put one message into the outbox of a peer that is up. Contract of `Links.send`."""
+        assert peer.outgoing is not None
+        packed = self._packer.pack(body)
+        if len(packed) > self._limits.message_bytes_max:
+            raise ValueError(f"message of {len(packed)} bytes, allowed are {self._limits.message_bytes_max}")
+        frame_bytes_max = self._limits.frame_bytes_max
+        frames = encode_message(kind, packed, frame_bytes_max)
+        if not peer.outgoing.outbox.put(frames, control=control and len(packed) <= frame_bytes_max):
+            peer.messages_dropped += 1
+            if not droppable:
+                self.fail(peer, "outbox is full")
+            return False
+        peer.messages_sent += 1
+        self._unflushed[peer] = None
+        self._flusher.wake()
+        return True
+
+    def fail(self, peer: Peer, reason: str) -> None:
+        """Part from the peer in the flusher's next turn; until then nothing more is sent."""
+        if peer.state is not PeerState.FAILING:
+            peer.failure = reason
+            if peer.state is PeerState.UP:
+                peer.state = PeerState.FAILING
+            self._failing.append(peer)
+            self._flusher.wake()
+
+    def part_from_failing(self) -> None:
+        failing, self._failing = self._failing, []
+        for peer in failing:
+            self.part(peer, peer.failure)
+
+    def _flush(self) -> None:
+        self.part_from_failing()
+        unflushed, self._unflushed = self._unflushed, {}
+        for peer in unflushed:
+            outgoing = peer.outgoing
+            if outgoing is not None and not outgoing.writer_wanted.is_set():
+                self._write(peer, outgoing)
+
+    def _write(self, peer: Peer, outgoing: Outgoing) -> None:
+        try:
+            flushed, written = outgoing.outbox.flush(outgoing.sock)
+        except OSError as error:
+            if peer.outgoing is outgoing:
+                self.part(peer, f"write failed: {error.strerror or error}")
+            return
+        peer.bytes_sent += written
+        if flushed is Flushed.BLOCKED:
+            outgoing.writer_wanted.set()
+        elif flushed is Flushed.TURN_OVER:
+            self._unflushed[peer] = None
+            self._flusher.wake()
+
+    async def write_when_writable(self, peer: Peer, outgoing: Outgoing) -> None:
+        """The writer task of one connection. Until cancelled; raises Disconnected."""
+        while True:
+            await outgoing.writer_wanted.wait()
+            await sockets.until_writable(outgoing.sock)
+            outgoing.writer_wanted = trio.Event()
+            self._write(peer, outgoing)
+
+    def meet(self, peer: Peer) -> None:
+        """A connection was attached: the link is up if it is the second one of this incarnation."""
+        incoming, outgoing = peer.incoming, peer.outgoing
+        if incoming is None or outgoing is None or peer.state is not PeerState.APART:
+            return
+        if outgoing.identity.incarnation < incoming.identity.incarnation:
+            peer.outgoing = None
+            sockets.close(outgoing.sock)
+            return
+        if outgoing.identity.incarnation > incoming.identity.incarnation:
+            peer.incoming = None
+            sockets.close(incoming.sock)
+            return
+        incoming.received_at = trio.current_time()
+        peer.state = PeerState.UP
+        peer.times_up += 1
+        peer.failure = ""
+        peer.announce_change()
+        self._complaints.forget(peer.address.name)
+        self._log.info("link up", peer=peer.address.name, incarnation=incoming.identity.incarnation)
+        self._handler.link_up(peer.address.node, incoming.identity.incarnation)
+
+    def part(self, peer: Peer, reason: str) -> None:
+        """Close both directions; the layers above hear of it if the link was up."""
+        incoming, outgoing, was_up = peer.incoming, peer.outgoing, peer.state is not PeerState.APART
+        peer.incoming = peer.outgoing = None
+        peer.state = PeerState.APART
+        if incoming is not None:
+            sockets.close(incoming.sock)
+        if outgoing is not None:
+            sockets.close(outgoing.sock)
+        peer.announce_change()
+        if not was_up:
+            return
+        calls, peer.calls = peer.calls, {}
+        for call in calls.values():
+            call.finish(LinkDown(f"link to {peer.address.name} closed: {reason}"))
+        self._log.info("link down", peer=peer.address.name, reason=reason)
+        self._handler.link_down(peer.address.node, reason)
+
+    async def watch(self, peers: dict[NodeId, Peer]) -> None:
+        """Ping every peer, and part from those that have been silent too long. Until cancelled."""
+        interval = self._limits.ping_interval_seconds
+        ticked_at = trio.current_time()
+        while True:
+            await trio.sleep(interval)
+            now = trio.current_time()
+            is_late = now - ticked_at > _LATE_TICKS * interval
+            ticked_at = now
+            for peer in list(peers.values()):
+                if peer.state is not PeerState.UP or peer.incoming is None:
+                    continue
+                self.queue(peer, PING, None, control=True, droppable=True)
+                silence = now - peer.incoming.received_at
+                if silence > self._limits.link_timeout_seconds and not is_late:
+                    self.part(peer, f"silent for {silence:.1f} s")

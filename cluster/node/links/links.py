@@ -1,0 +1,311 @@
+"""The links of a node: one per member of its cluster.
+
+Law: everything here runs on the Trio thread. Sending is synchronous and never blocks; what is sent within one
+scheduler round leaves in one write. All messages of a peer lie between its `link_up` and its `link_down`. No
+handler is called from within a call of this class.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Sequence
+
+import trio
+
+from cluster.node.links import sockets
+from cluster.node.links.calls import Calls
+from cluster.node.links.carrier import Carrier
+from cluster.node.links.complaints import Complaints
+from cluster.node.links.frames import PING
+from cluster.node.links.greeting import STRANGER_ERRORS, Host, describe_error, dial, receive_stranger
+from cluster.node.links.handshake import Identity, Refusal, Refused
+from cluster.node.links.interface import (
+    KIND_MAX,
+    Body,
+    LinkDown,
+    LinkHandler,
+    LinkLimits,
+    LinksStatistics,
+    PeerAddress,
+    ProtocolViolation,
+)
+from cluster.node.links.peer import Incoming, Outgoing, Peer, PeerState
+from cluster.raft.types import NOBODY, NodeId
+
+_STOPPING = "this node is stopping"
+
+
+class Links:
+    """Links to the peers given, and to those added later.
+
+    `cluster_id` "" and `node` NOBODY: not a member yet; probes are answered, links neither dialled nor
+    accepted until `adopt_identity`. `incarnation` must be larger than at any earlier start of this node.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster_id: str,
+        node: NodeId,
+        name: str,
+        incarnation: int,
+        secret: bytes,
+        peers: Sequence[PeerAddress],
+        handler: LinkHandler,
+        limits: LinkLimits | None = None,
+    ) -> None:
+        self._identity = Identity(cluster_id=cluster_id, node=node, name=name, incarnation=incarnation)
+        self._secret = secret
+        self._handler = handler
+        self._limits = limits or LinkLimits()
+        self._peers: dict[NodeId, Peer] = {}
+        self._complaints = Complaints(self._limits.complaint_interval_seconds)
+        self._carrier = Carrier(handler, self._limits, self._complaints)
+        self._calls = Calls(handler, self._limits, self._carrier)
+        self._nursery: trio.Nursery | None = None
+        self._handshakes_pending = 0
+        self._random = random.Random()
+        for address in peers:
+            self.add_peer(address)
+
+    async def run(
+        self,
+        listeners: Sequence[socket.socket],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept, dial and carry until cancelled; then every link goes down. Closes the listeners.
+
+        Raises whatever the handler raises that is not one of the link's own errors.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._carrier.run)
+                nursery.start_soon(self._carrier.watch, self._peers)
+                for listener in listeners:
+                    nursery.start_soon(self._accept, listener)
+                for peer in self._peers.values():
+                    nursery.start_soon(self._dial, peer)
+                task_status.started()
+        finally:
+            self._nursery = None
+            for listener in listeners:
+                sockets.close(listener)
+            self._carrier.part_from_failing()
+            for peer in self._peers.values():
+                self._carrier.part(peer, _STOPPING)
+
+    def adopt_identity(self, *, cluster_id: str, node: NodeId) -> None:
+        """This node has become a member. Raises ValueError when it is one of another cluster already."""
+        known = self._identity
+        if known.cluster_id and (known.cluster_id, known.node) != (cluster_id, node):
+            raise ValueError(f"already node {known.node} of cluster {known.cluster_id}")
+        self._identity = Identity(cluster_id=cluster_id, node=node, name=known.name, incarnation=known.incarnation)
+        self.remove_peer(node)
+        for peer in self._peers.values():
+            peer.redial.set()
+
+    def add_peer(self, address: PeerAddress) -> None:
+        """Hold a link to this member from now on. A known one at a new address is left and dialled anew."""
+        known = self._peers.get(address.node)
+        if address.node in (self._identity.node, NOBODY) or (known and known.address == address):
+            return
+        if known:
+            self.remove_peer(address.node)
+        peer = self._peers[address.node] = Peer(address)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._dial, peer)
+
+    def remove_peer(self, node: NodeId) -> None:
+        """Close the link for good. `link_down` follows, if it was up."""
+        peer = self._peers.pop(node, None)
+        if peer is not None:
+            peer.dialling.cancel()
+            self._carrier.fail(peer, "removed from the cluster")
+
+    def is_up(self, peer: NodeId) -> bool:
+        return self._up_peer(peer) is not None
+
+    def up_peers(self) -> list[NodeId]:
+        """Ascending."""
+        return sorted(node for node, peer in self._peers.items() if peer.state is PeerState.UP)
+
+    def statistics(self) -> LinksStatistics:
+        return LinksStatistics(
+            peers=tuple(self._peers[node].statistics() for node in sorted(self._peers)),
+            handshakes_pending=self._handshakes_pending,
+        )
+
+    def send(self, peer: NodeId, kind: int, body: Body, *, control: bool = False, droppable: bool = False) -> bool:
+        """Queue one message; True when it is queued, which promises nothing about its arrival.
+
+        `control` messages of at most frame_bytes_max overtake all others. Over the outbox bound a `droppable`
+        message is dropped, any other closes the link. Raises ValueError for a body over message_bytes_max,
+        TypeError for one that msgpack cannot carry.
+        """
+        assert 0 <= kind <= KIND_MAX
+        known = self._up_peer(peer)
+        if known is None:
+            return False
+        return self._carrier.queue(known, kind, body, control=control, droppable=droppable)
+
+    async def call(self, peer: NodeId, kind: int, body: Body, timeout_seconds: float, *, control: bool = False) -> Body:
+        """Ask the peer's handler. Request and response go by the control lane if `control`.
+
+        Raises LinkDown, LinkTimeout, RemoteError; ValueError and TypeError like `send`.
+        """
+        assert 0 <= kind <= KIND_MAX
+        known = self._up_peer(peer)
+        if known is None:
+            raise LinkDown(f"no link to node {peer}")
+        return await self._calls.call(known, kind, body, timeout_seconds, control=control)
+
+    def _up_peer(self, node: NodeId) -> Peer | None:
+        peer = self._peers.get(node)
+        return peer if peer is not None and peer.state is PeerState.UP else None
+
+    async def _dial(self, peer: Peer) -> None:
+        """Keep an outgoing connection to the peer; ends when the peer is removed."""
+        limits = self._limits
+        backoff = limits.backoff_first_seconds
+        with peer.dialling:
+            while True:
+                times_up = peer.times_up
+                if self._identity.cluster_id:
+                    await self._dial_once(peer)
+                if peer.times_up != times_up:
+                    backoff = limits.backoff_first_seconds
+                with trio.move_on_after(backoff * (0.5 + self._random.random())):
+                    await peer.redial.wait()
+                if peer.redial.is_set():
+                    peer.redial = trio.Event()
+                backoff = min(backoff * 2, limits.backoff_max_seconds)
+
+    async def _dial_once(self, peer: Peer) -> None:
+        address = peer.address
+        where = f"{address.host}:{address.port}"
+        try:
+            sock, identity = await dial(
+                address.host, address.port, identity=self._identity, secret=self._secret, limits=self._limits
+            )
+        except STRANGER_ERRORS as error:
+            kind, text = "dial", describe_error(error)
+            if isinstance(error, Refused):
+                kind, text = error.code.value, f"{text} with {address.name}"
+            self._complaints.say(address.name, kind, f"cannot link to {where}: {text}")
+            return
+        if (identity.node, identity.cluster_id) != (address.node, self._identity.cluster_id):
+            sockets.close(sock)
+            text = f"is node {identity.node}, expected node {address.node} ({address.name})"
+            self._complaints.say(address.name, "identity", f"cannot link to {where}: {text}")
+            return
+        await self._write(peer, Outgoing(sock, identity, self._limits))
+
+    async def _write(self, peer: Peer, outgoing: Outgoing) -> None:
+        peer.outgoing = outgoing
+        reason = ""
+        try:
+            self._carrier.meet(peer)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._carrier.write_when_writable, peer, outgoing)
+                surplus = await sockets.receive(outgoing.sock)
+                reason = "data where the peer may only read" if surplus else "closed by the peer"
+                nursery.cancel_scope.cancel()
+        except* sockets.Disconnected as group:
+            reason = describe_error(group.exceptions[0])
+        finally:
+            if peer.outgoing is outgoing:
+                self._carrier.part(peer, reason or peer.failure or _STOPPING)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        assert self._nursery is not None
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                sock, remote = listener.accept()
+            except (BlockingIOError, ConnectionError):
+                continue
+            except OSError as error:
+                self._complaints.say("listener", "accept", f"cannot accept a link: {describe_error(error)}")
+                await trio.sleep(0.1)
+                continue
+            if self._handshakes_pending >= self._limits.handshakes_pending_max:
+                sock.close()
+                self._complaints.say(str(remote[0]), "pending", "too many unfinished handshakes")
+                continue
+            self._handshakes_pending += 1
+            self._nursery.start_soon(self._receive_stranger, sock, str(remote[0]), self._nursery)
+
+    async def _receive_stranger(self, sock: socket.socket, remote: str, nursery: trio.Nursery) -> None:
+        try:
+            dialer = await self._greet(sock, remote)
+            if dialer is not None:
+                await self._read(self._peers[dialer.node], Incoming(sock, dialer, self._limits), nursery)
+        finally:
+            sockets.close(sock)
+
+    async def _greet(self, sock: socket.socket, remote: str) -> Identity | None:
+        host = Host(
+            identity=self._identity,
+            secret=self._secret,
+            limits=self._limits,
+            admit=self._admit,
+            describe=self._handler.describe,
+        )
+        try:
+            dialer = await receive_stranger(sock, host)
+            if dialer is not None:
+                self._admit(dialer)
+            return dialer
+        except Refused as refused:
+            is_known = any(refused.claimed == peer.address.name for peer in self._peers.values())
+            who = refused.claimed if is_known else remote
+            text = f"link from {remote} refused: {refused.text} with {who}"
+            self._complaints.say(who, refused.code.value, text)
+        except STRANGER_ERRORS as error:
+            self._complaints.say(remote, "stranger", f"link from {remote} failed: {describe_error(error)}")
+        finally:
+            self._handshakes_pending -= 1
+        return None
+
+    def _admit(self, dialer: Identity) -> None:
+        peer = self._peers.get(dialer.node)
+        if peer is None:
+            raise Refused(Refusal.NODE, f"node {dialer.node} is no member")
+        if peer.incoming is not None and dialer.incarnation < peer.incoming.identity.incarnation:
+            raise Refused(Refusal.STALE, f"node {dialer.node} is connected in a later incarnation")
+
+    async def _read(self, peer: Peer, incoming: Incoming, nursery: trio.Nursery) -> None:
+        if peer.incoming is not None:
+            self._carrier.part(peer, "replaced by a new connection")
+        peer.incoming = incoming
+        peer.redial.set()
+        reason = ""
+        try:
+            self._carrier.meet(peer)
+            while peer.incoming is incoming and peer.state is PeerState.APART:
+                await peer.changed.wait()
+            while data := await sockets.receive(incoming.sock):
+                incoming.received_at = trio.current_time()
+                peer.bytes_received += len(data)
+                self._dispatch(peer, incoming, data, nursery)
+            reason = "closed by the peer"
+        except ProtocolViolation as error:
+            reason = f"protocol violation: {error}"
+        except sockets.Disconnected as error:
+            reason = str(error)
+        finally:
+            if peer.incoming is incoming:
+                self._carrier.part(peer, reason or peer.failure or _STOPPING)
+
+    def _dispatch(self, peer: Peer, incoming: Incoming, data: bytes, nursery: trio.Nursery) -> None:
+        node, handler = peer.address.node, self._handler
+        messages = incoming.reader.feed(data)
+        peer.messages_received += len(messages)
+        for kind, body in messages:
+            if kind <= KIND_MAX:
+                handler.message(node, kind, body)
+            elif kind != PING:
+                self._calls.receive(peer, incoming, kind, body, nursery)

@@ -1,0 +1,78 @@
+import random
+
+import pytest
+
+from cluster.node.links.frames import FRAGMENT, FrameReader, Packer, encode_message
+from cluster.node.links.interface import ProtocolViolation
+
+
+def wire(kind, body, frame_bytes_max=256 << 10):
+    return b"".join(b"".join(frame) for frame in encode_message(kind, Packer().pack(body), frame_bytes_max))
+
+
+def reader(frame_bytes_max=256 << 10, message_bytes_max=1 << 20):
+    return FrameReader(frame_bytes_max=frame_bytes_max, message_bytes_max=message_bytes_max)
+
+
+def test_many_frames_in_one_read_come_out_in_order():
+    data = wire(1, [1, b"a"]) + wire(2, None) + wire(239, {"k": "v"})
+    assert reader().feed(data) == [(1, [1, b"a"]), (2, None), (239, {"k": "v"})]
+
+
+def test_frames_survive_any_cut_of_the_stream():
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    for _ in range(50):
+        bodies = [[n, chance.randbytes(chance.choice((0, 3, 900, 5000)))] for n in range(20)]
+        data = b"".join(wire(7, body, 1000) for body in bodies)
+        got, position, frames = [], 0, reader(1000)
+        while position < len(data):
+            step = chance.choice((1, 2, 5, 1000, 8000))
+            got += frames.feed(data[position : position + step])
+            position += step
+        assert got == [(7, body) for body in bodies]
+        assert frames.is_between_messages
+
+
+@pytest.mark.parametrize("size", [998, 999, 1000, 1001, 2000, 2001, 3000])
+def test_a_body_at_the_border_of_the_frame_limit_arrives_whole(size):
+    body = bytes(size)
+    assert reader(1000).feed(wire(9, body, 1000)) == [(9, body)]
+
+
+def test_every_frame_of_a_long_body_respects_the_limit():
+    frames = encode_message(3, bytes(10_500), 1000)
+    assert len(frames) == 11
+    assert max(sum(map(len, frame)) for frame in frames) <= 4 + 1 + 1 + 1000
+
+
+def test_a_control_frame_may_stand_between_fragments():
+    first, last = (b"".join(frame) for frame in encode_message(3, Packer().pack(bytes(1500)), 1000))
+    assert reader(1000).feed(first + wire(4, "now", 1000) + last) == [(4, "now"), (3, bytes(1500))]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\x00\x00\x00\x01",
+        b"\xff\xff\xff\xff\x01",
+        b"\x00\x00\x00\x02\x01\xc1",
+        b"\x00\x00\x00\x03\x01\x01\x01",
+        b"\x00\x00\x00\x01\x01",
+        b"\x00\x00\x00\x01\xff",
+        b"\x00\x00\x00\x02\xff\xfe",
+    ],
+    ids=["empty", "too long", "not msgpack", "two values", "no value", "no kind", "fragment in fragment"],
+)
+def test_bad_frames_are_protocol_violations(data):
+    with pytest.raises(ProtocolViolation):
+        reader().feed(data)
+
+
+def test_fragments_without_end_are_bounded():
+    frames = reader(1000, message_bytes_max=3000)
+    piece = b"\x00\x00\x03\xe9" + bytes((FRAGMENT,)) + bytes(1000)
+    frames.feed(piece * 3)
+    with pytest.raises(ProtocolViolation, match="fragmented message over 3000 bytes"):
+        frames.feed(piece)
