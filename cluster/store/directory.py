@@ -1,0 +1,91 @@
+"""A node's data directory: who has it open, and which format is in it.
+
+Law: one process at a time. The kernel holds the lock, so a killed process leaves none behind. A directory that
+was in use once is never taken for a new one: a node that forgot its vote could vote twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from cluster.raft.storage import StorageCorrupt, StorageError
+from cluster.store.identity import FORMAT_VERSION, check_format
+
+LOCK_NAME = "lock"
+FORMAT_NAME = "format"
+DATA_NAME = "data.mdb"
+
+
+class DirectoryInUse(StorageError):
+    """Another process, or another store of this one, has the directory open."""
+
+
+class DataDirectory:
+    """An open, locked data directory; made if it is not there.
+
+    Raises DirectoryInUse, IdentityMismatch (a newer format), StorageCorrupt (the data file of a used directory
+    is gone), OSError (no permission and the like).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._lock = self._acquire()
+        try:
+            self.is_new = not self._check_format()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _acquire(self) -> int:
+        descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise DirectoryInUse(f"{self.path} is in use by process {owner}") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        return descriptor
+
+    def _check_format(self) -> bool:
+        """Whether the directory was in use before."""
+        try:
+            text = (self.path / FORMAT_NAME).read_text()
+        except FileNotFoundError:
+            return False
+        if not text.strip().isdigit():
+            raise StorageCorrupt(f"{self.path / FORMAT_NAME} does not hold a format version")
+        check_format(int(text))
+        data = self.path / DATA_NAME
+        if not data.exists() or data.stat().st_size == 0:
+            raise StorageCorrupt(f"{data} is gone, though {self.path} was in use")
+        return True
+
+    def mark_used(self) -> None:
+        """From now on the data file must be there. Called when its first transaction is durable."""
+        draft = self.path / (FORMAT_NAME + ".new")
+        with draft.open("w") as file:
+            file.write(f"{FORMAT_VERSION}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(self.path / FORMAT_NAME)
+        for directory in (self.path, self.path.parent):
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        self.is_new = False
+
+    def free_bytes(self) -> int:
+        """What the file system still gives to this process."""
+        status = os.statvfs(self.path)
+        return status.f_bavail * status.f_frsize
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        os.close(self._lock)

@@ -1,0 +1,166 @@
+"""An LMDB environment whose map grows, and whose errors are ours.
+
+Law: `write` is one transaction and is on the platter when it returns: pages by fdatasync, then the meta page by
+O_DSYNC (`sync` and `metasync` on). No writable map: a full disk must be an error of a write and not a SIGBUS.
+The map is only replaced while no reader is inside `read` (the gate); readers are short, and nobody else waits.
+After the device failed once, nothing is written any more: what is in the page cache can no longer be believed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import lmdb
+
+from cluster.raft.storage import StorageCorrupt, StorageError, StorageFull, StorageIO
+from cluster.store.directory import DATA_NAME
+
+Result = TypeVar("Result")
+
+_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_CORRUPT_ERRORS = (
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.InvalidError,
+    lmdb.VersionMismatchError,
+    lmdb.IncompatibleError,
+)
+"""What LMDB says of a damaged or foreign file."""
+
+
+def translate(error: lmdb.Error, path: Path) -> StorageError:
+    """One of our errors for one of LMDB's."""
+    if isinstance(error, _CORRUPT_ERRORS):
+        return StorageCorrupt(f"{path / DATA_NAME} is damaged: {error.what or type(error).__name__}")
+    if error.code in _FULL_CODES:
+        return StorageFull(f"no space left for {path / DATA_NAME}: {os.strerror(error.code)}")
+    if isinstance(error, lmdb.TxnFullError):
+        return StorageFull(f"one write touches too many pages of {path / DATA_NAME}")
+    return StorageIO(f"{path / DATA_NAME} failed: {error}")
+
+
+class GrowingEnvironment:
+    """LMDB in `path`, `map_size` bytes of map at first, doubled when it is full, up to `map_size_max`.
+
+    A write that adds data stops at `map_size_max`; one that gives space back may go `reserve_bytes` further,
+    since LMDB needs a few new pages even to delete. Raises StorageCorrupt, StorageIO when it cannot open.
+    """
+
+    def __init__(self, path: Path, *, map_size: int, map_size_max: int, reserve_bytes: int, databases_max: int) -> None:
+        assert 0 < map_size <= map_size_max
+        self.path = path
+        self.map_size_max = map_size_max
+        self.reserve_bytes = reserve_bytes
+        self.grow_count = 0
+        self._gate = threading.Lock()
+        self._failure: StorageIO | None = None
+        try:
+            self._env = lmdb.open(
+                str(path),
+                map_size=map_size,
+                max_dbs=databases_max,
+                max_spare_txns=1,
+                readahead=False,
+                mode=0o750,
+            )
+        except lmdb.Error as error:
+            raise translate(error, path) from error
+        self._pad()
+
+    def _pad(self) -> None:
+        """Give a file that was cut off its length back: reading a missing page is then a checksum error and
+        not a SIGBUS. (LMDB may end a healthy file early too, when the last pages it took were unused.)"""
+        info = self._env.info()
+        data = self.path / DATA_NAME
+        size = (info["last_pgno"] + 1) * self._env.stat()["psize"]
+        if data.stat().st_size < size:
+            os.truncate(data, size)
+
+    @property
+    def map_size(self) -> int:
+        """Bytes of address space that the file may fill at the moment."""
+        return self._env.info()["map_size"]
+
+    def open_databases(self, names: list[bytes]) -> list[lmdb._Database]:
+        """Handles that stay valid until `close`; what is missing is created durably, while nobody reads.
+
+        Raises StorageFull, StorageIO, StorageCorrupt.
+        """
+        return self._growing(lambda: self._open_all(names), self.map_size_max + self.reserve_bytes)
+
+    def _open_all(self, names: list[bytes]) -> list[lmdb._Database]:
+        with self._gate:
+            return [self._env.open_db(name) for name in names]
+
+    @contextmanager
+    def read(self) -> Iterator[lmdb.Transaction[memoryview]]:
+        """A read transaction of the last durable state, to be left quickly; no view of it may be kept.
+
+        Raises StorageCorrupt, StorageIO.
+        """
+        with self._gate:
+            try:
+                with self._env.begin(buffers=True) as txn:
+                    yield txn
+            except lmdb.Error as error:
+                raise translate(error, self.path) from error
+
+    def write(self, body: Callable[[lmdb.Transaction[bytes]], Result], *, adds_data: bool) -> Result:
+        """Run `body` in a write transaction, again if the map had to grow, and make it durable.
+
+        Raises StorageFull (nothing took effect), StorageIO (and ever after), StorageCorrupt.
+        """
+        limit = self.map_size_max + (0 if adds_data else self.reserve_bytes)
+        if self.map_size > limit:
+            self._resize(limit)
+        return self._growing(lambda: self._transact(body), limit)
+
+    def _transact(self, body: Callable[[lmdb.Transaction[bytes]], Result]) -> Result:
+        with self._env.begin(write=True) as txn:
+            return body(txn)
+
+    def _growing(self, act: Callable[[], Result], limit: int) -> Result:
+        """What `act` returns, however often the map had to grow for it, up to `limit` bytes."""
+        if self._failure is not None:
+            raise self._failure
+        while True:
+            try:
+                return act()
+            except lmdb.MapFullError as error:
+                size = self.map_size
+                if size >= limit:
+                    raise StorageFull(
+                        f"{self.path / DATA_NAME} reached its configured maximum of {self.map_size_max} bytes"
+                    ) from error
+                self._resize(min(size * 2, limit))
+                self.grow_count += 1
+            except lmdb.Error as error:
+                translated = translate(error, self.path)
+                if isinstance(translated, StorageIO):
+                    self._failure = translated
+                raise translated from error
+
+    def _resize(self, map_size: int) -> None:
+        """Replace the map while nobody reads. LMDB never makes it smaller than what is in use."""
+        with self._gate:
+            self._env.set_mapsize(map_size)
+
+    def page_counts(self, databases: list[lmdb._Database]) -> tuple[int, int, int]:
+        """(pages in use, pages free, bytes of a page), given every named database. Pages of the free list
+        itself count as free."""
+        with self.read() as txn:
+            stats = [txn.stat(), *(txn.stat(database) for database in databases)]
+            total = self._env.info()["last_pgno"] + 1
+        used = 2 + sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
+        return used, max(0, total - used), stats[0]["psize"]
+
+    def close(self) -> None:
+        """Drop the map. Nothing may be read or written afterwards."""
+        with self._gate:
+            self._env.close()

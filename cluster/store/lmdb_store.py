@@ -1,0 +1,216 @@
+"""A node's store in LMDB: every group, the identity, one transaction a round.
+
+Law: one process, one `LmdbStore` and one writing thread at a time have a directory; what `write` was given is
+durable together or not there at all. Handles are made outside of writes, so a failed write leaves none dangling.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import lmdb
+
+from cluster.raft.storage import GroupWrite, StorageCorrupt, StorageFull
+from cluster.raft.types import GroupId
+from cluster.store.chunk import accept
+from cluster.store.directory import DATA_NAME, DataDirectory
+from cluster.store.environment import GrowingEnvironment
+from cluster.store.identity import Identity, decode_identity, encode_identity
+from cluster.store.lmdb_group import (
+    NODE_NAME,
+    STATE_NAME,
+    LmdbGroup,
+    Slots,
+    group_of,
+    group_of_state,
+    load_head,
+    load_state,
+    slot_names,
+)
+from cluster.store.lmdb_write import GroupWriter, adds_data
+from cluster.store.record import SnapshotHead
+from cluster.store.state import GroupState, after
+from cluster.store.statistics import StoreStatistics
+
+MAP_SIZE = 64 << 20
+MAP_SIZE_MAX_SHARE = 0.9
+"""Of the space that is free or ours already, what the data file may take unless it was told otherwise."""
+GROUPS_MAX = 128
+_IDENTITY_KEY = b"identity"
+
+Known = dict[GroupId, tuple[GroupState, SnapshotHead]]
+
+
+class LmdbStore:
+    """`Storage` in the directory `path`, which is made if it is not there.
+
+    map_size       bytes of map to begin with; it doubles when it is full
+    map_size_max   bytes the data file may take; None means 90 % of what the file system has left for it.
+                   At this size a write that brings data raises StorageFull
+    reserve_bytes  what writes that only give space back may take beyond it; None means a sixteenth
+    groups_max     groups that may ever live in the directory; one more raises StorageFull
+
+    Raises DirectoryInUse, IdentityMismatch (a newer format), StorageCorrupt, StorageIO.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        map_size: int = MAP_SIZE,
+        map_size_max: int | None = None,
+        reserve_bytes: int | None = None,
+        groups_max: int = GROUPS_MAX,
+    ) -> None:
+        self.path = path
+        self._groups_max = groups_max
+        self._writing = threading.Lock()
+        self._directory = DataDirectory(path)
+        try:
+            if map_size_max is None:
+                map_size_max = max(map_size, int(self._space() * MAP_SIZE_MAX_SHARE))
+            self._environment = GrowingEnvironment(
+                path,
+                map_size=min(map_size, map_size_max),
+                map_size_max=map_size_max,
+                reserve_bytes=map_size_max // 16 if reserve_bytes is None else reserve_bytes,
+                databases_max=2 * groups_max + 2,
+            )
+        except BaseException:
+            self._directory.close()
+            raise
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _space(self) -> int:
+        data = self.path / DATA_NAME
+        return self._directory.free_bytes() + (data.stat().st_blocks * 512 if data.exists() else 0)
+
+    def _open(self) -> None:
+        self._state, self._node = self._environment.open_databases([STATE_NAME, NODE_NAME])
+        if self._directory.is_new:
+            self._directory.mark_used()
+        with self._environment.read() as txn, txn.cursor() as cursor:
+            found = {group_of(bytes(name)) for name in cursor.iternext(keys=True, values=False)}
+        self._slots: dict[GroupId, Slots] = {}
+        for group in sorted(group for group in found if group is not None):
+            self._open_slots(group)
+        self._known: Known = {}
+        self._commit_count = 0
+        self._last_commit_seconds = 0.0
+        self._drop_unfinished()
+
+    def _open_slots(self, group: GroupId) -> None:
+        first, second = self._environment.open_databases(slot_names(group))
+        self._slots[group] = (first, second)
+
+    def _drop_unfinished(self) -> None:
+        """Empty the slots of snapshots that were being received: their transfers ended with the process."""
+        unfinished: list[lmdb._Database] = []
+        with self._environment.read() as txn:
+            for group, slots in self._slots.items():
+                try:
+                    slot = slots[1 - load_head(txn, self._state, group).slot]
+                except StorageCorrupt:
+                    continue  # the group's reader will say so; the others go on
+                if txn.stat(slot)["entries"]:
+                    unfinished.append(slot)
+
+        def drop(txn: lmdb.Transaction[bytes]) -> None:
+            for slot in unfinished:
+                txn.drop(slot, delete=False)
+
+        if unfinished:
+            self._environment.write(drop, adds_data=False)
+
+    def group(self, group: GroupId) -> LmdbGroup:
+        """The read side of a group, whether or not anything was written to it yet."""
+        return LmdbGroup(group, self._environment, self._state, self._slots)
+
+    def groups(self) -> Sequence[GroupId]:
+        """Every group that was written to, ascending."""
+        with self._environment.read() as txn, txn.cursor(self._state) as cursor:
+            return sorted({group_of_state(key) for key in cursor.iternext(keys=True, values=False)})
+
+    def write(self, writes: Sequence[GroupWrite]) -> None:
+        """All of `writes`, durably, in one transaction. Reads may go on in other threads.
+
+        Raises StorageFull (nothing took effect), StorageIO (from then on always), StorageCorrupt,
+        AssertionError for a write the protocol does not allow (nothing took effect).
+        """
+        assert self._writing.acquire(blocking=False), "two threads write at a time"
+        try:
+            for write in writes:
+                self._make_slots(write.group)
+            start = time.perf_counter()
+            moved = self._environment.write(lambda txn: self._apply(txn, writes), adds_data=any(map(adds_data, writes)))
+            self._known.update(moved)
+            self._last_commit_seconds = time.perf_counter() - start
+            self._commit_count += 1
+        finally:
+            self._writing.release()
+
+    def _make_slots(self, group: GroupId) -> None:
+        if group in self._slots:
+            return
+        if len(self._slots) == self._groups_max:
+            raise StorageFull(f"{self.path} holds {self._groups_max} groups, its configured maximum")
+        self._open_slots(group)
+
+    def _apply(self, txn: lmdb.Transaction[bytes], writes: Sequence[GroupWrite]) -> Known:
+        """The groups that `writes` moved, as they are once `txn` is durable."""
+        moved: Known = {}
+        for write in writes:
+            group = write.group
+            slots = self._slots[group]
+            known = moved.get(group) or self._known.get(group)
+            before, head = known or load_state(txn, self._state, slots, group)
+            _, accepted = accept(before.received, write.stage_meta, write.stage)
+            state = after(group, before, write)
+            writer = GroupWriter(txn, self._state, slots, group, head)
+            if known is None:
+                writer.make_known()
+            writer.apply(write, accepted)
+            moved[group] = (state, writer.head)
+        return moved
+
+    def read_identity(self) -> Identity | None:
+        """The owner of this directory; None before the first `write_identity`.
+
+        Raises StorageCorrupt, IdentityMismatch (a newer format).
+        """
+        with self._environment.read() as txn:
+            record = txn.get(_IDENTITY_KEY, db=self._node)
+            return decode_identity(bytes(record)) if record is not None else None
+
+    def write_identity(self, identity: Identity) -> None:
+        """Durable when it returns. Raises StorageFull, StorageIO."""
+        record = encode_identity(identity)
+        self._environment.write(lambda txn: txn.put(_IDENTITY_KEY, record, db=self._node), adds_data=False)
+
+    def statistics(self) -> StoreStatistics:
+        """Sizes and counts of this moment; walks no data."""
+        databases = [self._state, self._node, *(slot for slots in list(self._slots.values()) for slot in slots)]
+        used, free, page_size = self._environment.page_counts(databases)
+        return StoreStatistics(
+            file_size=(self.path / DATA_NAME).stat().st_size,
+            used_bytes=used * page_size,
+            free_pages=free,
+            page_size=page_size,
+            map_size=self._environment.map_size,
+            map_size_max=self._environment.map_size_max,
+            map_grow_count=self._environment.grow_count,
+            commit_count=self._commit_count,
+            last_commit_seconds=self._last_commit_seconds,
+        )
+
+    def close(self) -> None:
+        """Close the map and let go of the directory. No read or write may be under way or follow."""
+        self._environment.close()
+        self._directory.close()

@@ -1,0 +1,118 @@
+"""A `GroupWrite` as LMDB operations.
+
+Law: `after` has allowed the write before anything here runs; what is here only moves records. The fields are
+carried out in their order, inside the caller's transaction, and nothing outside of it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import lmdb
+
+from cluster.raft.storage import GroupWrite, SnapshotChunk
+from cluster.raft.types import GroupId, LogIndex, SnapshotMeta
+from cluster.store.chunk import INDEX_PART, chunk_records, key_position, log_key, part_key, split_index
+from cluster.store.lmdb_group import HARD_STATE, HEAD, Slots, state_key
+from cluster.store.record import SnapshotHead, encode_entry, encode_hard_state, encode_head
+
+
+def adds_data(write: GroupWrite) -> bool:
+    """Whether a write may only use the ordinary part of the map: it brings entries or foreign snapshots."""
+    return bool(write.entries or write.stage)
+
+
+class GroupWriter:
+    """The operations of one write of one group; `head` moves along."""
+
+    def __init__(
+        self,
+        txn: lmdb.Transaction[bytes],
+        state: lmdb._Database,
+        slots: Slots,
+        group: GroupId,
+        head: SnapshotHead,
+    ) -> None:
+        self._txn = txn
+        self._state = state
+        self._slots = slots
+        self._group = group
+        self.head = head
+
+    def apply(self, write: GroupWrite, accepted: Sequence[SnapshotChunk]) -> None:
+        """Carry out `write`, of whose chunks only `accepted` are new.
+
+        Raises StorageCorrupt for a damaged chunk, and what LMDB raises.
+        """
+        if write.hard_state is not None:
+            record = encode_hard_state(self._group, write.hard_state)
+            self._txn.put(state_key(self._group, HARD_STATE), record, db=self._state)
+        for chunk in accepted:
+            self._stage(chunk)
+        if write.install is not None:
+            self._install(write.install)
+        slot = self._slots[self.head.slot]
+        if write.truncate_from is not None:
+            self._truncate(slot, write.truncate_from)
+        for entry in write.entries:
+            key = log_key(entry.index)
+            assert self._txn.put(key, encode_entry(self._group, entry), append=True, db=slot)
+        if write.snapshot is not None:
+            self._snapshot(slot, *write.snapshot)
+        for index in write.delete_entries:
+            self._txn.delete(log_key(index), db=slot)
+        for entry in write.replace_entries:
+            self._replace(slot, log_key(entry.index), encode_entry(self._group, entry))
+
+    def make_known(self) -> None:
+        """A group exists once its head is stored, whatever its first write brings."""
+        if self._txn.get(state_key(self._group, HEAD), db=self._state) is None:
+            self._put_head(self.head)
+
+    def _put_head(self, head: SnapshotHead) -> None:
+        self._txn.put(state_key(self._group, HEAD), encode_head(self._group, head), db=self._state)
+        self.head = head
+
+    def _stage(self, chunk: SnapshotChunk) -> None:
+        """Checked records go into the other slot, in the form and place they will be read from."""
+        slot = self._slots[1 - self.head.slot]
+        if chunk.cursor == b"":
+            self._txn.drop(slot, delete=False)
+        for key, record in chunk_records(self._group, chunk.data):
+            self._txn.put(key, record, db=slot)
+
+    def _install(self, meta: SnapshotMeta) -> None:
+        """The other slot becomes the group's own. No record is copied."""
+        slot = 1 - self.head.slot
+        self._txn.drop(self._slots[self.head.slot], delete=False)
+        self._put_head(SnapshotHead(slot, self._count_parts(self._slots[slot]), meta))
+
+    def _count_parts(self, slot: lmdb._Database) -> int:
+        with self._txn.cursor(slot) as cursor:
+            found = cursor.prev() if cursor.set_range(log_key(0)) else cursor.last()
+            if not found:
+                return 0
+            kind, position = key_position(cursor.key())
+            assert kind == INDEX_PART
+            return position + 1
+
+    def _truncate(self, slot: lmdb._Database, first: LogIndex) -> None:
+        with self._txn.cursor(slot) as cursor:
+            found = cursor.set_range(log_key(first))
+            while found:
+                found = cursor.delete()
+
+    def _snapshot(self, slot: lmdb._Database, meta: SnapshotMeta, index: bytes) -> None:
+        part_count = 0
+        for key, record in split_index(self._group, index):
+            self._txn.put(key, record, db=slot)
+            part_count += 1
+        for part in range(part_count, self.head.part_count):
+            self._txn.delete(part_key(part), db=slot)
+        self._put_head(SnapshotHead(self.head.slot, part_count, meta))
+
+    def _replace(self, slot: lmdb._Database, key: bytes, record: bytes) -> None:
+        """A payload that is gone stays gone."""
+        with self._txn.cursor(slot) as cursor:
+            if cursor.set_key(key):
+                cursor.put(key, record)

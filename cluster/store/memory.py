@@ -1,0 +1,232 @@
+"""A store that forgets: the storage protocol in dictionaries.
+
+Law: it passes the contract tests that LmdbStore passes, so what is simulated on it holds on a disk. It is for
+tests and simulations: nothing survives the object, and a full or damaged disk is something one asks it for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from cluster.raft.storage import (
+    GroupWrite,
+    InitialState,
+    SnapshotChunk,
+    StorageCorrupt,
+    StorageFull,
+)
+from cluster.raft.types import Entry, GroupId, LogIndex, SnapshotMeta, Term
+from cluster.store.chunk import (
+    INDEX_PART,
+    accept,
+    chunk_records,
+    cut_chunk,
+    decode_part,
+    key_position,
+    log_key,
+    split_index,
+)
+from cluster.store.identity import Identity
+from cluster.store.record import decode_entry, encode_entry
+from cluster.store.state import GroupState, after, check_in_log
+
+
+@dataclass(slots=True)
+class _Contents:
+    """One snapshot and what stands behind it: a group's own, or one being received."""
+
+    index: bytes = b""
+    log: dict[LogIndex, Entry] = field(default_factory=dict)
+    """Ascending: entries are appended at the end, and replaced in place."""
+
+    def size(self) -> int:
+        return len(self.index) + sum(len(entry.data) for entry in self.log.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """A received chunk, decoded."""
+
+    starts_over: bool
+    index: bytes
+    entries: list[Entry]
+
+
+def _decode_chunk(group: GroupId, chunk: SnapshotChunk) -> _Staged:
+    staged = _Staged(chunk.cursor == b"", b"", [])
+    for key, record in chunk_records(group, chunk.data):
+        kind, position = key_position(key)
+        if kind == INDEX_PART:
+            staged = _Staged(staged.starts_over, staged.index + decode_part(group, position, record), staged.entries)
+        else:
+            staged.entries.append(decode_entry(group, position, record))
+    return staged
+
+
+class MemoryGroup:
+    """`GroupStorage` of one group."""
+
+    def __init__(self, group: GroupId, lock: threading.Lock) -> None:
+        self._group = group
+        self._lock = lock
+        self.state = GroupState()
+        self.contents = _Contents()
+        self.staged = _Contents()
+        self.damaged: set[LogIndex] = set()
+        self.written = False
+
+    def initial_state(self) -> InitialState:
+        with self._lock:
+            return self.state.initial_state()
+
+    def term(self, index: LogIndex) -> Term:
+        with self._lock:
+            if index == self.state.snapshot.index:
+                return self.state.snapshot.term
+            self._check_in_log(index)
+            return self._entry(index).term
+
+    def entries(self, first_index: LogIndex, end_index: LogIndex, max_bytes: int) -> list[Entry]:
+        found: list[Entry] = []
+        with self._lock:
+            if first_index >= end_index:
+                return found
+            self._check_in_log(first_index)
+            self._check_in_log(LogIndex(end_index - 1))
+            size = 0
+            for index in range(first_index, end_index):
+                entry = self._entry(LogIndex(index))
+                size += len(entry.data)
+                if found and size > max_bytes:
+                    break
+                found.append(entry)
+        return found
+
+    def snapshot_meta(self) -> SnapshotMeta:
+        with self._lock:
+            return self.state.snapshot
+
+    def snapshot_index(self) -> bytes:
+        with self._lock:
+            return self.contents.index
+
+    def payload(self, index: LogIndex) -> bytes | None:
+        with self._lock:
+            return self._entry(index).data if index in self.contents.log else None
+
+    def payload_indexes(self) -> Sequence[LogIndex]:
+        with self._lock:
+            return [index for index in self.contents.log if index <= self.state.snapshot.index]
+
+    def snapshot_chunk(self, meta: SnapshotMeta, cursor: bytes, max_bytes: int) -> SnapshotChunk | None:
+        with self._lock:
+            if meta != self.state.snapshot:
+                return None
+            return cut_chunk(cursor, self._records_from(cursor), max_bytes)
+
+    def _records_from(self, cursor: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, record in split_index(self._group, self.contents.index):
+            if key >= cursor:
+                yield key, record
+        for index in self.contents.log:
+            key = log_key(index)
+            if key >= cursor and index <= self.state.snapshot.index:
+                yield key, encode_entry(self._group, self._entry(index))
+
+    def _check_in_log(self, index: LogIndex) -> None:
+        check_in_log(self._group, index, first_index=self.state.first_index, last_index=self.state.last_index)
+
+    def _entry(self, index: LogIndex) -> Entry:
+        if index in self.damaged:
+            raise StorageCorrupt(f"group {self._group}: entry {index} does not match its checksum")
+        return self.contents.log[index]
+
+    def apply(self, write: GroupWrite, state: GroupState, staged: list[_Staged]) -> None:
+        """Carry out a write that `after` allowed and that leads to `state`."""
+        for chunk in staged:
+            if chunk.starts_over:
+                self.staged = _Contents()
+            self.staged.index += chunk.index
+            self.staged.log.update((entry.index, entry) for entry in chunk.entries)
+        if write.install is not None:
+            self.contents, self.staged = self.staged, _Contents()
+            self.damaged.clear()
+        log = self.contents.log
+        if write.truncate_from is not None:
+            while log and next(reversed(log)) >= write.truncate_from:
+                self._forget(next(reversed(log)))
+        log.update((entry.index, entry) for entry in write.entries)
+        if write.snapshot is not None:
+            self.contents.index = write.snapshot[1]
+        for index in write.delete_entries:
+            self._forget(index)
+        for entry in write.replace_entries:
+            if entry.index in log:
+                log[entry.index] = entry
+                self.damaged.discard(entry.index)
+        self.state = state
+        self.written = True
+
+    def _forget(self, index: LogIndex) -> None:
+        self.contents.log.pop(index, None)
+        self.damaged.discard(index)
+
+
+class MemoryStore:
+    """`Storage` in memory. `bytes_max` is its disk: what would not fit raises StorageFull."""
+
+    def __init__(self, *, bytes_max: int | None = None) -> None:
+        self.bytes_max = bytes_max
+        self._groups: dict[GroupId, MemoryGroup] = {}
+        self._identity: Identity | None = None
+        self._lock = threading.Lock()
+
+    def group(self, group: GroupId) -> MemoryGroup:
+        """The read side of a group, whether or not anything was written to it yet."""
+        return self._groups.setdefault(group, MemoryGroup(group, self._lock))
+
+    def groups(self) -> Sequence[GroupId]:
+        """Every group that was written to, ascending."""
+        return sorted(group for group, owner in self._groups.items() if owner.written)
+
+    def write(self, writes: Sequence[GroupWrite]) -> None:
+        """All of `writes` or nothing. Raises StorageFull, StorageCorrupt (a damaged received chunk)."""
+        states: dict[GroupId, GroupState] = {}
+        plan: list[tuple[MemoryGroup, GroupWrite, GroupState, list[_Staged]]] = []
+        added = 0
+        for write in writes:
+            owner = self.group(write.group)
+            before = states.get(write.group, owner.state)
+            _, chunks = accept(before.received, write.stage_meta, write.stage)
+            staged = [_decode_chunk(write.group, chunk) for chunk in chunks]
+            states[write.group] = after(write.group, before, write)
+            plan.append((owner, write, states[write.group], staged))
+            added += sum(len(entry.data) for entry in write.entries) + sum(len(c.data) for c in chunks)
+            added += len(write.snapshot[1]) if write.snapshot is not None else 0
+        if added and self.bytes_max is not None and self.used_bytes() + added > self.bytes_max:
+            raise StorageFull(f"the store reached its configured maximum of {self.bytes_max} bytes")
+        with self._lock:
+            for owner, write, state, staged in plan:
+                owner.apply(write, state, staged)
+
+    def used_bytes(self) -> int:
+        """Bytes of data and snapshot indexes held, staged ones too."""
+        return sum(owner.contents.size() + owner.staged.size() for owner in self._groups.values())
+
+    def damage(self, group: GroupId, index: LogIndex) -> None:
+        """Let an entry rot: reading it raises StorageCorrupt until it is replaced or dropped."""
+        assert index in self.group(group).contents.log
+        self.group(group).damaged.add(index)
+
+    def read_identity(self) -> Identity | None:
+        """The owner of this store; None before the first `write_identity`."""
+        return self._identity
+
+    def write_identity(self, identity: Identity) -> None:
+        """Durable when it returns."""
+        self._identity = identity
+
+    def close(self) -> None:
+        """Nothing to give back."""

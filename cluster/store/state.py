@@ -1,0 +1,77 @@
+"""What a store knows of a group between two writes, and how a write moves it.
+
+Law: `after` is the only place that says which `GroupWrite` is allowed. It runs before anything is written, in
+every store alike; a write that breaks the protocol is a bug of ours, raises AssertionError and changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cluster.raft.storage import Compacted, GroupWrite, InitialState, Unavailable
+from cluster.raft.types import NOBODY, Configuration, GroupId, HardState, LogIndex, SnapshotMeta, Term
+from cluster.store.chunk import Received, accept
+
+NEW_HARD_STATE = HardState(Term(0), NOBODY, LogIndex(0))
+NEW_SNAPSHOT = SnapshotMeta(LogIndex(0), Term(0), Configuration(()))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """A group as of the last durable write. A group nobody wrote to is `GroupState()`."""
+
+    hard_state: HardState = NEW_HARD_STATE
+    snapshot: SnapshotMeta = NEW_SNAPSHOT
+    last_index: LogIndex = NEW_SNAPSHOT.index
+    received: Received | None = None
+
+    @property
+    def first_index(self) -> LogIndex:
+        """The log starts right after the snapshot."""
+        return LogIndex(self.snapshot.index + 1)
+
+    def initial_state(self) -> InitialState:
+        """The part of it that consensus starts from."""
+        return InitialState(self.hard_state, self.snapshot, self.first_index, self.last_index)
+
+
+def after(group: GroupId, state: GroupState, write: GroupWrite) -> GroupState:
+    """The state once `write` is durable. Raises AssertionError if the protocol does not allow it."""
+    assert write.group == group
+    if write.hard_state is not None:
+        assert write.hard_state.term >= state.hard_state.term, f"group {group}: the term went back"
+        state = replace(state, hard_state=write.hard_state)
+    received, _ = accept(state.received, write.stage_meta, write.stage)
+    state = replace(state, received=received)
+    if write.install is not None:
+        assert received is not None, f"group {group}: nothing is staged to install"
+        assert received.meta == write.install, f"group {group}: another snapshot is staged than installed"
+        assert received.next_cursor is None, f"group {group}: the staged snapshot is not complete"
+        assert write.install.index >= state.snapshot.index, f"group {group}: an older snapshot is installed"
+        state = GroupState(state.hard_state, write.install, write.install.index, None)
+    if write.truncate_from is not None:
+        assert write.truncate_from >= state.first_index, f"group {group}: truncation reaches the snapshot"
+        state = replace(state, last_index=LogIndex(min(state.last_index, write.truncate_from - 1)))
+    for entry in write.entries:
+        assert entry.index == state.last_index + 1, f"group {group}: entry {entry.index} leaves a gap"
+        state = replace(state, last_index=entry.index)
+    if write.snapshot is not None:
+        meta = write.snapshot[0]
+        assert meta.index >= state.snapshot.index, f"group {group}: an older snapshot is written"
+        assert meta.index <= state.last_index or state.last_index == state.snapshot.index, (
+            f"group {group}: the snapshot covers entries that are not there"
+        )
+        state = replace(state, snapshot=meta, last_index=LogIndex(max(state.last_index, meta.index)))
+    for index in write.delete_entries:
+        assert index <= state.snapshot.index, f"group {group}: entry {index} is still in the log"
+    for entry in write.replace_entries:
+        assert entry.index <= state.snapshot.index, f"group {group}: entry {entry.index} is still in the log"
+    return state
+
+
+def check_in_log(group: GroupId, index: int, *, first_index: int, last_index: int) -> None:
+    """Raises Compacted or Unavailable unless `index` is in the log."""
+    if index < first_index:
+        raise Compacted(f"group {group}: entry {index} is compacted, the log starts at {first_index}")
+    if index > last_index:
+        raise Unavailable(f"group {group}: entry {index} is not there, the log ends at {last_index}")
