@@ -60,7 +60,7 @@ def test_an_acceptor_that_does_not_know_the_secret_is_found_out():
 def test_a_changed_identity_breaks_the_welcome():
     one, two = dialer(), acceptor()
     proof = one.on_challenge(unpack_body(two.on_hello(unpack_body(one.hello()))))
-    fields, mac = unpack_body(two.on_proof(unpack_body(proof)))
+    _, mac = unpack_body(two.on_proof(unpack_body(proof)))
     with pytest.raises(Refused):
         one.on_welcome([["c1", 3, "mq-3", 9], mac])
 
