@@ -20,23 +20,23 @@ class StorageError(Exception):
     """Base of everything a store can raise; the text is one clear line."""
 
 
-class StorageFull(StorageError):  # noqa: N818 - names the condition
+class StorageFull(StorageError):
     """No space: ENOSPC, or the map reached its configured maximum. Nothing of the write took effect."""
 
 
-class StorageCorrupt(StorageError):  # noqa: N818
+class StorageCorrupt(StorageError):
     """A checksum did not match, or a record is not where it must be. The group must not vote or lead."""
 
 
-class StorageIO(StorageError):  # noqa: N818
+class StorageIO(StorageError):
     """The device refused (EIO and the like). Nothing can be said about the write; the node must stop."""
 
 
-class Compacted(StorageError):  # noqa: N818
+class Compacted(StorageError):
     """The asked index lies below `first_index`."""
 
 
-class Unavailable(StorageError):  # noqa: N818
+class Unavailable(StorageError):
     """The asked index lies above `last_index`."""
 
 

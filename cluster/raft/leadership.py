@@ -1,0 +1,421 @@
+"""What a member does while it leads: replicate, commit, confirm reads, change members, hand over.
+
+Law: it exists from a won election to the end of the term as leader and is thrown away then. It commits by
+counting only entries of its own term (Raft paper §5.4.2), counts itself only for what is durable here
+(Raft thesis §10.2.1), and stops leading when it has not heard from a quorum for `election_ticks`.
+Messages are made when the driver collects them, so that one append carries all that came in between.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from cluster.raft.membership import (
+    all_members,
+    encode_configuration,
+    enter_change,
+    is_joint,
+    is_voter,
+    leave_joint,
+    quorum_value,
+)
+from cluster.raft.messages import (
+    Append,
+    AppendReply,
+    Heartbeat,
+    HeartbeatReply,
+    SnapshotChunkMessage,
+    SnapshotChunkReply,
+    TimeoutNow,
+)
+from cluster.raft.progress import Progress, ProgressState
+from cluster.raft.reads import ReadQueue
+from cluster.raft.ready import ProposalDropped, ReplicaStatus
+from cluster.raft.state import GroupState
+from cluster.raft.types import NOBODY, Configuration, Entry, EntryKind, LogIndex, NodeId
+
+
+class Leadership:
+    """One term of leading. `has_work`: `collect` may have something to send."""
+
+    __slots__ = (
+        "_heartbeat_elapsed",
+        "_lease_broken",
+        "_opening_index",
+        "_progress",
+        "_reads",
+        "_round",
+        "_round_ticks",
+        "_state",
+        "_ticks",
+        "_transfer_sent",
+        "_transfer_started",
+        "_transfer_target",
+        "_uncommitted_bytes",
+        "has_work",
+    )
+
+    def __init__(self, state: GroupState) -> None:
+        self._state = state
+        self._ticks = 0
+        self._heartbeat_elapsed = 0
+        self._progress: dict[NodeId, Progress] = {}
+        self._reads = ReadQueue(state)
+        # Heartbeat rounds are numbered; per recent tick, the first round sent in it.
+        self._round = 0
+        self._round_ticks: deque[tuple[int, int]] = deque(maxlen=state.config.election_ticks)
+        self._lease_broken = False
+        self._transfer_target = NOBODY
+        self._transfer_started = 0
+        self._transfer_sent = False
+        self._uncommitted_bytes = 0
+        self.has_work = True
+        self._adopt_members()
+        # The entry that opens the term: only with it can entries of earlier terms be committed.
+        self._opening_index = self._append(EntryKind.NOOP, b"")
+
+    # -- proposals
+
+    def propose(self, data: bytes) -> LogIndex:
+        self._refuse_during_transfer()
+        size = len(data)
+        if self._uncommitted_bytes and self._uncommitted_bytes + size > self._state.config.max_uncommitted_bytes:
+            raise ProposalDropped(f"{self._uncommitted_bytes} bytes wait for a quorum already")
+        self._uncommitted_bytes += size
+        return self._append(EntryKind.COMMAND, data)
+
+    def propose_configuration(self, target: Configuration) -> LogIndex:
+        self._refuse_during_transfer()
+        membership, commit_index = self._state.membership, self._state.log.commit_index
+        if is_joint(membership.current) or membership.current_index > commit_index:
+            raise ProposalDropped("a configuration change is in progress")
+        if commit_index < self._opening_index:
+            raise ProposalDropped("the leader has not committed an entry of its term yet")
+        return self._append_configuration(enter_change(membership.current, target))
+
+    def _refuse_during_transfer(self) -> None:
+        if self._transfer_target:
+            raise ProposalDropped(f"leadership is being transferred to node {self._transfer_target}")
+
+    def _append(self, kind: EntryKind, data: bytes) -> LogIndex:
+        state = self._state
+        index = LogIndex(state.log.last_index + 1)
+        state.log.append(Entry(state.term, index, kind, data))
+        self.has_work = True
+        return index
+
+    def _append_configuration(self, configuration: Configuration) -> LogIndex:
+        state = self._state
+        entry = Entry(
+            state.term,
+            LogIndex(state.log.last_index + 1),
+            EntryKind.CONFIG,
+            encode_configuration(configuration),
+        )
+        state.append([entry])
+        self._uncommitted_bytes += len(entry.data)
+        self._adopt_members()
+        self.has_work = True
+        return entry.index
+
+    def _adopt_members(self) -> None:
+        state, known = self._state, self._progress
+        next_index = LogIndex(state.log.last_index + 1)
+        self._progress = {
+            peer: known.get(peer) or Progress(state.config, next_index, self._ticks)
+            for peer in all_members(state.configuration)
+            if peer != state.node
+        }
+        if self._transfer_target not in state.configuration.voters:
+            self._transfer_target = NOBODY
+
+    # -- sending
+
+    def collect(self) -> None:
+        """Put into the outbox what the peers may have now."""
+        self.has_work = False
+        if self._reads.last_round_wanted > self._round:
+            self._heartbeat_all()
+        commit_index = self._state.log.commit_index
+        batches: dict[LogIndex, list[Entry]] = {}
+        for peer, progress in self._progress.items():
+            self._replicate(peer, progress, batches)
+            known = min(progress.match_index, commit_index)
+            if known > progress.commit_sent:
+                self._heartbeat(peer, progress)
+
+    def _replicate(self, peer: NodeId, progress: Progress, batches: dict[LogIndex, list[Entry]]) -> None:
+        state, log = self._state, self._state.log
+        while progress.may_append():
+            first = progress.next_index
+            entries: list[Entry] | None
+            if first > log.last_index:
+                if progress.state is not ProgressState.PROBE:
+                    return
+                entries = []
+            else:
+                entries = batches.get(first)
+            if not log.can_read(first):
+                progress.send_snapshot(state.storage.snapshot_meta())
+                self._send_chunk(peer, progress)
+                return
+            if entries is None:
+                entries = batches[first] = log.read(first, state.config.max_append_bytes)
+            prev_index = LogIndex(first - 1)
+            last_index = LogIndex(prev_index + len(entries))
+            state.outbox.append(
+                Append(
+                    state.group,
+                    state.node,
+                    peer,
+                    state.term,
+                    prev_index,
+                    log.term(prev_index),
+                    log.commit_index,
+                    entries,
+                )
+            )
+            progress.sent(last_index, sum([len(entry.data) for entry in entries]))
+            progress.commit_sent = max(progress.commit_sent, min(log.commit_index, last_index))
+
+    def _heartbeat(self, peer: NodeId, progress: Progress) -> None:
+        state = self._state
+        known = min(progress.match_index, state.log.commit_index)
+        progress.commit_sent = max(progress.commit_sent, known)
+        state.outbox.append(Heartbeat(state.group, state.node, peer, state.term, known, self._round))
+
+    def _heartbeat_all(self) -> None:
+        self._round += 1
+        if not self._round_ticks or self._round_ticks[-1][1] != self._ticks:
+            self._round_ticks.append((self._round, self._ticks))
+        for peer, progress in self._progress.items():
+            self._heartbeat(peer, progress)
+
+    def _send_chunk(self, peer: NodeId, progress: Progress) -> None:
+        state = self._state
+        limit = state.config.snapshot_chunk_bytes
+        assert progress.snapshot is not None
+        chunk = state.storage.snapshot_chunk(progress.snapshot, progress.cursor, limit)
+        if chunk is None:
+            # A newer snapshot took its place: begin again with that.
+            progress.send_snapshot(state.storage.snapshot_meta())
+            chunk = state.storage.snapshot_chunk(progress.snapshot, progress.cursor, limit)
+            assert chunk is not None, "the latest snapshot is not there"
+        progress.cursor_tick = self._ticks
+        state.outbox.append(
+            SnapshotChunkMessage(
+                state.group,
+                state.node,
+                peer,
+                state.term,
+                progress.snapshot,
+                chunk.cursor,
+                chunk.data,
+                chunk.next_cursor,
+            )
+        )
+
+    def is_sending_snapshot(self) -> bool:
+        """True while a peer that answers is being sent the latest snapshot; a newer one would interrupt it."""
+        return any(
+            progress.state is ProgressState.SNAPSHOT and progress.is_active(self._ticks)
+            for progress in self._progress.values()
+        )
+
+    # -- answers
+
+    def append_replied(self, reply: AppendReply) -> None:
+        progress = self._progress.get(reply.source)
+        if progress is None:
+            return
+        progress.heard_tick = self._ticks
+        if reply.rejected:
+            hint = self._state.log.divergence(reply.hint_index, reply.hint_term)
+            if progress.rejected(reply.index, hint):
+                self.has_work = True
+            return
+        assert reply.index <= self._state.log.last_index, "a peer acknowledges what was never sent"
+        if progress.accepted(reply.index):
+            self.advance_commit()
+            self._hand_over_if_ready()
+        self.has_work = True
+
+    def heartbeat_replied(self, reply: HeartbeatReply) -> None:
+        progress = self._progress.get(reply.source)
+        if progress is None:
+            return
+        progress.heard_tick = self._ticks
+        if progress.reported(reply.last_index):
+            self.has_work = True
+        if reply.round > progress.round:
+            progress.round = reply.round
+            if self._reads.is_waiting():
+                self._reads.confirmed(self._quorum_round())
+
+    def chunk_replied(self, reply: SnapshotChunkReply) -> None:
+        progress = self._progress.get(reply.source)
+        if progress is None:
+            return
+        progress.heard_tick = self._ticks
+        if progress.snapshot is None or progress.snapshot.index != reply.index:
+            return
+        if reply.cursor is None:
+            progress.accepted(reply.index)
+            self.advance_commit()
+            self.has_work = True
+        elif reply.cursor != progress.cursor or not reply.cursor:
+            progress.cursor = reply.cursor
+            self._send_chunk(reply.source, progress)
+
+    # -- committing
+
+    def advance_commit(self) -> None:
+        """Commit what a quorum has; called whenever anyone, this member included, has more on disk."""
+        state, log = self._state, self._state.log
+        index = quorum_value(state.configuration, self._match_of)
+        # Every entry from the opening one on is of this term; figure 8 is why nothing else counts.
+        if index <= log.commit_index or index < self._opening_index:
+            return
+        if self._uncommitted_bytes:
+            self._forget_uncommitted(log.commit_index, LogIndex(index))
+        was_open = log.commit_index >= self._opening_index
+        log.commit_to(LogIndex(index))
+        self.has_work = True
+        if not was_open:
+            for context, asker in self._reads.take_early():
+                self.read_index(context, asker)
+        membership = state.membership
+        if is_joint(membership.current) and membership.current_index <= index:
+            self._append_configuration(leave_joint(membership.current))
+
+    def _match_of(self, voter: NodeId) -> LogIndex:
+        if voter == self._state.node:
+            return self._state.log.stable_index
+        return self._progress[voter].match_index
+
+    def _forget_uncommitted(self, before: LogIndex, after: LogIndex) -> None:
+        size = self._state.log.data_bytes(LogIndex(max(before + 1, self._opening_index)), after)
+        self._uncommitted_bytes -= size
+        assert self._uncommitted_bytes >= 0
+
+    def is_dismissed(self) -> bool:
+        """True once the configuration that leaves this member out is committed (Raft thesis §4.2.2)."""
+        membership = self._state.membership
+        return membership.current_index <= self._state.log.commit_index and not is_voter(
+            membership.current, self._state.node
+        )
+
+    # -- time
+
+    def tick(self) -> bool:
+        """False if the leader has lost its quorum and must step down."""
+        self._ticks += 1
+        config = self._state.config
+        if self._transfer_target and self._ticks - self._transfer_started >= config.election_ticks:
+            self._transfer_target = NOBODY
+        self._heartbeat_elapsed += 1
+        if self._heartbeat_elapsed < config.heartbeat_ticks:
+            return True
+        self._heartbeat_elapsed = 0
+        if not quorum_value(self._state.configuration, self._is_active):
+            return False
+        self._heartbeat_all()
+        for peer, progress in self._progress.items():
+            if (
+                progress.state is ProgressState.SNAPSHOT
+                and progress.is_active(self._ticks)
+                and self._ticks - progress.cursor_tick >= config.election_ticks
+            ):
+                self._send_chunk(peer, progress)
+        return True
+
+    def _is_active(self, voter: NodeId) -> int:
+        return int(voter == self._state.node or self._progress[voter].is_active(self._ticks))
+
+    # -- reads
+
+    def read_index(self, context: int, asker: NodeId) -> None:
+        reads = self._reads
+        if reads.is_full():
+            return
+        if self._state.log.commit_index < self._opening_index:
+            reads.ask_early(context, asker)
+        elif self._has_lease() or self._quorum_round() > self._round:
+            reads.answer(context, asker, self._state.log.commit_index)
+        else:
+            reads.wait_for_round(self._round + 1, context, asker)
+            self.has_work = True
+
+    def _quorum_round(self) -> int:
+        """The latest heartbeat round that a quorum answered; this member is always one ahead."""
+        return quorum_value(self._state.configuration, self._round_of)
+
+    def _round_of(self, voter: NodeId) -> int:
+        return self._round + 1 if voter == self._state.node else self._progress[voter].round
+
+    def _has_lease(self) -> bool:
+        config = self._state.config
+        if not config.lease_reads or self._lease_broken:
+            return False
+        number, ticks = self._quorum_round(), self._round_ticks
+        while len(ticks) > 1 and ticks[1][0] <= number:
+            ticks.popleft()
+        # A fifth of the promise is left for clocks that do not run alike.
+        lease_ticks = config.election_ticks - max(1, config.election_ticks // 5)
+        return bool(ticks) and ticks[0][0] <= number and self._ticks - ticks[0][1] < lease_ticks
+
+    # -- handing over
+
+    def transfer(self, target: NodeId) -> None:
+        if target == self._state.node:
+            return
+        if target not in self._state.configuration.voters:
+            raise ProposalDropped(f"node {target} is not a voter of group {self._state.group}")
+        self._refuse_during_transfer()
+        self._transfer_target = target
+        self._transfer_started = self._ticks
+        self._transfer_sent = False
+        self.has_work = True
+        self._hand_over_if_ready()
+
+    def _hand_over_if_ready(self) -> None:
+        target = self._transfer_target
+        if not target or self._transfer_sent:
+            return
+        if self._progress[target].match_index == self._state.log.last_index:
+            self._transfer_sent = True
+            self._send_timeout_now(target)
+
+    def hand_over(self) -> None:
+        """Ask the voter that has most of the log to take over; this member is about to stop leading."""
+        candidates = [
+            (progress.match_index, -peer)
+            for peer, progress in self._progress.items()
+            if peer in self._state.configuration.voters and progress.is_active(self._ticks)
+        ]
+        if candidates:
+            self._send_timeout_now(NodeId(-max(candidates)[1]))
+
+    def _send_timeout_now(self, target: NodeId) -> None:
+        # The target's election does not wait for anyone's promise to this leader: no lease any more.
+        self._lease_broken = True
+        state = self._state
+        state.outbox.append(TimeoutNow(state.group, state.node, target, state.term))
+
+    # -- connections
+
+    def peer_disconnected(self, peer: NodeId) -> None:
+        progress = self._progress.get(peer)
+        if progress is not None:
+            progress.connected()
+            progress.probe_sent = True
+            progress.heard_tick = self._ticks - self._state.config.election_ticks
+
+    def peer_connected(self, peer: NodeId) -> None:
+        progress = self._progress.get(peer)
+        if progress is not None:
+            progress.connected()
+            self.has_work = True
+
+    def status(self) -> dict[NodeId, ReplicaStatus]:
+        return {peer: progress.status(self._ticks) for peer, progress in self._progress.items()}

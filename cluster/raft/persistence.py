@@ -1,0 +1,173 @@
+"""What a group wants on disk: collected into one write at a time, and acted on when that is durable.
+
+Law: at most one write is out. It carries everything that was pending when it was taken, and the messages that
+depend on it; what comes up later goes into the next. The installation of a received snapshot goes alone.
+A snapshot made here, and the deletions that it allows, wait while a peer is being sent the previous one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster.raft.messages import Message
+from cluster.raft.ready import Persist
+from cluster.raft.snapshot_receiver import SnapshotReceiver
+from cluster.raft.state import GroupState
+from cluster.raft.storage import GroupWrite
+from cluster.raft.types import Entry, HardState, LogIndex, NodeId, SnapshotMeta, Term
+
+
+class Persistence:
+    """See the law of this file."""
+
+    __slots__ = (
+        "_delete",
+        "_hard_state",
+        "_outstanding",
+        "_receiver",
+        "_replace",
+        "_replace_bytes",
+        "_snapshot",
+        "_state",
+    )
+
+    def __init__(self, state: GroupState, receiver: SnapshotReceiver) -> None:
+        self._state = state
+        self._receiver = receiver
+        self._outstanding: Persist | None = None
+        # What the stored hard state is, once the outstanding write is durable.
+        self._hard_state: tuple[Term, NodeId] = (state.term, state.vote)
+        self._snapshot: tuple[SnapshotMeta, bytes] | None = None
+        self._delete: set[LogIndex] = set()
+        self._replace: dict[LogIndex, Entry] = {}
+        self._replace_bytes = 0
+
+    # -- what the state machine wants
+
+    def snapshot_created(self, index: LogIndex, data: bytes) -> None:
+        state = self._state
+        assert index <= state.log.emitted_index, "a snapshot of what was not applied"
+        newest = self._snapshot[0].index if self._snapshot else state.log.snapshot_index
+        if index <= newest:
+            return
+        meta = SnapshotMeta(index, state.log.term(index), state.membership.at(index))
+        self._snapshot = (meta, data)
+
+    def compact_payloads(self, delete: Sequence[LogIndex], replace: Sequence[Entry]) -> None:
+        newest = self._snapshot[0].index if self._snapshot else self._state.log.snapshot_index
+        highest = max([*delete, *(entry.index for entry in replace)], default=LogIndex(0))
+        assert highest <= newest, "a payload above the snapshot would be compacted"
+        for entry in replace:
+            if entry.index not in self._delete:
+                self._replace[entry.index] = entry
+                self._replace_bytes += len(entry.data)
+        for index in delete:
+            self._delete.add(index)
+            self._replace.pop(index, None)
+
+    # -- the handshake
+
+    def has_write(self, hold_snapshot: bool) -> bool:
+        """True if `take` would give something."""
+        state = self._state
+        if self._outstanding is not None:
+            return False
+        return bool(
+            state.after_persist
+            or state.log.has_unoffered()
+            or self._hard_state != (state.term, state.vote)
+            or self._receiver.has_write()
+            or (self._has_compaction() and not self._holds(hold_snapshot))
+        )
+
+    def take(self, hold_snapshot: bool) -> Persist | None:
+        """Everything pending; None while a write is out or nothing is to be written."""
+        if not self.has_write(hold_snapshot):
+            return None
+        state, log = self._state, self._state.log
+        if not log.has_unoffered():
+            meta = self._receiver.take_install()
+            if meta is not None:
+                return self._offer(GroupWrite(state.group, self._hard_state_write(), install=meta))
+        truncate_from, entries = log.take_unoffered()
+        staged = self._receiver.take_chunk()
+        snapshot: tuple[SnapshotMeta, bytes] | None = None
+        delete: Sequence[LogIndex] = ()
+        replace: Sequence[Entry] = ()
+        if self._has_compaction() and not self._holds(hold_snapshot):
+            snapshot, delete, replace = self._take_compaction()
+        hard_state = self._hard_state_write()
+        if hard_state is None and entries and log.commit_index > log.snapshot_index:
+            # The hint costs nothing here, and spares a restart the wait for a leader.
+            hard_state = HardState(state.term, state.vote, log.commit_index)
+        if not (hard_state or entries or truncate_from or staged or snapshot or delete or replace):
+            if not state.after_persist:
+                return None
+            return self._offer(GroupWrite(state.group))
+        return self._offer(
+            GroupWrite(
+                state.group,
+                hard_state,
+                staged[0] if staged else None,
+                (staged[1],) if staged else (),
+                None,
+                truncate_from,
+                entries,
+                snapshot,
+                delete,
+                replace,
+            )
+        )
+
+    def done(self, persist: Persist) -> SnapshotMeta | None:
+        """It is durable. Returns the snapshot that was installed by it, if one was."""
+        assert persist is self._outstanding, "a write that was not taken, or was already acknowledged"
+        self._outstanding = None
+        state, write = self._state, persist.write
+        state.hard_state_became_durable(persist.term, persist.vote)
+        if write.install is not None:
+            self._receiver.installed()
+            self._forget_compaction(write.install.index)
+            state.install(write.install)
+            return write.install
+        state.log.offered_is_durable()
+        if write.snapshot is not None:
+            meta = write.snapshot[0]
+            state.log.compacted(meta)
+            state.membership.compacted(meta.index)
+        return None
+
+    def _offer(self, write: GroupWrite) -> Persist:
+        state = self._state
+        messages: list[Message] = state.after_persist
+        state.after_persist = []
+        self._hard_state = (state.term, state.vote)
+        self._outstanding = Persist(write, messages, state.term, state.vote)
+        return self._outstanding
+
+    def _hard_state_write(self) -> HardState | None:
+        state = self._state
+        if self._hard_state == (state.term, state.vote):
+            return None
+        return HardState(state.term, state.vote, state.log.commit_index)
+
+    def _has_compaction(self) -> bool:
+        return bool(self._snapshot or self._delete or self._replace)
+
+    def _holds(self, hold_snapshot: bool) -> bool:
+        return hold_snapshot and self._replace_bytes <= self._state.config.tail_bytes
+
+    def _take_compaction(
+        self,
+    ) -> tuple[tuple[SnapshotMeta, bytes] | None, Sequence[LogIndex], Sequence[Entry]]:
+        snapshot, delete = self._snapshot, sorted(self._delete)
+        replace = [self._replace[index] for index in sorted(self._replace)]
+        self._snapshot = None
+        self._delete = set()
+        self._replace = {}
+        self._replace_bytes = 0
+        return snapshot, delete, replace
+
+    def _forget_compaction(self, installed: LogIndex) -> None:
+        assert self._snapshot is None or self._snapshot[0].index < installed
+        self._take_compaction()

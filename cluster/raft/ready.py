@@ -1,0 +1,139 @@
+"""What goes into a group besides messages, and what comes out of it.
+
+Law: plain values. The driver carries them out; nothing here refers back into the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from cluster.raft.messages import Message
+from cluster.raft.storage import GroupWrite
+from cluster.raft.types import Configuration, Entry, GroupId, LogIndex, NodeId, SnapshotMeta, Term
+
+
+class Role(Enum):
+    """What a member is in its term. A learner is a FOLLOWER that is in no voter set."""
+
+    FOLLOWER = "follower"
+    PRE_CANDIDATE = "pre-candidate"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+class NotLeader(Exception):
+    """Only a leader can do this. `leader` is who it is as far as is known here, NOBODY (0) if unknown."""
+
+    def __init__(self, leader: NodeId) -> None:
+        super().__init__(f"the leader is node {leader}" if leader else "there is no leader")
+        self.leader = leader
+
+
+class ProposalDropped(Exception):
+    """The leader did not take the proposal, and its log is as before; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaftConfig:
+    """Times are in ticks, sizes in bytes.
+
+    election_ticks         a follower starts an election after 1..2 times as long without a leader, a leader
+                           that hears from no quorum for as long steps down, and a voter that heard from its
+                           leader within it votes for nobody else
+    max_append_bytes       entry data in one append, at least one entry
+    max_inflight_appends   unacknowledged appends to one peer; then the leader waits
+    max_inflight_bytes     the same in bytes
+    max_uncommitted_bytes  a leader drops proposals while more than this waits for a quorum
+    max_apply_bytes        entry data in one `Ready.committed`, at least one entry
+    max_waiting_reads      reads that wait for a leader's confirmation; more are dropped
+    tail_bytes             recent entries kept in memory, durable and applied ones beyond it are let go
+    snapshot_chunk_bytes   asked of the store per chunk
+    lease_reads            a leader answers reads without a heartbeat round while a quorum answered a recent
+                           one. Off: voters that lost the leader's connection elect another at once (see
+                           `RaftGroup.peer_disconnected`), and a leader that is alive behind broken
+                           connections would answer stale reads until its lease ends. Turn it on only where
+                           `peer_disconnected` is never called for a member that may be alive.
+    """
+
+    election_ticks: int = 10
+    heartbeat_ticks: int = 2
+    max_append_bytes: int = 1 << 20
+    max_inflight_appends: int = 64
+    max_inflight_bytes: int = 32 << 20
+    max_uncommitted_bytes: int = 64 << 20
+    max_apply_bytes: int = 4 << 20
+    max_waiting_reads: int = 1 << 16
+    tail_bytes: int = 8 << 20
+    snapshot_chunk_bytes: int = 256 << 10
+    lease_reads: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadState:
+    """A read asked for with `context` sees everything once the state machine has applied `index`."""
+
+    context: int
+    index: LogIndex
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChange:
+    role: Role
+    term: Term
+    leader: NodeId
+
+
+@dataclass(slots=True)
+class Ready:
+    """What the driver does now, before any write: send, restore, apply, answer reads.
+
+    `restored` comes first: the state machine restores from `storage.snapshot_index()` and then applies
+    `committed`, which continues after it without a gap.
+    """
+
+    messages: list[Message]
+    committed: list[Entry]
+    read_states: list[ReadState]
+    role_change: RoleChange | None
+    restored: SnapshotMeta | None
+
+
+@dataclass(slots=True, eq=False)
+class Persist:
+    """What must be durable before `messages` leave. Hand it back through `RaftGroup.persisted`.
+
+    `term` and `vote` are what will be durable with it.
+    """
+
+    write: GroupWrite
+    messages: list[Message]
+    term: Term
+    vote: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """A leader's view of a peer. `state` is probe, replicate or snapshot; `active`: heard from lately."""
+
+    match_index: LogIndex
+    next_index: LogIndex
+    state: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """`progress` is empty unless this member leads; the leader itself is not in it."""
+
+    group: GroupId
+    role: Role
+    term: Term
+    leader: NodeId
+    commit_index: LogIndex
+    applied_index: LogIndex
+    first_index: LogIndex
+    last_index: LogIndex
+    configuration: Configuration
+    progress: Mapping[NodeId, ReplicaStatus]

@@ -1,0 +1,157 @@
+"""One group's disk in memory: what was written is there, what was not is not.
+
+Law: `apply` is the only way in and takes effect at once and whole. A crash is simply not calling it. It
+checks what a store may assume of consensus: logs without gaps, truncation only inside the log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from cluster.raft.storage import Compacted, GroupWrite, InitialState, SnapshotChunk, Unavailable
+from cluster.raft.types import (
+    NOBODY,
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    LogIndex,
+    NodeId,
+    SnapshotMeta,
+    Term,
+)
+
+
+class Disk:
+    """A `GroupStorage` with `apply`."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.hard_state = HardState(Term(0), NOBODY, LogIndex(0))
+        self.meta = SnapshotMeta(LogIndex(0), Term(0), configuration)
+        self.index = b""
+        self.log: list[Entry] = []
+        self.payloads: dict[LogIndex, bytes] = {}
+        self.staged = b""
+        self.staged_meta: SnapshotMeta | None = None
+        self.staged_complete = False
+        self.reads = 0
+
+    @property
+    def first_index(self) -> LogIndex:
+        return LogIndex(self.meta.index + 1)
+
+    @property
+    def last_index(self) -> LogIndex:
+        return LogIndex(self.meta.index + len(self.log))
+
+    # -- the write side
+
+    def apply(self, write: GroupWrite) -> None:
+        if write.hard_state is not None:
+            assert write.hard_state.term >= self.hard_state.term
+            same_term = write.hard_state.term == self.hard_state.term
+            assert not same_term or self.hard_state.vote in (NOBODY, write.hard_state.vote), "voted twice"
+            self.hard_state = write.hard_state
+        if write.install is not None:
+            assert self.staged_complete
+            assert write.install == self.staged_meta
+            self._install(write.install)
+        for chunk in write.stage:
+            assert write.stage_meta is not None
+            if not chunk.cursor:
+                self.staged, self.staged_meta, self.staged_complete = b"", write.stage_meta, False
+            assert write.stage_meta == self.staged_meta
+            assert int(chunk.cursor or b"0") == len(self.staged), "a chunk is missing"
+            self.staged += chunk.data
+            self.staged_complete = chunk.next_cursor is None
+        if write.truncate_from is not None:
+            assert self.first_index <= write.truncate_from <= self.last_index
+            del self.log[write.truncate_from - self.first_index :]
+        if write.entries:
+            assert write.entries[0].index == self.last_index + 1, "a gap in the log"
+            self.log.extend(write.entries)
+        if write.snapshot is not None:
+            self._compact(*write.snapshot)
+        for index in write.delete_entries:
+            assert index <= self.meta.index
+            self.payloads.pop(index, None)
+        for entry in write.replace_entries:
+            assert entry.index <= self.meta.index
+            self.payloads[entry.index] = entry.data
+
+    def _compact(self, meta: SnapshotMeta, index: bytes) -> None:
+        assert self.meta.index < meta.index <= self.last_index
+        count = meta.index - self.meta.index
+        assert self.log[count - 1].term == meta.term
+        for entry in self.log[:count]:
+            if entry.kind is EntryKind.COMMAND:
+                self.payloads[entry.index] = entry.data
+        del self.log[:count]
+        self.meta, self.index = meta, index
+
+    def _install(self, meta: SnapshotMeta) -> None:
+        index, payloads = json.loads(self.staged)
+        self.meta, self.index = meta, bytes.fromhex(index)
+        self.payloads = {LogIndex(int(at)): bytes.fromhex(data) for at, data in payloads.items()}
+        self.log = []
+        self.staged, self.staged_meta, self.staged_complete = b"", None, False
+
+    # -- the read side
+
+    def initial_state(self) -> InitialState:
+        return InitialState(self.hard_state, self.meta, self.first_index, self.last_index)
+
+    def term(self, index: LogIndex) -> Term:
+        self.reads += 1
+        if index == self.meta.index:
+            return self.meta.term
+        return self._entry(index).term
+
+    def entries(self, first_index: LogIndex, end_index: LogIndex, max_bytes: int) -> list[Entry]:
+        self.reads += 1
+        self._entry(LogIndex(end_index - 1))
+        found = [self._entry(first_index)]
+        size = len(found[0].data)
+        for index in range(first_index + 1, end_index):
+            entry = self._entry(LogIndex(index))
+            size += len(entry.data)
+            if size > max_bytes:
+                break
+            found.append(entry)
+        return found
+
+    def _entry(self, index: LogIndex) -> Entry:
+        if index <= self.meta.index:
+            raise Compacted(f"{index} is compacted")
+        if index > self.last_index:
+            raise Unavailable(f"{index} is not there")
+        return self.log[index - self.first_index]
+
+    def snapshot_meta(self) -> SnapshotMeta:
+        return self.meta
+
+    def snapshot_index(self) -> bytes:
+        return self.index
+
+    def payload(self, index: LogIndex) -> bytes | None:
+        if index > self.meta.index:
+            return self._entry(index).data
+        return self.payloads.get(index)
+
+    def payload_indexes(self) -> Sequence[LogIndex]:
+        return sorted(self.payloads)
+
+    def snapshot_chunk(self, meta: SnapshotMeta, cursor: bytes, max_bytes: int) -> SnapshotChunk | None:
+        if meta != self.meta:
+            return None
+        payloads = {str(index): data.hex() for index, data in sorted(self.payloads.items())}
+        whole = json.dumps([self.index.hex(), payloads]).encode()
+        start = int(cursor or b"0")
+        end = min(start + max_bytes, len(whole))
+        next_cursor = str(end).encode() if end < len(whole) else None
+        return SnapshotChunk(cursor, whole[start:end], next_cursor)
+
+
+def members(*nodes: int) -> Configuration:
+    return Configuration(tuple(NodeId(node) for node in nodes))
