@@ -1,0 +1,165 @@
+"""Judgement of reports: is this node ready, is the cluster healthy, what must not be stopped now.
+
+Law: pure. A cluster is healthy when all its members answer and are ready, every group has a leader, and no alarm
+stands. It has no quorum when some group has too few answering voters to commit, as far as the answers tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from cluster.node.admin.report import CATALOG_GROUP, ClusterReport, GroupReport, NodeReport
+
+READY_LAG_MAX = 1000
+"""A replica this many committed entries behind counts as caught up: less than a round under load."""
+
+
+def not_ready_reason(report: NodeReport) -> str | None:
+    """One line about what keeps a node from serving; None when it is ready."""
+    if report.phase != "running":
+        return report.phase
+    catalog = next((group for group in report.groups if group.id == CATALOG_GROUP), None)
+    if catalog is None or not catalog.leader:
+        return "the catalog group has no leader"
+    for group in report.groups:
+        lag = group.commit_index - group.applied_index
+        if lag > READY_LAG_MAX:
+            return f"catching up: group {group.id} is {lag:,} entries behind"
+    return None
+
+
+def state(report: NodeReport) -> str:
+    """The node in a word: starting, draining, no-leader, catching-up, ready."""
+    reason = not_ready_reason(report)
+    if reason is None:
+        return "ready"
+    if report.phase != "running":
+        return report.phase
+    return "catching-up" if reason.startswith("catching up") else "no-leader"
+
+
+class Health(Enum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    NO_QUORUM = "no-quorum"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """A group as all answers together show it. `up` are the voters that answer, `lags` entries behind the leader's
+    commit index by replica (None: not known)."""
+
+    id: int
+    leader: str
+    term: int
+    commit_index: int
+    voters: tuple[str, ...]
+    learners: tuple[str, ...]
+    up: tuple[str, ...]
+    applied: dict[str, int]
+    lags: dict[str, int | None]
+    faults: dict[str, str]
+
+    @property
+    def majority(self) -> int:
+        return len(self.voters) // 2 + 1
+
+    @property
+    def spare(self) -> int:
+        """How many more voters may go before nothing can be committed; negative: it is so already."""
+        return len(self.up) - self.majority
+
+    @property
+    def critical_nodes(self) -> tuple[str, ...]:
+        """Voters of which any one may not stop now."""
+        return self.up if self.spare == 0 else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`can_lose` is the number of nodes, whichever, that may go before some group loses its quorum."""
+
+    health: Health
+    can_lose: int
+    problems: tuple[str, ...]
+
+
+def group_views(cluster: ClusterReport) -> list[GroupView]:
+    """Every group that some answer mentions, by id."""
+    seen: dict[int, dict[str, GroupReport]] = {}
+    for member in cluster.members:
+        for group in member.report.groups if member.report else ():
+            seen.setdefault(group.id, {})[member.name] = group
+    return [_view(identifier, seen[identifier]) for identifier in sorted(seen)]
+
+
+def _view(identifier: int, replicas: dict[str, GroupReport]) -> GroupView:
+    leaders = [(group.term, name) for name, group in replicas.items() if group.role == "leader"]
+    leader = max(leaders)[1] if leaders else ""
+    newest = replicas[leader] if leader else max(replicas.values(), key=lambda group: (group.term, group.commit_index))
+    applied = {name: group.applied_index for name, group in replicas.items()}
+    lags: dict[str, int | None] = {}
+    for name in (*newest.voters, *newest.learners):
+        known = applied.get(name, newest.match_indexes.get(name))
+        lags[name] = None if known is None else max(0, newest.commit_index - known)
+    return GroupView(
+        id=identifier,
+        leader=leader,
+        term=newest.term,
+        commit_index=newest.commit_index,
+        voters=newest.voters,
+        learners=newest.learners,
+        up=tuple(name for name in newest.voters if name in replicas and not replicas[name].fault),
+        applied=applied,
+        lags=lags,
+        faults={name: group.fault for name, group in replicas.items() if group.fault},
+    )
+
+
+def judge(cluster: ClusterReport, groups: Sequence[GroupView]) -> Verdict:
+    """The verdict, its problems worst first, each one line."""
+    lost = [group for group in groups if group.spare < 0]
+    problems: list[str] = []
+    if lost:
+        problems.append(_no_quorum(cluster, lost))
+    weakened = [group for group in groups if len(group.up) < len(group.voters)]
+    critical = sorted({name for group in weakened for name in group.critical_nodes})
+    if critical:
+        problems.append(f"Do not stop {_either(critical)}: it would cost a quorum.")
+    for member in cluster.members:
+        report = member.report
+        if report is None:
+            problems.append(f"{member.name} is unreachable: {member.unreachable_reason}")
+            continue
+        reason = not_ready_reason(report)
+        if reason is not None:
+            problems.append(f"{member.name} is not ready: {reason}")
+        problems += [
+            f"{member.name}: {alarm} alarm: publishers are blocked, consumers go on" for alarm in report.alarms
+        ]
+    for group in groups:
+        if not group.leader and group.spare >= 0:
+            problems.append(f"group {group.id} has no leader")
+        problems += [f"group {group.id} on {name} stopped: {fault}" for name, fault in group.faults.items()]
+    if not groups:
+        problems.append("the cluster is not founded yet")
+    health = Health.NO_QUORUM if lost else Health.DEGRADED if problems else Health.HEALTHY
+    can_lose = max(0, min((group.spare for group in groups), default=0))
+    return Verdict(health=health, can_lose=can_lose, problems=tuple(problems))
+
+
+def _no_quorum(cluster: ClusterReport, lost: Sequence[GroupView]) -> str:
+    missing = [f"{member.name} ({member.unreachable_reason})" for member in cluster.members if member.report is None]
+    named = ", ".join(str(group.id) for group in lost[:8]) + (", ..." if len(lost) > 8 else "")
+    worst = min(lost, key=lambda group: group.spare)
+    return (
+        f"NO QUORUM in group{'s' if len(lost) > 1 else ''} {named}: {len(worst.up)}/{len(worst.voters)} "
+        f"(need {worst.majority}). Publishing refused, no data discarded."
+        + (f" Missing: {', '.join(missing)}" if missing else "")
+    )
+
+
+def _either(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

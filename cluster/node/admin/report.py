@@ -1,0 +1,150 @@
+"""What a node says about itself and, with the answers of the others, about the cluster.
+
+Law: values only, made at once and never changed. Making a `NodeReport` takes no await and no work per queue or per
+message: whoever implements it keeps counters. Counters named `_total` only grow while the process lives. Names of
+nodes, not ids, so that a reader needs nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Phase = Literal["starting", "running", "draining"]
+ReplicaRole = Literal["leader", "follower", "candidate", "learner", "stopped"]
+CATALOG_GROUP = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReport:
+    """A Raft group as one of its replicas sees it.
+
+    `leader` is "" while the replica knows none. `match_indexes` is what the leader knows of the others' logs (name ->
+    last index that is surely there); empty on other replicas. `fault` says why a replica stopped (`"checksum of
+    entry 17 does not match"`), else "".
+    """
+
+    id: int
+    role: ReplicaRole
+    term: int
+    leader: str
+    commit_index: int
+    applied_index: int
+    first_index: int
+    last_index: int
+    voters: tuple[str, ...]
+    learners: tuple[str, ...] = ()
+    match_indexes: dict[str, int] = field(default_factory=dict)
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """A node as it sees itself. Queues and messages are those of the queues it leads or owns.
+
+    `phase` is what the node does; whether it is ready follows from the groups too (`health.not_ready_reason`).
+    `alarms` are the reasons why publishers are blocked: `"memory"`, `"disk"`, `"store-full"`.
+    """
+
+    name: str
+    pid: int
+    version: str
+    phase: Phase
+    uptime_seconds: float
+    amqp_port: int
+    http_port: int
+    groups: tuple[GroupReport, ...]
+    alarms: tuple[str, ...] = ()
+    rss_bytes: int = 0
+    memory_watermark_bytes: int = 0
+    payload_memory_bytes: int = 0
+    disk_used_bytes: int = 0
+    disk_free_bytes: int = 0
+    fsync_p50_seconds: float = 0.0
+    fsync_p99_seconds: float = 0.0
+    write_rounds_total: int = 0
+    written_bytes_total: int = 0
+    connections: int = 0
+    channels: int = 0
+    consumers: int = 0
+    queues: int = 0
+    messages_ready: int = 0
+    messages_unacked: int = 0
+    published_total: int = 0
+    confirmed_total: int = 0
+    delivered_total: int = 0
+    acknowledged_total: int = 0
+    redelivered_total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemberReport:
+    """A member of the cluster as the asked node could learn of it: its own report, or why there is none.
+
+    `address` is `host:port` of its peer listener. `last_seen_seconds` ago it last answered; None if never.
+    """
+
+    name: str
+    address: str
+    report: NodeReport | None
+    unreachable_reason: str = ""
+    last_seen_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterReport:
+    """The cluster as the node `answered_by` sees it. `members` has every member once, itself included.
+
+    `cluster_id` is "" before the cluster is founded.
+    """
+
+    cluster_name: str
+    cluster_id: str
+    answered_by: str
+    version: str
+    members: tuple[MemberReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueReport:
+    """A queue. `group` is None and `members` empty for one that lives on its node alone; `leader` is then that node,
+    and "" for a replicated queue whose group has no leader (its counts are then 0)."""
+
+    name: str
+    vhost: str
+    durable: bool
+    leader: str
+    members: tuple[str, ...] = ()
+    group: int | None = None
+    messages_ready: int = 0
+    messages_unacked: int = 0
+    consumers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionReport:
+    """A client's connection. `name` is `"10.0.0.5:40312 -> 10.0.0.7:5672"`; `state` is `running`, `blocked` or
+    `closing`; `connected_at` is Unix time in seconds; `client` is what it says it is, such as `"pika 1.3.2"`."""
+
+    name: str
+    node: str
+    user: str
+    vhost: str
+    state: str
+    channels: int
+    connected_at: float
+    client: str = ""
+
+
+def encode_report(report: NodeReport) -> bytes:
+    """A node's report for another node of the same or a newer version."""
+    import msgspec.msgpack
+
+    return msgspec.msgpack.encode(report)
+
+
+def decode_report(data: bytes) -> NodeReport:
+    """Raises ValueError when the bytes are no report; fields that a newer node added are ignored."""
+    import msgspec.msgpack
+
+    return msgspec.msgpack.decode(data, type=NodeReport)

@@ -1,0 +1,117 @@
+"""Judgement of reports: readiness of a node, and the verdict on a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cluster.node.admin.health import READY_LAG_MAX, Health, Verdict, group_views, judge, not_ready_reason, state
+from cluster.node.admin.report import NodeReport, decode_report, encode_report
+from tests.node.admin.fake_source import cluster_report, group_report, node_report
+
+
+def verdict(*reports: NodeReport) -> Verdict:
+    cluster = cluster_report(*reports)
+    return judge(cluster, group_views(cluster))
+
+
+def leaderless(name: str) -> NodeReport:
+    groups = tuple(group_report(group, name, role="candidate", leader="", match_indexes={}) for group in (0, 1))
+    return node_report(name, groups=groups)
+
+
+def test_a_running_node_with_a_catalog_leader_and_no_lag_is_ready() -> None:
+    assert not_ready_reason(node_report("mq-1")) is None
+    assert state(node_report("mq-1")) == "ready"
+
+
+@pytest.mark.parametrize("phase", ["starting", "draining"])
+def test_a_node_that_starts_or_drains_is_not_ready(phase: str) -> None:
+    assert not_ready_reason(node_report("mq-1", phase=phase)) == phase
+
+
+def test_a_node_without_a_catalog_leader_is_not_ready() -> None:
+    assert not_ready_reason(leaderless("mq-1")) == "the catalog group has no leader"
+    assert not_ready_reason(node_report("mq-1", groups=())) == "the catalog group has no leader"
+    assert state(leaderless("mq-1")) == "no-leader"
+
+
+def test_a_replica_far_behind_what_is_committed_makes_the_node_not_ready() -> None:
+    shard = group_report(1, "mq-1", commit_index=5000, applied_index=5000 - READY_LAG_MAX)
+    assert not_ready_reason(node_report("mq-1", groups=(group_report(0, "mq-1"), shard))) is None
+    behind = replace(shard, applied_index=shard.applied_index - 1)
+    report = node_report("mq-1", groups=(group_report(0, "mq-1"), behind))
+    assert not_ready_reason(report) == "catching up: group 1 is 1,001 entries behind"
+    assert state(report) == "catching-up"
+
+
+def test_a_cluster_of_three_ready_nodes_is_healthy_and_can_lose_one() -> None:
+    assert verdict(*map(node_report, ("mq-0", "mq-1", "mq-2"))) == Verdict(Health.HEALTHY, 1, ())
+
+
+def test_one_node_down_names_the_nodes_that_must_not_stop() -> None:
+    found = verdict(node_report("mq-0"), node_report("mq-1"))
+    assert (found.health, found.can_lose) == (Health.DEGRADED, 0)
+    assert found.problems == (
+        "Do not stop mq-0 or mq-1: it would cost a quorum.",
+        "mq-2 is unreachable: connection refused",
+    )
+
+
+def test_a_minority_says_what_is_missing_and_that_nothing_is_discarded() -> None:
+    found = verdict(leaderless("mq-1"))
+    assert (found.health, found.can_lose) == (Health.NO_QUORUM, 0)
+    assert found.problems[0] == (
+        "NO QUORUM in groups 0, 1: 1/3 (need 2). Publishing refused, no data discarded. "
+        "Missing: mq-0 (connection refused), mq-2 (connection refused)"
+    )
+
+
+def test_a_group_without_a_leader_an_alarm_and_a_stopped_replica_are_problems() -> None:
+    stopped = group_report(1, "mq-2", role="stopped", leader="", fault="checksum of entry 17 does not match")
+    reports = [
+        node_report("mq-0", groups=(group_report(0, "mq-0"), group_report(1, "mq-0", role="follower"))),
+        node_report("mq-1", alarms=("memory",)),
+        node_report("mq-2", groups=(group_report(0, "mq-2"), stopped)),
+    ]
+    found = verdict(*reports)
+    assert found.health is Health.DEGRADED
+    assert found.problems == (
+        "Do not stop mq-0 or mq-1: it would cost a quorum.",
+        "mq-1: memory alarm: publishers are blocked, consumers go on",
+        "group 1 has no leader",
+        "group 1 on mq-2 stopped: checksum of entry 17 does not match",
+    )
+
+
+def test_the_lag_of_a_node_that_is_down_is_what_its_leader_knows() -> None:
+    view = group_views(cluster_report(node_report("mq-0"), node_report("mq-1")))[0]
+    assert view.lags == {"mq-0": 0, "mq-1": 0, "mq-2": 1}
+    assert view.critical_nodes == ("mq-0", "mq-1")
+
+
+def test_the_leader_of_the_highest_term_is_believed() -> None:
+    old = node_report("mq-0", groups=(group_report(0, "mq-0", term=6),))
+    new = node_report("mq-1", groups=(group_report(0, "mq-1", role="leader", leader="mq-1", term=8),))
+    view = group_views(cluster_report(old, new))[0]
+    assert (view.leader, view.term) == ("mq-1", 8)
+
+
+def test_a_cluster_of_one_is_healthy_and_can_lose_none() -> None:
+    alone = node_report("mq-0", groups=(group_report(0, "mq-0", voters=("mq-0",), match_indexes={}),))
+    cluster = replace(cluster_report(alone), members=cluster_report(alone).members[:1])
+    assert judge(cluster, group_views(cluster)) == Verdict(Health.HEALTHY, 0, ())
+
+
+def test_a_cluster_that_is_not_founded_is_degraded() -> None:
+    found = verdict(*(node_report(name, groups=(), phase="starting") for name in ("mq-0", "mq-1", "mq-2")))
+    assert found.health is Health.DEGRADED
+    assert found.problems[-1] == "the cluster is not founded yet"
+
+
+def test_a_report_survives_the_way_between_nodes() -> None:
+    report = node_report("mq-0", alarms=("disk",))
+    assert decode_report(encode_report(report)) == report
+    with pytest.raises(ValueError, match="Expected `object`"):
+        decode_report(b"\x01")

@@ -1,0 +1,221 @@
+"""The admin interface over real HTTP on loopback, in front of a fake node."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+from cluster.node.admin.server import serve_admin
+from tests.node.admin.fake_source import FakeSource, node_report
+
+STATUS = "/api/cluster/status"
+
+
+class Answer:
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    async def ask(self, path: str, *, user: str | None = None, method: str = "GET", body: str | None = None) -> Answer:
+        headers = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"} if user else {}
+
+        def exchange() -> Answer:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            try:
+                connection.request(method, path, body=body, headers=headers)
+                response = connection.getresponse()
+                return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            finally:
+                connection.close()
+
+        return await trio.to_thread.run_sync(exchange)
+
+
+@asynccontextmanager
+async def served(source: FakeSource) -> AsyncIterator[Client]:
+    async with trio.open_nursery() as nursery:
+
+        async def serve(task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+            await serve_admin(source, host="127.0.0.1", port=0, task_status=task_status)
+
+        yield Client(await nursery.start(serve))
+        nursery.cancel_scope.cancel()
+
+
+async def test_livez_answers_while_the_loop_turns_whatever_the_node_reports() -> None:
+    source = FakeSource(node_report("mq-0", phase="starting", groups=()))
+    source.fault = RuntimeError("not asked")
+    async with served(source) as client:
+        answer = await client.ask("/livez")
+        assert (answer.status, answer.body) == (200, b"ok\n")
+
+
+async def test_readyz_is_200_when_ready_and_503_with_one_line_when_not() -> None:
+    source = FakeSource()
+    async with served(source) as client:
+        answer = await client.ask("/readyz")
+        assert (answer.status, answer.body) == (200, b"ready\n")
+        source.local = node_report("mq-0", phase="draining")
+        answer = await client.ask("/readyz")
+        assert (answer.status, answer.body) == (503, b"draining\n")
+
+
+async def test_metrics_are_prometheus_text_with_units_in_the_names() -> None:
+    async with served(FakeSource()) as client:
+        answer = await client.ask("/metrics")
+        assert answer.status == 200
+        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        lines = answer.body.decode().splitlines()
+    for line in (
+        'clustermq_node_info{name="mq-0",version="1.2.0"} 1.0',
+        "clustermq_ready 1.0",
+        "# TYPE clustermq_published_total counter",
+        "clustermq_published_total 1000.0",
+        'clustermq_fsync_seconds{quantile="0.99"} 0.0031',
+        'clustermq_alarm{alarm="memory"} 0.0',
+        'clustermq_group_leader{group="1"} 1.0',
+        'clustermq_group_replica_lag{group="0",replica="mq-2"} 3.0',
+    ):
+        assert line in lines
+
+
+async def test_status_shows_the_cluster_with_a_node_down() -> None:
+    async with served(FakeSource(node_report("mq-0"), node_report("mq-1"))) as client:
+        document = (await client.ask(STATUS, user="guest:guest")).json()
+    assert document["cluster"] == {"name": "orders-mq", "id": "c1", "answered_by": "mq-1", "version": "1.2.0"}
+    assert document["verdict"]["health"] == "degraded"
+    assert (document["verdict"]["nodes_up"], document["verdict"]["nodes"]) == (2, 3)
+    first, _, last = document["nodes"]
+    assert (first["name"], first["pid"], first["state"], first["role"], first["leads"]) == (
+        "mq-0",
+        100,
+        "ready",
+        "leader",
+        2,
+    )
+    assert first["fsync_p99_ms"] == 3.1
+    assert last == {
+        "name": "mq-2",
+        "address": "10.0.1.2:25672",
+        "up": False,
+        "state": "unreachable",
+        "reason": "connection refused",
+        "last_seen_seconds": 42.0,
+    }
+    shard = document["groups"][1]
+    assert (shard["kind"], shard["leader"], shard["critical_nodes"]) == ("shard", "mq-0", ["mq-0", "mq-1"])
+    assert shard["members"][2] == {
+        "node": "mq-2",
+        "voter": True,
+        "up": False,
+        "applied_index": None,
+        "lag": 1,
+        "fault": "",
+    }
+    assert document["totals"]["messages_ready"] == 20
+    assert document["alarms"] == []
+
+
+async def test_the_time_other_nodes_may_take_can_be_asked_for_and_is_bounded() -> None:
+    source = FakeSource()
+    async with served(source) as client:
+        assert (await client.ask(f"{STATUS}?timeout=0.25", user="guest:guest")).status == 200
+        refused = await client.ask(f"{STATUS}?timeout=60", user="guest:guest")
+    assert source.timeouts == [0.25]
+    assert (refused.status, refused.json()["detail"]) == (400, "timeout: expected seconds within 0..4, got '60'")
+
+
+async def test_queues_and_connections_list_what_the_node_knows() -> None:
+    async with served(FakeSource()) as client:
+        queues = (await client.ask("/api/queues", user="watch:w:w")).json()
+        connections = (await client.ask("/api/connections", user="watch:w:w")).json()
+    assert [(queue["vhost"], queue["name"], queue["messages_ready"]) for queue in queues] == [("/", "orders", 9)]
+    assert [(connection["user"], connection["client"]) for connection in connections] == [("guest", "pika 1.3.2")]
+
+
+async def test_a_transfer_is_asked_of_the_node_and_its_refusals_are_problems() -> None:
+    source = FakeSource()
+    async with served(source) as client:
+
+        async def transfer(group: int, body: str) -> Answer:
+            path = f"/api/groups/{group}/transfer"
+            return await client.ask(path, user="guest:guest", method="POST", body=body)
+
+        assert (await transfer(1, '{"node": "mq-1"}')).status == 202
+        unknown = await transfer(9, '{"node": "mq-1"}')
+        behind = await transfer(1, '{"node": "mq-2"}')
+        wrong = await transfer(1, "mq-1")
+        long = await transfer(1, " " * 5000)
+    assert source.transfers == [(1, "mq-1")]
+    assert unknown.headers["content-type"] == "application/problem+json"
+    assert unknown.json() == {"title": "Not Found", "status": 404, "detail": "there is no group 9"}
+    assert behind.json() == {"title": "Conflict", "status": 409, "detail": "mq-2 is 3,653 entries behind"}
+    assert (wrong.status, wrong.json()["detail"]) == (400, 'expected a body such as {"node": "mq-1"}')
+    assert long.status == 413
+
+
+@pytest.mark.parametrize("user", [None, "guest:wrong", "nobody:guest", "guest"])
+async def test_the_api_challenges_callers_without_valid_credentials(user: str | None) -> None:
+    async with served(FakeSource()) as client:
+        answer = await client.ask(STATUS, user=user)
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"].startswith("Basic ")
+    assert answer.json()["title"] == "Unauthorized"
+
+
+async def test_reading_wants_monitoring_and_changing_wants_administrator() -> None:
+    async with served(FakeSource()) as client:
+        assert (await client.ask(STATUS, user="app:app")).status == 403
+        assert (await client.ask(STATUS, user="watch:w:w")).status == 200
+        answer = await client.ask("/api/groups/1/transfer", user="watch:w:w", method="POST", body='{"node": "mq-1"}')
+    assert answer.json() == {
+        "title": "Forbidden",
+        "status": 403,
+        "detail": "needs a user with one of the tags administrator",
+    }
+
+
+async def test_unknown_paths_and_wrong_methods_are_problems() -> None:
+    async with served(FakeSource()) as client:
+        missing = await client.ask("/api/nothing", user="guest:guest")
+        wrong = await client.ask("/api/groups/1/transfer", user="guest:guest")
+    assert (missing.status, missing.headers["content-type"]) == (404, "application/problem+json")
+    assert (wrong.status, wrong.headers["content-type"]) == (405, "application/problem+json")
+
+
+async def test_a_fault_in_the_node_is_a_500_that_tells_nothing_and_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = FakeSource()
+    async with served(source) as client:
+        source.fault = RuntimeError("inner detail")
+        answer = await client.ask("/readyz")
+    assert answer.json() == {
+        "title": "Internal Server Error",
+        "status": 500,
+        "detail": "a fault in the node; its log has the details",
+    }
+    assert [record.name for record in caplog.records] == ["cluster.http"]
+    assert "inner detail" in caplog.text
+
+
+async def test_an_address_in_use_is_an_oserror() -> None:
+    async with served(FakeSource()) as client:
+        with pytest.RaisesGroup(OSError, allow_unwrapped=True, flatten_subgroups=True):
+            await serve_admin(FakeSource(), host="127.0.0.1", port=client.port)
