@@ -1,0 +1,405 @@
+"""The server's side of one connection: octets in, events out; commands in, octets out.
+
+Law: no clock, no socket, no broker. `receive` and `eof` never raise on anything a peer may send: what is wrong
+becomes a close. Once a close is sent, nothing but the close handshake is read or written. A command for a
+channel or connection that has meanwhile ended does nothing, since the events and the commands of two parties
+cross; a command that could never be right raises RuntimeError.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from cluster.amqp import constants as c
+from cluster.amqp import events as ev
+from cluster.amqp import methods as m
+from cluster.amqp.channel import USABLE_STATES
+from cluster.amqp.channels import (
+    ChannelTable,
+    method_class,
+    method_key,
+    misdirected_frame,
+    unknown_frame,
+)
+from cluster.amqp.errors import (
+    ChannelException,
+    ConnectionException,
+    channel_misuse,
+    command_invalid,
+    frame_error,
+    login_refused,
+    resource_error,
+)
+from cluster.amqp.field_table import FieldTable
+from cluster.amqp.frames import FRAME_HEAD, content_frames, method_frame
+from cluster.amqp.heartbeat import Heartbeat
+from cluster.amqp.login import read_response
+from cluster.amqp.method import Method
+from cluster.amqp.reader import FrameReader
+from cluster.amqp.settings import SERVER_CAPABILITIES, ConnectionSettings, check_tune_ok
+from cluster.amqp.wire import payload_snippet
+
+HELD_INPUT_SIZE_MAX: Final = 1024 * 1024
+"""Octets a client may send ahead while its login or vhost is being looked at; beyond: 506."""
+_FRAME_HEAD_SIZE: Final = 7
+
+
+class ConnectionState(Enum):
+    """The values are RabbitMQ's names, which reply texts contain.
+
+    In LOGGING_IN and AWAITING_VHOST the broker is to decide, and input is held back. In CLOSING we have sent
+    connection.close; in CLIENT_CLOSING the client has, and our close-ok waits for the broker.
+    """
+
+    AWAITING_PROTOCOL_HEADER = "pre_init"
+    STARTING = "starting"
+    LOGGING_IN = "securing"
+    TUNING = "tuning"
+    OPENING = "opening"
+    AWAITING_VHOST = "opening_vhost"
+    RUNNING = "running"
+    CLOSING = "closing"
+    CLIENT_CLOSING = "client_closing"
+    CLOSED = "closed"
+
+
+_CLOSE_IDS: Final = m.ConnectionClose.KEY.to_bytes(4)
+_HOLDING = frozenset({ConnectionState.LOGGING_IN, ConnectionState.AWAITING_VHOST})
+_IGNORING = frozenset({ConnectionState.CLIENT_CLOSING, ConnectionState.CLOSED})
+_ENDING = _IGNORING | {ConnectionState.CLOSING}
+
+
+class ServerConnection:
+    """One client, from its protocol header to the end.
+
+    frame_max, channel_max  negotiated; octets of a whole frame, highest channel number
+    heartbeat               negotiated seconds, 0 for none
+    client_properties       as sent in start-ok; {} before
+    client_capabilities     names of the capabilities the client set to true
+    """
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self.settings = settings
+        self.state = ConnectionState.AWAITING_PROTOCOL_HEADER
+        self.frame_max = c.HANDSHAKE_FRAME_SIZE_MAX
+        self.channel_max = settings.channel_max
+        self.client_properties: FieldTable = {}
+        self.client_capabilities: frozenset[str] = frozenset()
+        self.mechanism = ""
+        self._reader = FrameReader()
+        self._channels = ChannelTable(settings.message_size_max, settings.unfinished_content_max)
+        self._heartbeat = Heartbeat()
+        self._output: list[bytes] = []
+        self._error: ConnectionException | None = None
+        self._deaf = False
+        """Frame boundaries are lost and a close is sent: all input is dropped until the socket ends."""
+
+    # Octets in.
+
+    def receive(self, data: bytes | bytearray | memoryview) -> list[ev.Event]:
+        """What `data`, behind all that came before, means. `data` may be reused afterwards. Never raises."""
+        self._heartbeat.heard = True
+        if self._deaf or self.state in _IGNORING:
+            return []
+        if self.state in _HOLDING:
+            return self._hold(data)
+        buffer = self._reader.add(data)
+        return [] if buffer is None else self._parse(buffer)
+
+    def eof(self) -> list[ev.Event]:
+        """The peer's end of the socket is closed."""
+        if self.state is ConnectionState.CLOSED:
+            return []
+        abrupt = self.state not in _ENDING
+        self._end()
+        return [ev.ConnectionClosed(self._error, abrupt)]
+
+    def _hold(self, data: bytes | bytearray | memoryview) -> list[ev.Event]:
+        events: list[ev.Event] = []
+        if len(self._reader) + len(data) > HELD_INPUT_SIZE_MAX:
+            self._reader.clear()
+            self._deaf = True
+            text = f"more than {HELD_INPUT_SIZE_MAX} octets sent before the connection was open"
+            self._fail(resource_error(text), events)
+        else:
+            self._reader.hold(data)
+        return events
+
+    def _parse(self, buffer: bytes) -> list[ev.Event]:
+        events: list[ev.Event] = []
+        position = 0
+        if self.state is ConnectionState.AWAITING_PROTOCOL_HEADER:
+            if len(buffer) < len(c.PROTOCOL_HEADER):
+                self._reader.keep(buffer, 0, len(c.PROTOCOL_HEADER))
+                return events
+            position = len(c.PROTOCOL_HEADER)
+            self._protocol_header(buffer[:position], events)
+        end = len(buffer)
+        needed = 0
+        while self.state not in _IGNORING and self.state not in _HOLDING and not self._deaf:
+            position = self._channels.runs(buffer, position, events)
+            if end - position < _FRAME_HEAD_SIZE:
+                needed = _FRAME_HEAD_SIZE
+                break
+            kind, number, size = FRAME_HEAD.unpack_from(buffer, position)
+            after = position + c.FRAME_OVERHEAD + size
+            if size <= self.frame_max - c.FRAME_OVERHEAD and after > end:
+                needed = c.FRAME_OVERHEAD + size
+                break
+            try:
+                self._frame(kind, number, size, buffer, position, events)
+            except ConnectionException as error:
+                self._fail(error, events)
+            position = after
+        if position > end:
+            self._reader.skip = position - end
+        elif position < end and not self._deaf and self.state not in _IGNORING:
+            self._reader.keep(buffer, position, needed)
+        return events
+
+    def _protocol_header(self, header: bytes, events: list[ev.Event]) -> None:
+        if header not in c.ACCEPTED_PROTOCOL_HEADERS:
+            self._write(c.PROTOCOL_HEADER)
+            self._end()
+            events.append(ev.ConnectionClosed(None, abrupt=False))
+            return
+        self.state = ConnectionState.STARTING
+        properties: FieldTable = {"capabilities": SERVER_CAPABILITIES, **self.settings.server_properties}
+        start = m.ConnectionStart(0, 9, properties, self.settings.mechanisms.encode(), b"en_US")
+        self._write(method_frame(0, start.encode()))
+
+    def _frame(self, kind: int, number: int, size: int, buffer: bytes, position: int, events: list[ev.Event]) -> None:
+        """One frame, complete unless it is too large. Raises ConnectionException."""
+        size_max = self.frame_max - c.FRAME_OVERHEAD
+        start = position + _FRAME_HEAD_SIZE
+        if size > size_max:
+            if self.state is ConnectionState.CLOSING:
+                self._deaf = True
+                return
+            raise frame_error(f"type {kind}, {payload_snippet(b'')}: {{frame_too_large,{size},{size_max}}}")
+        payload = buffer[start : start + size]
+        marker = buffer[start + size]
+        if self.state is ConnectionState.CLOSING:
+            if marker != c.FRAME_END:
+                self._deaf = True
+            elif kind == c.FRAME_METHOD and number == 0:
+                self._closing_method(payload, events)
+            return
+        if marker != c.FRAME_END:
+            raise frame_error(f"type {kind}, {payload_snippet(payload)}: {{invalid_frame_end_marker,{marker}}}")
+        if number == 0:
+            self._frame_on_0(kind, payload, events)
+        elif self.state is ConnectionState.RUNNING:
+            self._write(self._channels.frame(kind, number, payload, events))
+        else:
+            raise misdirected_frame(kind, payload)
+
+    def _frame_on_0(self, kind: int, payload: bytes, events: list[ev.Event]) -> None:
+        match kind:
+            case c.FRAME_METHOD:
+                cls = method_class(method_key(payload))
+                self._method(cls, payload, events)
+            case c.FRAME_HEARTBEAT if not payload:
+                pass
+            case c.FRAME_HEADER | c.FRAME_BODY:
+                raise misdirected_frame(kind, payload)
+            case _:
+                raise unknown_frame(kind, payload)
+
+    def _method(self, cls: type[Method], payload: bytes, events: list[ev.Event]) -> None:
+        """A method on channel 0, in a state that is neither holding nor ending."""
+        expected = {
+            ConnectionState.STARTING: m.ConnectionStartOk,
+            ConnectionState.TUNING: m.ConnectionTuneOk,
+            ConnectionState.OPENING: m.ConnectionOpen,
+            ConnectionState.RUNNING: m.ConnectionUpdateSecret,
+        }
+        if cls is not m.ConnectionClose and cls is not expected[self.state]:
+            text = f"unexpected method in connection state {self.state.value}"
+            raise channel_misuse(text, cls.CLASS_ID, cls.METHOD_ID)
+        match cls.decode(payload):
+            case m.ConnectionClose() as method:
+                self._channels.clear()
+                self._reader.clear()
+                self.state = ConnectionState.CLIENT_CLOSING
+                events.append(ev.ConnectionCloseRequested(method.reply_code, method.reply_text))
+            case m.ConnectionStartOk() as method:
+                self._start_ok(method, events)
+            case m.ConnectionTuneOk() as method:
+                self._tune_ok(method)
+            case m.ConnectionOpen() as method:
+                self.state = ConnectionState.AWAITING_VHOST
+                events.append(ev.OpenRequest(method.virtual_host))
+            case m.ConnectionUpdateSecret() as method:
+                events.append(ev.SecretUpdated(method.new_secret, method.reason))
+
+    def _start_ok(self, method: m.ConnectionStartOk, events: list[ev.Event]) -> None:
+        self.client_properties = method.client_properties
+        capabilities = method.client_properties.get("capabilities")
+        if isinstance(capabilities, dict):
+            self.client_capabilities = frozenset(name for name, value in capabilities.items() if value is True)
+        if method.mechanism not in self.settings.mechanisms.split():
+            text = f"unknown authentication mechanism '{method.mechanism}'"
+            raise command_invalid(text, method.CLASS_ID, method.METHOD_ID)
+        username, password = read_response(method.mechanism, method.response)
+        self.mechanism = method.mechanism
+        self.state = ConnectionState.LOGGING_IN
+        events.append(ev.LoginRequest(method.mechanism, username, password, method.client_properties))
+
+    def _tune_ok(self, method: m.ConnectionTuneOk) -> None:
+        check_tune_ok(self.settings, method)
+        self.frame_max = method.frame_max
+        self.channel_max = self._channels.channel_max = method.channel_max
+        self._heartbeat.interval_seconds = method.heartbeat
+        self._channels.scanner.set_limits(method.frame_max, self.settings.message_size_max)
+        self.state = ConnectionState.OPENING
+
+    def _closing_method(self, payload: bytes, events: list[ev.Event]) -> None:
+        if payload == m.ConnectionCloseOk().encode():
+            self._end()
+            events.append(ev.ConnectionClosed(self._error, abrupt=False))
+        elif payload.startswith(_CLOSE_IDS):
+            self._output.append(method_frame(0, m.ConnectionCloseOk().encode()))
+
+    def _fail(self, error: ConnectionException, events: list[ev.Event]) -> None:
+        self.connection_error(error)
+        events.append(ev.ConnectionFailed(error))
+
+    def _end(self) -> None:
+        self.state = ConnectionState.CLOSED
+        self._channels.clear()
+        self._reader.clear()
+
+    # Commands.
+
+    def accept_login(self) -> list[ev.Event]:
+        """Answer a LoginRequest with connection.tune. Returns what the client had sent ahead."""
+        if not self._deciding(ConnectionState.LOGGING_IN):
+            return []
+        offer = self.settings
+        tune = m.ConnectionTune(offer.channel_max, offer.frame_max, offer.heartbeat)
+        self._write(method_frame(0, tune.encode()))
+        self.state = ConnectionState.TUNING
+        return self._parse(self._reader.take())
+
+    def refuse_login(self, text: str | None = None) -> None:
+        """Answer a LoginRequest with close 403. `text` follows `ACCESS_REFUSED - `; None is RabbitMQ's words."""
+        if self._deciding(ConnectionState.LOGGING_IN):
+            usual = (
+                f"Login was refused using authentication mechanism {self.mechanism}. "
+                "For details see the broker logfile."
+            )
+            self.connection_error(login_refused(usual if text is None else text))
+
+    def accept_open(self) -> list[ev.Event]:
+        """Answer an OpenRequest with open-ok. Returns what the client had sent ahead."""
+        if not self._deciding(ConnectionState.AWAITING_VHOST):
+            return []
+        self._write(method_frame(0, m.ConnectionOpenOk().encode()))
+        self.state = ConnectionState.RUNNING
+        return self._parse(self._reader.take())
+
+    def accept_secret(self) -> None:
+        """Answer a SecretUpdated."""
+        self.send(0, m.ConnectionUpdateSecretOk())
+
+    def send(self, channel: int, method: Method) -> None:
+        """A method without content. On channel 0 this is for blocked, unblocked and update-secret-ok."""
+        if self.may_send(channel):
+            self._output.append(method_frame(channel, method.encode()))
+
+    def content(self, channel: int, method_payload: bytes, header_payload: bytes, body: bytes | memoryview) -> None:
+        """basic.return, get-ok or a single deliver: method, header and body, cut at frame_max."""
+        if self.may_send(channel):
+            self._output.append(content_frames(channel, method_payload, header_payload, body, self.frame_max))
+
+    def queue_output(self, *frames: bytes) -> None:
+        """Whole frames made elsewhere (deliveries). The caller asks may_send(channel) before making them."""
+        if self.state is ConnectionState.RUNNING:
+            self._output.extend(frames)
+
+    def may_send(self, channel: int) -> bool:
+        """Whether anything sent on the channel would still go out. Channel 0: whether the connection is running."""
+        if self.state is not ConnectionState.RUNNING:
+            return False
+        if channel == 0:
+            return True
+        found = self._channels.channels.get(channel)
+        return found is not None and found.state in USABLE_STATES
+
+    def channel_error(self, channel: int, error: ChannelException) -> None:
+        """Send channel.close and ignore the channel until close-ok.
+
+        Events of this channel that are in the list being worked on are void, and so are later answers on it.
+        """
+        self._write(self._channels.fail(channel, error))
+
+    def close_channel_ok(self, channel: int) -> None:
+        """Answer a ChannelClosed."""
+        self._write(self._channels.close_ok(channel))
+
+    def connection_error(self, error: ConnectionException) -> None:
+        """Send connection.close and ignore everything until close-ok; ConnectionClosed comes with that or eof()."""
+        if self.state in _ENDING:
+            return
+        if self.state is ConnectionState.AWAITING_PROTOCOL_HEADER:
+            self._error = error
+            self._end()
+            return
+        close = m.ConnectionClose(error.code, error.text, error.class_id, error.method_id)
+        self._write(method_frame(0, close.encode()))
+        self._error = error
+        self._channels.clear()
+        self.state = ConnectionState.CLOSING
+
+    def close(self, code: int, text: str) -> None:
+        """Close in the server's own name, e.g. 320. `text` goes out as it is, so it brings its prefix."""
+        self.connection_error(ConnectionException(code, text))
+
+    def close_ok(self) -> None:
+        """Answer a ConnectionCloseRequested. The connection is over; write the output and close the socket."""
+        if self.state is ConnectionState.CLIENT_CLOSING:
+            self._output.append(method_frame(0, m.ConnectionCloseOk().encode()))
+            self._end()
+
+    def _deciding(self, state: ConnectionState) -> bool:
+        """Whether `state` still waits for the broker. Raises RuntimeError if it was not asked."""
+        if self.state in _ENDING:
+            return False
+        if self.state is not state:
+            raise RuntimeError(f"nobody asked: the connection is {self.state.value}, not {state.value}")
+        return True
+
+    def _write(self, frames: bytes) -> None:
+        if frames and self.state not in _ENDING:
+            self._output.append(frames)
+
+    # Octets out and heartbeats.
+
+    @property
+    def has_output(self) -> bool:
+        return bool(self._output)
+
+    def take_output(self) -> list[bytes]:
+        """Everything to be written, in order; the caller must write it."""
+        output, self._output = self._output, []
+        if output:
+            self._heartbeat.sent = True
+        return output
+
+    @property
+    def heartbeat(self) -> int:
+        """Negotiated seconds; 0 before tune-ok and when there are none."""
+        return self._heartbeat.interval_seconds
+
+    def heartbeat_due(self, now: float) -> bool:
+        """Whether to call send_heartbeat(); see `Heartbeat` for how often to ask."""
+        return self._heartbeat.due(now)
+
+    def peer_silent(self, now: float) -> bool:
+        """Whether the peer counts as dead: close the socket without a word, and call eof()."""
+        return self._heartbeat.peer_silent(now)
+
+    def send_heartbeat(self) -> None:
+        self._write(c.HEARTBEAT_FRAME)

@@ -1,0 +1,174 @@
+"""Stored messages to basic.deliver frames, and publishes to stored messages. Hot: once per delivery.
+
+Law: a record is what is stored of a message and what travels between nodes:
+
+    envelope_size u16 | header_size u32 | envelope | content header payload | body
+
+The envelope is the exchange and the routing key as short strings, exactly as a publish carries them and a
+deliver wants them, so neither is ever taken apart. The body's size is what remains of the record. Records stand
+back to back in a blob, and their sizes come beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
+
+from cluster.amqp.constants import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD
+from cluster.amqp.field_table import Malformed
+from cluster.amqp.frames import END, FRAME_HEAD, body_frames
+from cluster.amqp.wire import encode_shortstr, read_shortstr
+
+_RECORD_HEAD: Final = Struct(">HI")
+RECORD_HEAD_SIZE: Final = _RECORD_HEAD.size
+_TAG: Final = Struct(">QB")
+_DELIVER_IDS: Final = b"\x00\x3c\x00\x3c"
+_CHUNK_SIZE_TARGET: Final = 256 * 1024
+"""Frames are joined into pieces of about this many octets for the socket."""
+_COPY_SIZE_MAX: Final = 4096
+"""Average record size up to which copying a slice is cheaper than a view of it."""
+_NO_HEAD: Final = b"\xff" * 4
+"""Begins no record: an envelope is at most 512 octets."""
+
+
+def encode_record(method_payload: bytes, header_payload: bytes, body: bytes) -> bytes:
+    """The record of a publish: payload of its basic.publish frame (well-formed), of its header frame, and body."""
+    envelope = method_payload[6:-1]
+    return b"".join((_RECORD_HEAD.pack(len(envelope), len(header_payload)), envelope, header_payload, body))
+
+
+@dataclass(slots=True)
+class Record:
+    """A record taken apart. `envelope` is what encode_record cut from the publish."""
+
+    envelope: bytes
+    header: bytes
+    body: bytes
+
+    @classmethod
+    def decode(cls, blob: bytes | memoryview, offset: int = 0, size: int | None = None) -> Record:
+        """The record at `offset`, `size` octets long (the rest of the blob if None). Raises Malformed."""
+        end = len(blob) if size is None else offset + size
+        if end - offset < RECORD_HEAD_SIZE or end > len(blob):
+            raise Malformed("record is cut short")
+        envelope_size, header_size = _RECORD_HEAD.unpack_from(blob, offset)
+        envelope_at = offset + RECORD_HEAD_SIZE
+        header_at = envelope_at + envelope_size
+        body_at = header_at + header_size
+        if body_at > end:
+            raise Malformed("record is cut short")
+        return cls(bytes(blob[envelope_at:header_at]), bytes(blob[header_at:body_at]), bytes(blob[body_at:end]))
+
+    def encode(self) -> bytes:
+        head = _RECORD_HEAD.pack(len(self.envelope), len(self.header))
+        return b"".join((head, self.envelope, self.header, self.body))
+
+    def address(self) -> tuple[str, str]:
+        """Exchange and routing key. Raises Malformed, IndexError."""
+        exchange, end = read_shortstr(self.envelope, 0)
+        routing_key, _ = read_shortstr(self.envelope, end)
+        return exchange, routing_key
+
+
+class DeliveryEncoder:
+    """Deliveries of one consumer. `frame_max` is the connection's, in octets.
+
+    Messages of a queue resemble each other: while records have the same envelope, header size and body size,
+    all that differs between their frames is the delivery tag, the header and the body.
+    """
+
+    __slots__ = ("_after_header", "_after_tag", "_channel", "_consumer_tag", "_frame_max", "_head", "_prefix", "_size")
+
+    def __init__(self, channel: int, consumer_tag: str, frame_max: int) -> None:
+        self._channel = channel
+        self._consumer_tag = _DELIVER_IDS + encode_shortstr(consumer_tag)
+        self._frame_max = frame_max
+        self._head = _NO_HEAD
+        self._size = 0
+        self._prefix = b""
+        self._after_tag = b""
+        self._after_header = b""
+
+    def encode(
+        self,
+        out: list[bytes],
+        first_delivery_tag: int,
+        redelivered: Sequence[bool] | bool,
+        blob: bytes | memoryview,
+        sizes: Sequence[int],
+        offset: int = 0,
+    ) -> int:
+        """Append frames that deliver the records of `sizes` octets each, standing at `offset` in `blob`.
+
+        They get consecutive delivery tags. `redelivered` is one flag for all or one for each. Returns the
+        number of octets appended. Records are the broker's own: ValueError if `blob` is shorter than `sizes` say.
+        """
+        run_size = sum(sizes)
+        if offset + run_size > len(blob):
+            raise ValueError("the blob is shorter than its records")
+        flags = (redelivered,) * len(sizes) if isinstance(redelivered, bool) else redelivered
+        if run_size > _COPY_SIZE_MAX * len(sizes):
+            blob = memoryview(blob)
+        elif not isinstance(blob, bytes):
+            blob = bytes(blob[offset : offset + run_size])
+            offset = 0
+        pieces: list[bytes | memoryview] = []
+        pack = _TAG.pack
+        head, size_before = self._head, self._size
+        header_at = len(head)
+        tag = first_delivery_tag
+        total = pending = body_at = 0
+        for size, flag in zip(sizes, flags, strict=True):
+            if size != size_before or blob[offset : offset + header_at] != head:
+                self._prepare(blob, offset, size)
+                head, size_before = self._head, self._size
+                header_at = len(head)
+                body_at = 0
+            if not body_at:
+                body_at = header_at + _RECORD_HEAD.unpack_from(head)[1]
+                whole = size - body_at <= self._frame_max - FRAME_OVERHEAD
+                prefix, after_tag, after_header = self._prefix, self._after_tag, self._after_header
+            end = offset + size
+            body_start = offset + body_at
+            if whole:
+                pieces += (
+                    prefix,
+                    pack(tag, flag),
+                    after_tag,
+                    blob[offset + header_at : body_start],
+                    after_header,
+                    blob[body_start:end],
+                    END,
+                )
+            else:
+                pieces += (prefix, pack(tag, flag), after_tag, blob[offset + header_at : body_start], END)
+                pieces += body_frames(self._channel, blob[body_start:end], self._frame_max)
+            tag += 1
+            offset = end
+            pending += size
+            if pending >= _CHUNK_SIZE_TARGET:
+                out.append(b"".join(pieces))
+                total += len(out[-1])
+                pieces.clear()
+                pending = 0
+        if pieces:
+            out.append(b"".join(pieces))
+            total += len(out[-1])
+        return total
+
+    def _prepare(self, blob: bytes | memoryview, offset: int, size: int) -> None:
+        """Make the parts that records like the one at `offset` have in common. Raises Malformed."""
+        envelope_size, header_size = _RECORD_HEAD.unpack_from(blob, offset)
+        body_size = size - RECORD_HEAD_SIZE - envelope_size - header_size
+        if body_size < 0:
+            raise Malformed("record is cut short")
+        self._size = size
+        self._head = bytes(blob[offset : offset + RECORD_HEAD_SIZE + envelope_size])
+        method_size = len(self._consumer_tag) + _TAG.size + envelope_size
+        self._prefix = FRAME_HEAD.pack(FRAME_METHOD, self._channel, method_size) + self._consumer_tag
+        self._after_tag = (
+            self._head[RECORD_HEAD_SIZE:] + END + FRAME_HEAD.pack(FRAME_HEADER, self._channel, header_size)
+        )
+        self._after_header = END + FRAME_HEAD.pack(FRAME_BODY, self._channel, body_size) if body_size else b""

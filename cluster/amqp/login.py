@@ -1,0 +1,46 @@
+"""The two login mechanisms: what a start-ok response says.
+
+Law: pure functions from a response to a user name and a password; no octet of a response gets into an error.
+"""
+
+from __future__ import annotations
+
+from cluster.amqp.errors import syntax_error
+from cluster.amqp.field_table import FieldValue, Malformed, read_table
+
+MECHANISMS = ("PLAIN", "AMQPLAIN")
+
+
+def read_response(mechanism: str, response: bytes) -> tuple[str, bytes]:
+    """User name and password. `mechanism` is one of MECHANISMS. Raises ConnectionException 502."""
+    raw_name, password = _read_plain(response) if mechanism == "PLAIN" else _read_amqplain(response)
+    try:
+        return raw_name.decode(), password
+    except UnicodeDecodeError:
+        raise syntax_error(f"the user name of the {mechanism} response is not UTF-8") from None
+
+
+def _read_plain(response: bytes) -> tuple[bytes, bytes]:
+    """RFC 4616: authzid NUL authcid NUL passwd. Acting for another than oneself is not offered."""
+    fields = response.split(b"\x00")
+    if len(fields) != 3 or not fields[1] or fields[0] not in {b"", fields[1]}:
+        raise syntax_error("the PLAIN response is not NUL, user name, NUL, password")
+    return fields[1], fields[2]
+
+
+def _read_amqplain(response: bytes) -> tuple[bytes, bytes]:
+    """A field table without its length, holding LOGIN and PASSWORD (AMQP 0-8's own mechanism)."""
+    try:
+        table, _ = read_table(len(response).to_bytes(4) + response, 0)
+    except Malformed:
+        raise syntax_error("the AMQPLAIN response is not a field table") from None
+    name, password = _octets(table.get("LOGIN")), _octets(table.get("PASSWORD"))
+    if not name or password is None:
+        raise syntax_error("the AMQPLAIN response lacks a LOGIN or PASSWORD string")
+    return name, password
+
+
+def _octets(value: FieldValue) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode()
+    return value if isinstance(value, bytes) else None
