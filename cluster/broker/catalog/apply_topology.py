@@ -1,0 +1,122 @@
+"""How commands about exchanges, bindings and queues change the state.
+
+Law: each judges first, by the same rules as before it was proposed, and raises before anything is changed. What is
+already as asked changes nothing.
+"""
+
+from __future__ import annotations
+
+from cluster.broker.catalog import exchange_rules, queue_rules
+from cluster.broker.catalog.applying import Applying
+from cluster.broker.catalog.arguments import read_arguments
+from cluster.broker.catalog.commands import (
+    BindExchange,
+    BindQueue,
+    ConnectionGone,
+    DeclareExchange,
+    DeclareQueue,
+    DeleteExchange,
+    DeleteQueue,
+    NodeGone,
+    UnbindExchange,
+    UnbindQueue,
+)
+from cluster.broker.catalog.definitions import ExchangeDefinition, QueueDefinition
+from cluster.broker.catalog.ids import NO_CONNECTION, NO_NODE, NO_SHARD, ConnectionId, NodeId
+from cluster.broker.catalog.outcome import QueueDeclared
+from cluster.broker.catalog.state import State
+from cluster.broker.errors import precondition_failed, queue_label
+
+
+def declare_exchange(state: State, command: DeclareExchange, at: Applying) -> ExchangeDefinition:
+    vhost = state.vhost(command.vhost)
+    existing = exchange_rules.judge_declare(vhost, command)
+    if existing is not None:
+        return existing
+    exchange = ExchangeDefinition(
+        vhost.name,
+        command.name,
+        command.type,
+        command.durable,
+        command.auto_delete,
+        command.internal,
+        read_arguments(command.arguments),
+    )
+    vhost.add_exchange(exchange)
+    at.touched = True
+    return exchange
+
+
+def delete_exchange(state: State, command: DeleteExchange, at: Applying) -> None:
+    vhost = state.vhost(command.vhost)
+    if exchange_rules.judge_delete(vhost, command) is not None:
+        vhost.remove_exchange(command.name)
+        at.touched = True
+
+
+def bind(state: State, command: BindQueue | BindExchange, at: Applying) -> None:
+    vhost = state.vhost(command.vhost)
+    binding = exchange_rules.binding_of(command)
+    if exchange_rules.judge_bind(vhost, binding):
+        vhost.bind(binding)
+        at.touched = True
+
+
+def unbind(state: State, command: UnbindQueue | UnbindExchange, at: Applying) -> None:
+    vhost = state.vhost(command.vhost)
+    binding = exchange_rules.binding_of(command)
+    if exchange_rules.judge_unbind(vhost, binding):
+        vhost.unbind(binding)
+        at.touched = True
+
+
+def declare_queue(state: State, command: DeclareQueue, at: Applying) -> QueueDefinition:
+    vhost = state.vhost(command.vhost)
+    existing = queue_rules.judge_declare(vhost, command)
+    if existing is not None:
+        return existing
+    replicated = command.durable and not command.exclusive
+    home = NodeId(command.home)
+    if not replicated and (home not in state.members or command.incarnation <= state.gone_incarnations.get(home, -1)):
+        raise precondition_failed(f"node {home} lost {queue_label(vhost.name, command.name)} before it was declared")
+    arguments = read_arguments(command.arguments)
+    queue = QueueDefinition(
+        at.queue_id(),
+        vhost.name,
+        command.name,
+        replicated,
+        command.auto_delete,
+        ConnectionId(command.owner) if command.exclusive else NO_CONNECTION,
+        arguments,
+        queue_rules.queue_type(vhost, command, arguments),
+        state.lightest_shard() if replicated else NO_SHARD,
+        NO_NODE if replicated else home,
+        0 if replicated else command.incarnation,
+    )
+    state.add_queue(queue)
+    at.changes.append(QueueDeclared(queue))
+    at.touched = True
+    return queue
+
+
+def delete_queue(state: State, command: DeleteQueue, at: Applying) -> QueueDefinition | None:
+    queue = state.vhost(command.vhost).queues.get(command.name)
+    if queue is None or command.expected not in (0, queue.id):
+        return None
+    at.delete_queues(state, [queue])
+    return queue
+
+
+def node_gone(state: State, command: NodeGone, at: Applying) -> None:
+    node = NodeId(command.node)
+    known = state.gone_incarnations.get(node, -1)
+    if command.incarnation <= known:
+        return
+    state.gone_incarnations[node] = command.incarnation
+    queues = [state.queue_by_id[queue] for queue in state.by_home.get(node, ())]
+    at.delete_queues(state, [queue for queue in queues if queue.incarnation <= command.incarnation])
+
+
+def connection_gone(state: State, command: ConnectionGone, at: Applying) -> None:
+    owned = state.by_owner.get(ConnectionId(command.connection), ())
+    at.delete_queues(state, [state.queue_by_id[queue] for queue in owned])
