@@ -29,8 +29,8 @@ _CHUNK_SIZE_TARGET: Final = 256 * 1024
 """Frames are joined into pieces of about this many octets for the socket."""
 _COPY_SIZE_MAX: Final = 4096
 """Average record size up to which copying a slice is cheaper than a view of it."""
-_NO_HEAD: Final = b"\xff" * 4
-"""Begins no record: an envelope is at most 512 octets."""
+_SHAPES_MAX: Final = 256
+"""Shapes of record an encoder remembers; when there are more, the memory starts anew."""
 
 
 def encode_record(method_payload: bytes, header_payload: bytes, body: bytes) -> bytes:
@@ -72,24 +72,42 @@ class Record:
         return exchange, routing_key
 
 
+class _Shape:
+    """What records of one envelope, header size and body size have in common on one channel.
+
+    `prefix` stands before the delivery tag, `after_tag` before the header, `after_header` before the body and
+    the end octet. `one_frame` says that the body fits a single frame; else `after_header` is not used.
+    """
+
+    __slots__ = ("after_header", "after_tag", "body_at", "head", "one_frame", "prefix")
+
+    def __init__(self, head: bytes, size: int, channel: int, ids_and_tag: bytes, frame_max: int) -> None:
+        envelope_size, header_size = _RECORD_HEAD.unpack_from(head)
+        self.head = head
+        self.body_at = len(head) + header_size
+        body_size = size - self.body_at
+        if body_size < 0:
+            raise Malformed("record is cut short")
+        method_size = len(ids_and_tag) + _TAG.size + envelope_size
+        self.prefix = FRAME_HEAD.pack(FRAME_METHOD, channel, method_size) + ids_and_tag
+        self.after_tag = head[RECORD_HEAD_SIZE:] + END + FRAME_HEAD.pack(FRAME_HEADER, channel, header_size)
+        self.after_header = END + FRAME_HEAD.pack(FRAME_BODY, channel, body_size) if body_size else b""
+        self.one_frame = body_size <= frame_max - FRAME_OVERHEAD
+
+
 class DeliveryEncoder:
     """Deliveries of one consumer. `frame_max` is the connection's, in octets.
 
-    Messages of a queue resemble each other: while records have the same envelope, header size and body size,
-    all that differs between their frames is the delivery tag, the header and the body.
+    Messages of a queue resemble each other, so what a shape of record has in common is made once.
     """
 
-    __slots__ = ("_after_header", "_after_tag", "_channel", "_consumer_tag", "_frame_max", "_head", "_prefix", "_size")
+    __slots__ = ("_channel", "_frame_max", "_ids_and_tag", "_shapes")
 
     def __init__(self, channel: int, consumer_tag: str, frame_max: int) -> None:
         self._channel = channel
-        self._consumer_tag = _DELIVER_IDS + encode_shortstr(consumer_tag)
+        self._ids_and_tag = _DELIVER_IDS + encode_shortstr(consumer_tag)
         self._frame_max = frame_max
-        self._head = _NO_HEAD
-        self._size = 0
-        self._prefix = b""
-        self._after_tag = b""
-        self._after_header = b""
+        self._shapes: dict[tuple[bytes, int], _Shape] = {}
 
     def encode(
         self,
@@ -103,7 +121,8 @@ class DeliveryEncoder:
         """Append frames that deliver the records of `sizes` octets each, standing at `offset` in `blob`.
 
         They get consecutive delivery tags. `redelivered` is one flag for all or one for each. Returns the
-        number of octets appended. Records are the broker's own: ValueError if `blob` is shorter than `sizes` say.
+        number of octets appended. Records are the broker's own: ValueError if `blob` is shorter than `sizes`
+        say or a record than its own head says.
         """
         run_size = sum(sizes)
         if offset + run_size > len(blob):
@@ -116,34 +135,24 @@ class DeliveryEncoder:
             offset = 0
         pieces: list[bytes | memoryview] = []
         pack = _TAG.pack
-        head, size_before = self._head, self._size
-        header_at = len(head)
+        head, size_before = b"", -1
         tag = first_delivery_tag
-        total = pending = body_at = 0
+        header_at = body_at = total = pending = 0
+        prefix = after_tag = after_header = b""
+        one_frame = True
         for size, flag in zip(sizes, flags, strict=True):
             if size != size_before or blob[offset : offset + header_at] != head:
-                self._prepare(blob, offset, size)
-                head, size_before = self._head, self._size
+                shape = self._shape(blob, offset, size)
+                head, size_before, body_at, one_frame = shape.head, size, shape.body_at, shape.one_frame
+                prefix, after_tag, after_header = shape.prefix, shape.after_tag, shape.after_header
                 header_at = len(head)
-                body_at = 0
-            if not body_at:
-                body_at = header_at + _RECORD_HEAD.unpack_from(head)[1]
-                whole = size - body_at <= self._frame_max - FRAME_OVERHEAD
-                prefix, after_tag, after_header = self._prefix, self._after_tag, self._after_header
-            end = offset + size
             body_start = offset + body_at
-            if whole:
-                pieces += (
-                    prefix,
-                    pack(tag, flag),
-                    after_tag,
-                    blob[offset + header_at : body_start],
-                    after_header,
-                    blob[body_start:end],
-                    END,
-                )
+            end = offset + size
+            header = blob[offset + header_at : body_start]
+            if one_frame:
+                pieces += (prefix, pack(tag, flag), after_tag, header, after_header, blob[body_start:end], END)
             else:
-                pieces += (prefix, pack(tag, flag), after_tag, blob[offset + header_at : body_start], END)
+                pieces += (prefix, pack(tag, flag), after_tag, header, END)
                 pieces += body_frames(self._channel, blob[body_start:end], self._frame_max)
             tag += 1
             offset = end
@@ -158,17 +167,16 @@ class DeliveryEncoder:
             total += len(out[-1])
         return total
 
-    def _prepare(self, blob: bytes | memoryview, offset: int, size: int) -> None:
-        """Make the parts that records like the one at `offset` have in common. Raises Malformed."""
-        envelope_size, header_size = _RECORD_HEAD.unpack_from(blob, offset)
-        body_size = size - RECORD_HEAD_SIZE - envelope_size - header_size
-        if body_size < 0:
+    def _shape(self, blob: bytes | memoryview, offset: int, size: int) -> _Shape:
+        """The shape of the record at `offset`. Raises Malformed."""
+        if size < RECORD_HEAD_SIZE:
             raise Malformed("record is cut short")
-        self._size = size
-        self._head = bytes(blob[offset : offset + RECORD_HEAD_SIZE + envelope_size])
-        method_size = len(self._consumer_tag) + _TAG.size + envelope_size
-        self._prefix = FRAME_HEAD.pack(FRAME_METHOD, self._channel, method_size) + self._consumer_tag
-        self._after_tag = (
-            self._head[RECORD_HEAD_SIZE:] + END + FRAME_HEAD.pack(FRAME_HEADER, self._channel, header_size)
-        )
-        self._after_header = END + FRAME_HEAD.pack(FRAME_BODY, self._channel, body_size) if body_size else b""
+        header_at = offset + RECORD_HEAD_SIZE + (blob[offset] << 8 | blob[offset + 1])
+        head = bytes(blob[offset:header_at])
+        shape = self._shapes.get((head, size))
+        if shape is None:
+            if len(self._shapes) >= _SHAPES_MAX:
+                self._shapes.clear()
+            shape = _Shape(head, size, self._channel, self._ids_and_tag, self._frame_max)
+            self._shapes[(head, size)] = shape
+        return shape
