@@ -84,6 +84,8 @@ def chunk_records(group: GroupId, data: bytes) -> Iterator[tuple[bytes, memoryvi
         kind, position = key_position(key)
         if kind == INDEX_PART:
             decode_part(group, position, record)
+        elif kind != LOG:
+            raise StorageCorrupt(f"group {group}: a received snapshot chunk has records of unknown kind {kind}")
         else:
             check_entry(group, position, record)
         yield key, record

@@ -1,0 +1,179 @@
+"""What a full, failing or rotten disk does to the LMDB store.
+
+A write error of the device is made without a fake: the data file's descriptor inside this process is pointed
+at /dev/full (ENOSPC), or at /proc/self/mem, whose first pages nobody may write (EIO).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cluster.raft.storage import GroupWrite, StorageCorrupt, StorageFull, StorageIO
+from cluster.raft.types import GroupId
+from cluster.store.lmdb_store import LmdbStore
+
+from .build import G, appended, data_of, entry, hard_state, index, meta
+
+MARK = b"<the payload that rots>"
+
+
+@contextmanager
+def data_file_becomes(path: Path, target: str) -> Iterator[None]:
+    """Every descriptor of the data file leads to `target` for a while."""
+    data = str(path / "data.mdb")
+    descriptors: list[int] = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}") == data:
+                descriptors.append(int(name))
+        except FileNotFoundError:
+            continue  # the listing's own descriptor
+    assert descriptors
+    saved = [os.dup(descriptor) for descriptor in descriptors]
+    other = os.open(target, os.O_RDWR)
+    for descriptor in descriptors:
+        os.dup2(other, descriptor)
+    os.close(other)
+    try:
+        yield
+    finally:
+        for descriptor, original in zip(descriptors, saved, strict=True):
+            os.dup2(original, descriptor)
+            os.close(original)
+
+
+def test_a_full_disk_refuses_the_write_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    store.write([appended(1, 3)])
+    with (
+        data_file_becomes(tmp_path, "/dev/full"),
+        pytest.raises(StorageFull, match=f"^no space left for {tmp_path}/data.mdb: No space left on device$"),
+    ):
+        store.write([appended(4, 5)])
+    assert store.group(G).initial_state().last_index == 3
+    store.write([appended(4, 6)])
+    assert store.group(G).initial_state().last_index == 6
+    store.close()
+    store = LmdbStore(tmp_path)
+    assert data_of(store.group(G), 1, 6) == [b"data of %d" % n for n in range(1, 7)]
+    store.close()
+
+
+def test_a_device_that_failed_is_never_written_again(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    store.write([appended(1, 3)])
+    with (
+        data_file_becomes(tmp_path, "/proc/self/mem"),
+        pytest.raises(StorageIO, match=f"^{tmp_path}/data.mdb failed: .*Input/output error$"),
+    ):
+        store.write([appended(4, 5)])
+    with pytest.raises(StorageIO, match="Input/output error"):
+        store.write([appended(4, 5)])
+    assert store.group(G).initial_state().last_index == 3
+    store.close()
+
+
+def rot(path: Path, original: bytes, changed: bytes) -> None:
+    """Change the one place of the closed data file where `original` stands."""
+    data = (path / "data.mdb").read_bytes()
+    assert data.count(original) == 1
+    (path / "data.mdb").write_bytes(data.replace(original, changed))
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_a_rotten_entry_is_named_and_its_neighbours_are_read(tmp_path: Path, size: int) -> None:
+    store = LmdbStore(tmp_path)
+    store.write([GroupWrite(G, entries=[entry(1), entry(2, MARK + bytes(size)), entry(3)])])
+    store.write([appended(1, 3, group=GroupId(4))])
+    store.close()
+    rot(tmp_path, MARK, MARK.upper())
+    store = LmdbStore(tmp_path)
+    group = store.group(G)
+    with pytest.raises(StorageCorrupt, match=r"^group 3: entry 2 does not match its checksum$"):
+        group.payload(index(2))
+    with pytest.raises(StorageCorrupt, match=r"^group 3: entry 2 does not match its checksum$"):
+        group.entries(index(1), index(4), 1 << 20)
+    assert group.payload(index(1)) == b"data of 1"
+    assert group.term(index(2)) == 1
+    assert data_of(store.group(GroupId(4)), 1, 3) == [b"data of 1", b"data of 2", b"data of 3"]
+    store.close()
+
+
+def test_a_rotten_entry_header_is_named(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    store.write([GroupWrite(G, entries=[entry(1, MARK, term=0x1122334455)])])
+    store.close()
+    rot(tmp_path, bytes.fromhex("1122334455") + MARK, bytes.fromhex("1122334456") + MARK)
+    store = LmdbStore(tmp_path)
+    with pytest.raises(StorageCorrupt, match=r"^group 3: entry 1 has a damaged header$"):
+        store.group(G).term(index(1))
+    store.close()
+
+
+def test_a_rotten_snapshot_index_is_named(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    store.write([GroupWrite(G, snapshot=(meta(0, term=0), bytes(70_000) + MARK))])
+    store.close()
+    rot(tmp_path, MARK, MARK.upper())
+    store = LmdbStore(tmp_path)
+    with pytest.raises(StorageCorrupt, match=r"^group 3: part 1 of the snapshot's index does not match its checksum$"):
+        store.group(G).snapshot_index()
+    assert store.group(G).snapshot_meta() == meta(0, term=0)
+    store.close()
+
+
+def test_a_rotten_hard_state_is_named_and_the_other_groups_go_on(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    store.write([GroupWrite(G, hard_state=hard_state(0x1122334455, vote=3))])
+    store.write([appended(1, 1, group=GroupId(4))])
+    store.close()
+    data = (tmp_path / "data.mdb").read_bytes()
+    term = bytes.fromhex("1122334455")
+    (tmp_path / "data.mdb").write_bytes(data.replace(term, term[:-1] + b"\0"))
+    store = LmdbStore(tmp_path)
+    with pytest.raises(StorageCorrupt, match=r"^group 3: the hard state does not match its checksum$"):
+        store.group(G).initial_state()
+    with pytest.raises(StorageCorrupt, match="group 3"):
+        store.write([appended(2, 2, group=GroupId(4)), GroupWrite(G, hard_state=hard_state(1))])
+    store.write([appended(2, 2, group=GroupId(4))])
+    assert store.group(GroupId(4)).initial_state().last_index == 2
+    store.close()
+
+
+@pytest.mark.parametrize("length", [8192, 3 * 4096, 10 * 4096 + 17])
+def test_a_data_file_that_was_cut_off_is_corrupt_and_no_crash(tmp_path: Path, length: int) -> None:
+    store = LmdbStore(tmp_path)
+    store.write([GroupWrite(G, entries=[entry(n, bytes([n]) * 5000) for n in range(1, 40)])])
+    store.close()
+    os.truncate(tmp_path / "data.mdb", length)
+    with pytest.raises(StorageCorrupt):  # noqa: PT012 - how far one comes depends on the length
+        store = LmdbStore(tmp_path)
+        try:
+            for number in range(1, 40):
+                store.group(G).payload(index(number))
+        finally:
+            store.close()
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 16384, b"not a database" * 1000, b"short"])
+def test_a_foreign_data_file_is_corrupt(tmp_path: Path, content: bytes) -> None:
+    LmdbStore(tmp_path).close()
+    (tmp_path / "data.mdb").write_bytes(content)
+    with pytest.raises(StorageCorrupt, match=f"^{tmp_path}/data.mdb is damaged: "):
+        LmdbStore(tmp_path)
+    (tmp_path / "data.mdb").unlink()
+
+
+def test_one_group_too_many_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path, groups_max=2)
+    store.write([appended(1, 1, group=GroupId(1)), appended(1, 1, group=GroupId(2))])
+    with pytest.raises(StorageFull, match=f"^{tmp_path} holds 2 groups, its configured maximum$"):
+        store.write([appended(1, 1, group=GroupId(3))])
+    store.write([appended(2, 2, group=GroupId(1))])
+    assert list(store.groups()) == [1, 2]
+    store.close()
