@@ -1,0 +1,230 @@
+"""`clusterctl`: the operator's command.
+
+Law: it talks HTTP to any node and needs nothing but the standard library; what it prints without quorum is what the
+asked node knows. Exit codes: 0 ok, 1 degraded, 2 critical, 3 no node reachable, 64 wrong usage (wrong credentials
+included), 69 stopping the node would cost a quorum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from cluster.clusterctl.api import Api, ApiError, Node, Unreachable, UrlError
+from cluster.clusterctl.views import connections_view, queues_view, status_view
+
+OK = 0
+DEGRADED = 1
+CRITICAL = 2
+UNREACHABLE = 3
+USAGE = 64
+QUORUM_CRITICAL = 69
+
+_HEALTH_CODES = {"healthy": OK, "degraded": DEGRADED, "no-quorum": CRITICAL}
+_CALLER_ERRORS = frozenset({400, 401, 403, 404})
+_CLEAR_SCREEN = "\033[H\033[J"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line, with the exit code 64."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"clusterctl: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(USAGE)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"expected seconds within 0.1..3600, got {text}")
+    return seconds
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument(
+        "--url",
+        action="append",
+        metavar="URL",
+        help="admin address of a node; repeated: the first that answers (default CLUSTERCTL_URL or "
+        "http://127.0.0.1:15672)",
+    )
+    common.add_argument("--user", help="(default CLUSTERCTL_USER or guest)")
+    common.add_argument("--password", help="(default CLUSTERCTL_PASSWORD or guest)")
+    parser = _Parser(prog="clusterctl", description="Shows and steers a cluster.", parents=[common])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    status = commands.add_parser("status", parents=[common], help="the cluster at a glance")
+    status.add_argument("-o", "--output", choices=("table", "wide", "json"), default="table")
+    status.add_argument("--json", action="store_const", const="json", dest="output", help="the same as -o json")
+    status.add_argument("--watch", action="store_true", help="again and again, with rates")
+    status.add_argument("--exit-when-healthy", action="store_true", help="watch until it is healthy")
+    status.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="of --watch (default 1)")
+
+    check = commands.add_parser("check", parents=[common], help="one question, answered by the exit code")
+    checks = check.add_subparsers(dest="check", required=True, metavar="CHECK")
+    checks.add_parser("ready", parents=[common], help="does the node serve clients? 0 or 2")
+    checks.add_parser("alarms", parents=[common], help="does an alarm block publishers? 0 or 1")
+    critical = checks.add_parser(
+        "quorum-critical", parents=[common], help="would stopping the node cost a quorum? 0 or 69"
+    )
+    critical.add_argument("node", nargs="?", help="name of the node (default: the one that answers)")
+
+    for name, text in (("queues", "every queue"), ("connections", "every client connection")):
+        listing = commands.add_parser(name, parents=[common], help=text)
+        listing.add_argument("-o", "--output", choices=("table", "json"), default="table")
+        listing.add_argument("--json", action="store_const", const="json", dest="output", help="the same as -o json")
+
+    leader = commands.add_parser("leader", parents=[common], help="leadership of a group")
+    moves = leader.add_subparsers(dest="move", required=True, metavar="MOVE")
+    transfer = moves.add_parser("transfer", parents=[common], help="ask the leader of GROUP to hand over to NODE")
+    transfer.add_argument("group", type=int, metavar="GROUP")
+    transfer.add_argument("node", metavar="NODE")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the `clusterctl` command. Returns the exit code."""
+    asked = _parser().parse_args(argv)
+    environ = os.environ
+    urls = getattr(asked, "url", None) or environ.get("CLUSTERCTL_URL", "http://127.0.0.1:15672").split(",")
+    try:
+        api = Api(
+            [Node(url.strip()) for url in urls],
+            user=getattr(asked, "user", environ.get("CLUSTERCTL_USER", "guest")),
+            password=getattr(asked, "password", environ.get("CLUSTERCTL_PASSWORD", "guest")),
+        )
+        return _run(asked, api)
+    except UrlError as error:
+        return _complain([str(error)], USAGE)
+    except Unreachable as error:
+        return _complain([f"unreachable: {line}" for line in error.lines], UNREACHABLE)
+    except ApiError as error:
+        return _complain([str(error)], USAGE if error.status in _CALLER_ERRORS else CRITICAL)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; keep the interpreter from flushing into the pipe again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _run(asked: argparse.Namespace, api: Api) -> int:
+    match asked.command:
+        case "status":
+            watch = asked.watch or asked.exit_when_healthy
+            return _watch(asked, api) if watch else _show(asked, api.status())
+        case "check":
+            return _check(asked, api)
+        case "queues":
+            queues = api.queues()
+            _print_document(queues) if asked.output == "json" else _print(queues_view(queues))
+        case "connections":
+            connections = api.connections()
+            if asked.output == "json":
+                _print_document(connections)
+            else:
+                _print(connections_view(connections, now=time.time()))
+        case "leader":
+            api.transfer(asked.group, asked.node)
+            print(f"asked the leader of group {asked.group} to hand over to {asked.node}")
+        case _:
+            raise AssertionError(f"command {asked.command} is parsed but not carried out")
+    return OK
+
+
+def _show(
+    asked: argparse.Namespace, document: dict[str, Any], before: tuple[dict[str, Any], float] | None = None
+) -> int:
+    if asked.output == "json":
+        _print_document(document)
+    else:
+        _print(status_view(document, wide=asked.output == "wide", before=before))
+    return _HEALTH_CODES.get(document["verdict"]["health"], CRITICAL)
+
+
+def _watch(asked: argparse.Namespace, api: Api) -> int:
+    """Until interrupted or, if asked for, healthy. Returns the exit code of what was shown last."""
+    clear = _CLEAR_SCREEN if sys.stdout.isatty() and asked.output != "json" else ""
+    code = UNREACHABLE
+    shown: tuple[dict[str, Any], float] | None = None
+    try:
+        while True:
+            try:
+                document = api.status()
+            except Unreachable as error:
+                print(clear, end="")
+                code = _complain([f"unreachable: {line}" for line in error.lines], UNREACHABLE)
+                shown = None
+            else:
+                now = time.monotonic()
+                print(clear, end="")
+                code = _show(asked, document, (shown[0], now - shown[1]) if shown else None)
+                shown = document, now
+            sys.stdout.flush()
+            if asked.exit_when_healthy and code == OK:
+                return OK
+            time.sleep(asked.interval)
+    except KeyboardInterrupt:
+        return code
+
+
+def _check(asked: argparse.Namespace, api: Api) -> int:
+    match asked.check:
+        case "ready":
+            ready, line = api.readiness()
+            print(line) if ready else _complain([f"not ready: {line}"], CRITICAL)
+            return OK if ready else CRITICAL
+        case "alarms":
+            alarms = api.status()["alarms"]
+            if alarms:
+                return _complain([f"{alarm['alarm']} alarm on {alarm['node']}" for alarm in alarms], DEGRADED)
+            print("no alarms")
+            return OK
+        case "quorum-critical":
+            return _check_quorum_critical(asked.node, api.status())
+        case _:
+            raise AssertionError(f"check {asked.check} is parsed but not carried out")
+
+
+def _check_quorum_critical(name: str | None, document: dict[str, Any]) -> int:
+    """A group that has no quorum now counts too: stopping one of its voters makes its return later."""
+    node = name or document["cluster"]["answered_by"]
+    if node not in [member["name"] for member in document["nodes"]]:
+        return _complain([f"there is no node {node}"], USAGE)
+    if len(document["nodes"]) == 1:
+        print(f"{node} is the only node: stopping it stops the cluster, and loses no quorum to anyone else")
+        return OK
+    lines = []
+    for group in document["groups"]:
+        if node in group["critical_nodes"]:
+            lines.append(f"{group['kind']} group {group['id']} would lose quorum if {node} is stopped")
+        elif not group["has_quorum"] and node in [member["node"] for member in group["members"]]:
+            lines.append(f"{group['kind']} group {group['id']} has no quorum, and {node} is one of its members")
+    if lines:
+        return _complain(lines, QUORUM_CRITICAL)
+    print(f"every group keeps its quorum if {node} is stopped")
+    return OK
+
+
+def _complain(lines: Sequence[str], code: int) -> int:
+    for line in lines:
+        print(f"clusterctl: {line}", file=sys.stderr)
+    return code
+
+
+def _print(lines: Sequence[str]) -> None:
+    print("\n".join(lines))
+
+
+def _print_document(document: object) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
