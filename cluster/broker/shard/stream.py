@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cluster.broker.shard.entry import Batch, QueueId, pack_column, unpack_column
-from cluster.broker.shard.intervals import IntervalMap
-from cluster.broker.shard.messages import AttachedConsumer, FromHome, Request, RequestOp, ToHome
+from cluster.broker.shard.intervals import IntervalMap, Range
+from cluster.broker.shard.messages import AttachedConsumer, FromHome, ReplyStatus, Request, RequestOp, ToHome
 
 ReplyCallback = Callable[[int, object], None]
 """Called with (ReplyStatus, value), synchronously, before anything that the leader said later."""
+
+REFUSED = -1
+"""Stands for a consumer in an attachment: it holds what came too late for a consumer that had left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,10 @@ class StreamLimits:
 
     batches_in_flight: int = 4
     batch_bytes_max: int = 1 << 20
+
+
+def _nobody_waits(status: int, value: object) -> None:
+    """For a request whose answer changes nothing here."""
 
 
 class PublishSink(Protocol):
@@ -86,7 +93,8 @@ class ShardStream:
         self.term = 0
         self.consumers: dict[int, tuple[QueueId, ConsumerSink]] = {}
         self._limits = limits
-        self._held: dict[QueueId, IntervalMap[ConsumerSink]] = {}
+        self._held: dict[QueueId, IntervalMap[int]] = {}
+        """Queue -> who holds what, by the consumer's number."""
         self._flights: deque[_Flight] = deque()
         self._sealed: deque[_Flight] = deque()
         """Full batches that wait for a place in flight. Bounded by the connections' unconfirmed bytes."""
@@ -102,6 +110,8 @@ class ShardStream:
         self._credits: dict[tuple[QueueId, int], list[int]] = {}
         self._requests: dict[int, tuple[Request, ReplyCallback]] = {}
         """Unanswered, oldest first. Bounded: one per channel, and what closing channels leave behind."""
+        self._forgotten: dict[int, Request] = {}
+        """Sent, and nobody waits for the answer. Lost with the leader; bounded as `_requests` is."""
         self._new_requests: list[Request] = []
         self._request_id = 0
         self._attach_due = False
@@ -153,7 +163,11 @@ class ShardStream:
 
     def give_back(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
         """Messages come back to the queue, counted as delivered once more."""
-        self._returns += (queue, first, count)
+        returns = self._returns
+        if returns and returns[-3] == queue and returns[-2] + returns[-1] == first:
+            returns[-1] += count
+        else:
+            returns += (queue, first, count)
         self._settle_sinks[sink] = self._settle_sinks.get(sink, 0) + count
 
     def credit(self, queue: QueueId, consumer: int, messages: int, size: int) -> None:
@@ -171,8 +185,14 @@ class ShardStream:
         return self._request_id
 
     def forget_request(self, request: int) -> None:
-        """Nobody waits any more; a reply is ignored."""
-        self._requests.pop(request, None)
+        """Nobody waits any more. What an answer to it grants all the same is given back (see `_undo`)."""
+        waiting = self._requests.pop(request, None)
+        if waiting is None:
+            return
+        if waiting[0] in self._new_requests:
+            self._new_requests.remove(waiting[0])
+        else:
+            self._forgotten[request] = waiting[0]
 
     def join(self, queue: QueueId, sink: ConsumerSink) -> None:
         """From now on deliveries for `sink.consumer` go to it, and a new leader is told of it."""
@@ -184,8 +204,12 @@ class ShardStream:
     # ---- leaders
 
     def leader_is(self, node: int, term: int) -> None:
-        """A node says that it leads in `term`: it is told everything again. An older term changes nothing."""
-        if term < self.term:
+        """A node says that it leads in `term`: it is told everything, once for each term and link.
+
+        An older term changes nothing. Nor does a repetition without a `leader_lost` in between: to attach again
+        while deliveries are on their way would have them handed out twice.
+        """
+        if term < self.term or (node == self.leader and term == self.term):
             return
         self.leader, self.term = node, term
         self._attach_due = True
@@ -221,6 +245,7 @@ class ShardStream:
         out = FromHome()
         if self._attach_due:
             self._attach_due = False
+            self._forgotten.clear()
             out.attach = self._attachment()
             out.batches = [f.batch for f in self._flights]
             out.requests = [request for request, _ in self._requests.values()]
@@ -242,19 +267,20 @@ class ShardStream:
         return out
 
     def receive(self, words: ToHome) -> None:
-        """What the leader says. Words of another term must have been dropped before."""
-        for request, status, value in words.replies:
-            waiting = self._requests.pop(request, None)
-            if waiting is not None:
-                waiting[1](status, value)
+        """What the leader says. Words of another term must have been dropped before.
+
+        The receipt comes first: a reply or delivery may bring back a message whose return it confirms.
+        """
         if words.receipt is not None and words.receipt[0] == self.incarnation:
             self._receipt(words.receipt[1])
+        for request, status, value in words.replies:
+            self._answered(request, status, value)
         for consumer, queue_id, first, count, redelivered, sizes, records in words.deliveries:
             known = self.consumers.get(consumer)
             if known is None:
                 self._refuse(QueueId(queue_id), first, count)
                 continue
-            self.hold(QueueId(queue_id), first, count, known[1])
+            self._hold(QueueId(queue_id), first, count, consumer)
             known[1].deliver(first, count, redelivered, sizes, records)
         for consumer in words.cancelled:
             gone = self.consumers.pop(consumer, None)
@@ -262,17 +288,41 @@ class ShardStream:
                 gone[1].cancelled()
 
     def hold(self, queue: QueueId, first: int, count: int, sink: ConsumerSink) -> None:
-        """Messages have been delivered to `sink`."""
+        """Messages have been delivered to `sink` (known already for what came by `receive`)."""
+        self._hold(queue, first, count, sink.consumer)
+
+    # ---- inside
+
+    def _hold(self, queue: QueueId, first: int, count: int, consumer: int) -> None:
         held = self._held.get(queue)
         if held is None:
             held = self._held[queue] = IntervalMap()
         held.cut(first, first + count)
-        held.put(first, first + count, sink)
+        held.put(first, first + count, consumer)
 
-    # ---- inside
+    def _answered(self, number: int, status: int, value: object) -> None:
+        waiting = self._requests.pop(number, None)
+        if waiting is None:
+            forgotten = self._forgotten.pop(number, None)
+            if forgotten is not None and status == ReplyStatus.OK:
+                self._undo(forgotten, value)
+            return
+        request, callback = waiting
+        if request[1] == RequestOp.GET and status == ReplyStatus.OK and value is not None:
+            self._hold(QueueId(request[2]), value[0], 1, request[3][0])  # type: ignore[index]
+        callback(status, value)
+
+    def _undo(self, request: Request, value: object) -> None:
+        """What a forgotten request got: a message goes back, a consumer is cancelled."""
+        _, op, queue, args = request
+        if op == RequestOp.GET and value is not None:
+            self._refuse(QueueId(queue), value[0], 1)  # type: ignore[index]
+        elif op == RequestOp.CONSUME and args[0] not in self.consumers:
+            self.request(RequestOp.CANCEL, QueueId(queue), args[:1], _nobody_waits)
 
     def _refuse(self, queue: QueueId, first: int, count: int) -> None:
-        """A delivery to a consumer that has left: back it goes."""
+        """A delivery to a consumer that has left: back it goes, and is held by nobody else until it is back."""
+        self._hold(queue, first, count, REFUSED)
         self._returns += (queue, first, count)
 
     def _receipt(self, number: int) -> None:
@@ -318,24 +368,24 @@ class ShardStream:
         self._settle_sinks = {}
 
     def _attachment(self) -> list[AttachedConsumer]:
-        held: dict[int, list[tuple[int, int]]] = {}
-        sinks: dict[int, tuple[QueueId, ConsumerSink]] = dict(self.consumers)
+        held: dict[tuple[QueueId, int], list[Range]] = {}
         for queue, intervals in self._held.items():
-            for first, end, sink in intervals:
-                held.setdefault(sink.consumer, []).append((first, end))
-                sinks.setdefault(sink.consumer, (queue, sink))
+            for first, end, consumer in intervals:
+                held.setdefault((queue, consumer), []).append((first, end))
         attachment: list[AttachedConsumer] = []
-        for consumer, (_, sink) in sinks.items():
+        for consumer, (queue, sink) in self.consumers.items():
             told = sink.attached()
             attachment.append(
                 AttachedConsumer(
                     consumer,
-                    told.queue,
+                    queue,
                     told.credit,
                     told.bytes_credit,
                     told.exclusive,
-                    told.holder or consumer not in self.consumers,
-                    tuple(held.get(consumer, ())),
+                    told.holder,
+                    tuple(held.pop((queue, consumer), ())),
                 )
             )
+        for (queue, consumer), ranges in held.items():
+            attachment.append(AttachedConsumer(consumer, queue, 0, 0, False, True, tuple(ranges)))
         return attachment
