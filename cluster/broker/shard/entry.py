@@ -52,6 +52,23 @@ def unpack_column(typecode: str, data: bytes) -> array[int]:
     return values
 
 
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _column(typecode: str, data: object, multiple: int) -> array[int]:
+    """A column of `multiple` numbers for each row. Raises EntryCorrupt."""
+    if not isinstance(data, bytes) or len(data) % (multiple * (4 if typecode == "I" else 8)):
+        raise EntryCorrupt("a column is cut off")
+    return unpack_column(typecode, data)
+
+
+def _check_runs(runs: array[int], slots: int) -> None:
+    for i in range(0, len(runs), 3):
+        if not 0 < runs[i + 2] <= slots - runs[i + 1]:
+            raise EntryCorrupt("a run reaches beyond its batch")
+
+
 @dataclass(slots=True, eq=False)
 class Batch:
     """What one home node wants done in one shard, in one piece: numbered so that it is done once.
@@ -87,26 +104,27 @@ class Batch:
 
     @classmethod
     def from_wire(cls, wire: Sequence[object]) -> Batch:
-        """Raises EntryCorrupt for anything that `to_wire` does not make."""
+        """Raises EntryCorrupt for anything that `to_wire` does not make: what gets into the log can be read."""
         if (
-            len(wire) != 8
-            or not all(isinstance(v, int) for v in wire[:3])
+            not isinstance(wire, Sequence)
+            or len(wire) != 8
+            or not all(_is_count(v) for v in wire[:3])
             or not all(isinstance(v, bytes) for v in wire[3:])
         ):
             raise EntryCorrupt("a batch has three integers and five byte strings")
-        return cls(*wire)  # type: ignore[arg-type]
+        batch = cls(*wire)  # type: ignore[arg-type]
+        sizes = _column("I", batch.sizes, 1)
+        if sum(sizes) != len(batch.payload):
+            raise EntryCorrupt("a batch is shorter or longer than its records")
+        _check_runs(_column("Q", batch.runs, 3), len(sizes))
+        _column("Q", batch.settles, 3)
+        _column("Q", batch.returns, 3)
+        return batch
 
     @property
     def weight(self) -> int:
         """Bytes it takes in an entry, about."""
-        return (
-            len(self.payload)
-            + len(self.sizes)
-            + len(self.runs)
-            + len(self.settles)
-            + len(self.returns)
-            + 32
-        )
+        return len(self.payload) + len(self.sizes) + len(self.runs) + len(self.settles) + len(self.returns) + 32
 
 
 @dataclass(slots=True, eq=False)
@@ -157,10 +175,7 @@ def encode_entry(time_ms: int, batches: Sequence[Batch], leader: LeaderOps) -> b
         [
             ENTRY_VERSION,
             time_ms,
-            [
-                [b.node, b.incarnation, b.number, len(b.sizes) // 4, b.runs, b.settles, b.returns]
-                for b in batches
-            ],
+            [[b.node, b.incarnation, b.number, len(b.sizes) // 4, b.runs, b.settles, b.returns] for b in batches],
             [leader.hot, leader.watermarks, leader.settles, leader.returns, leader.drops] if leader else None,
             b"".join([b.sizes for b in batches]),
         ]
@@ -181,23 +196,40 @@ def _unpack(data: bytes) -> tuple[list[object], int]:
 
 def decode_head(data: bytes) -> EntryHead:
     """What the entry does. Raises EntryCorrupt."""
-    head, _ = _unpack(data)
+    (_, time_ms, rows, ops, sizes), _ = _unpack(data)
+    if not _is_count(time_ms) or not isinstance(rows, list) or not isinstance(sizes, bytes):
+        raise EntryCorrupt("entry head has other fields than this version")
     batches: list[BatchHead] = []
     slot = 0
-    for node, incarnation, number, slots, runs, settles, returns in head[2]:  # type: ignore[attr-defined]
-        batches.append(
-            BatchHead(
-                node,
-                incarnation,
-                number,
-                slot,
-                unpack_column("Q", runs),
-                unpack_column("Q", settles),
-                unpack_column("Q", returns),
-            )
+    for row in rows:
+        if not isinstance(row, list) or len(row) != 7 or not all(_is_count(v) for v in row[:4]):
+            raise EntryCorrupt("a batch has four integers and three columns")
+        node, incarnation, number, slots, runs, settles, returns = row
+        batch = BatchHead(
+            node,
+            incarnation,
+            number,
+            slot,
+            _column("Q", runs, 3),
+            _column("Q", settles, 3),
+            _column("Q", returns, 3),
         )
+        _check_runs(batch.runs, slots)
+        batches.append(batch)
         slot += slots
-    return EntryHead(head[1], batches, LeaderOps(*head[3]) if head[3] is not None else LeaderOps())  # type: ignore[arg-type, misc]
+    if slot * 4 != len(sizes):
+        raise EntryCorrupt("entry has more or fewer records than its batches")
+    return EntryHead(time_ms, batches, _leader_ops(ops))  # type: ignore[arg-type]
+
+
+def _leader_ops(wire: object) -> LeaderOps:
+    if wire is None:
+        return LeaderOps()
+    if not isinstance(wire, list) or len(wire) != 5:
+        raise EntryCorrupt("the leader's operations have five columns")
+    for column, multiple in zip(wire, (1, 2, 3, 3, 1), strict=True):
+        _column("Q", column, multiple)
+    return LeaderOps(*wire)
 
 
 class EntryPayloads:
@@ -209,7 +241,7 @@ class EntryPayloads:
         """Raises EntryCorrupt."""
         head, start = _unpack(data)
         self.data = data
-        self.sizes = unpack_column("I", head[4])  # type: ignore[arg-type]
+        self.sizes = _column("I", head[4], 1)
         self.offsets = array("Q", accumulate(self.sizes, initial=start))
         if self.offsets[-1] != len(data):
             raise EntryCorrupt("entry is shorter or longer than its records")

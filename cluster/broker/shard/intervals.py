@@ -160,7 +160,7 @@ class IntervalMap(Generic[T]):
     def cut(self, first: int, end: int) -> list[tuple[int, int, T]]:
         """Take `[first, end)` out. Returns the parts that had an owner."""
         starts, ends, owners = self.starts, self.ends, self.owners
-        if not starts:
+        if not starts or first >= end:
             return []
         if starts[0] == first and end <= ends[0]:
             owner = owners[0]
@@ -172,7 +172,7 @@ class IntervalMap(Generic[T]):
             return [(first, end, owner)]
         i = bisect_right(ends, first)
         j = bisect_left(starts, end)
-        if first >= end or i >= j:
+        if i >= j:
             return []
         gone = [(max(first, starts[k]), min(end, ends[k]), owners[k]) for k in range(i, j)]
         keep: list[tuple[int, int, T]] = []

@@ -1,13 +1,14 @@
 """One queue as its leader sees it: what is ready, who holds what, who waits.
 
-Law: every alive message of the queue is in exactly one place: `ready`, or `unacked` under its holder (or on
-its way between the two, in an operation that the log has not applied yet: then it is still in `unacked`).
-Only messages below the replicated watermark are handed out.
+Law: every alive message of the queue is in exactly one place: `ready`, `unacked` under its holder, or `purging`.
+What is on its way by an operation that the log has not applied yet stays where it was until then. Only messages
+below the replicated watermark are handed out.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum
 
 from cluster.broker.shard.entry import QueueId
@@ -45,12 +46,17 @@ class Holder:
 
     @property
     def hungry(self) -> bool:
-        return (
-            self.credit > 0
-            and self.bytes_credit > 0
-            and not self.passive
-            and self.state is HolderState.PRESENT
-        )
+        return self.credit > 0 and self.bytes_credit > 0 and not self.passive and self.state is HolderState.PRESENT
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """A purge on its way through the log: who asked, and what is to be settled."""
+
+    node: int
+    request: int
+    count: int
+    ranges: list[Range]
 
 
 class LeaderQueue:
@@ -61,6 +67,8 @@ class LeaderQueue:
         "gets",
         "holders",
         "id",
+        "purges",
+        "purging",
         "ready",
         "state",
         "suspect_below",
@@ -76,6 +84,9 @@ class LeaderQueue:
         for first, end in state.alive_parts(state.head, state.next_seq):
             self.ready.add(first, end)
         self.unacked: IntervalMap[Holder] = IntervalMap()
+        self.purging = IntervalSet()
+        self.purges: deque[Purge] = deque()
+        """Not answered yet, oldest first; bounded by the channels."""
         self.holders: dict[tuple[int, int], Holder] = {}
         self.turn: deque[Holder] = deque()
         """Consumers with credit, the next to be served first; each at most once."""
@@ -118,6 +129,24 @@ class LeaderQueue:
             cut = self.unacked.cut(first, end)
             if len(cut) != 1 or cut[0][1] - cut[0][0] != end - first:
                 self.ready.remove(first, end)
+                self.purging.remove(first, end)
+
+    def purge(self, node: int, request: int) -> Purge:
+        """Everything that is ready shall be settled: the caller sees to it. Remembered unless it is nothing."""
+        count = self.ready.count
+        purge = Purge(node, request, count, self.ready.take(count, self.state.next_seq))
+        for first, end in purge.ranges:
+            self.purging.add(first, end)
+        if count:
+            self.purges.append(purge)
+        return purge
+
+    def purges_done(self) -> list[Purge]:
+        """Purges that the log has carried out since."""
+        done: list[Purge] = []
+        while self.purges and not any(self.state.alive_parts(a, b) for a, b in self.purges[0].ranges):
+            done.append(self.purges.popleft())
+        return done
 
     def leave(self, holder: Holder) -> None:
         """The holder takes nothing more; what it holds stays with it until it is settled or comes back."""
@@ -131,9 +160,13 @@ class LeaderQueue:
         """Consumers that are present."""
         return sum(1 for h in self.holders.values() if not h.passive and h.state is HolderState.PRESENT)
 
-    @property
-    def exclusively_used(self) -> bool:
-        return any(h.exclusive and h.state is HolderState.PRESENT for h in self.holders.values())
+    def others(self, node: int, consumer: int) -> list[Holder]:
+        """Present consumers but this one."""
+        return [
+            h
+            for key, h in self.holders.items()
+            if not h.passive and h.state is HolderState.PRESENT and key != (node, consumer)
+        ]
 
     def redelivered_split(self, first: int, end: int) -> list[tuple[int, int, bool]]:
         """Cut `[first, end)` where the answer to "was it delivered before?" changes."""

@@ -46,11 +46,7 @@ class QueueState:
         """Append `count` messages whose records are slots `slot`.. of entry `index`. Returns their first seq."""
         first = self.next_seq
         last = len(self.first) - 1
-        if (
-            last < self.start
-            or self.index[last] != index
-            or self.slot[last] + (first - self.first[last]) != slot
-        ):
+        if last < self.start or self.index[last] != index or self.slot[last] + (first - self.first[last]) != slot:
             self.first.append(first)
             self.index.append(index)
             self.slot.append(slot)

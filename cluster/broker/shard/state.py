@@ -33,6 +33,7 @@ class Applied:
     """Third: the node that gave them back, 0 for the leader on behalf of a lost one."""
     watermarks: list[QueueId] = field(default_factory=list)
     dropped: list[QueueId] = field(default_factory=list)
+    """Also those that had no contents."""
     sessions: list[int] = field(default_factory=list)
     """Nodes whose session's last number has to be told to them."""
 
@@ -54,9 +55,9 @@ class ShardState:
         head = decode_head(data)
         self.applied_index = index
         applied = Applied(index)
-        born = self._batches(index, head, applied)
+        self._batches(index, head, applied)
         self._leader_ops(head, applied)
-        if born == 0:
+        if index not in self.live:
             self.dead.append(index)
         return applied
 
@@ -65,8 +66,7 @@ class ShardState:
         self.applied_index = index
         self.dead.append(index)
 
-    def _batches(self, index: int, head: EntryHead, applied: Applied) -> int:
-        born = 0
+    def _batches(self, index: int, head: EntryHead, applied: Applied) -> None:
         for batch in head.batches:
             applied.sessions.append(batch.node)
             incarnation, last = self.sessions.get(batch.node, (0, 0))
@@ -78,7 +78,7 @@ class ShardState:
                 continue
             self.sessions[batch.node] = (batch.incarnation, batch.number)
             runs = batch.runs
-            before = born
+            born = 0
             for i in range(0, len(runs), 3):
                 queue_id, slot, count = QueueId(runs[i]), runs[i + 1], runs[i + 2]
                 queue = self.queues.get(queue_id)
@@ -87,13 +87,12 @@ class ShardState:
                 first = queue.enqueue(index, batch.first_slot + slot, count)
                 applied.enqueued.append((queue_id, first, first + count))
                 born += count
-            if born > before:
-                self.live[index] = self.live.get(index, 0) + born - before
+            if born:
+                self.live[index] = self.live.get(index, 0) + born
             if batch.settles:
                 self._settle(batch.settles, applied)
             if batch.returns:
                 self._give_back(batch.returns, batch.node, applied)
-        return born
 
     def _leader_ops(self, head: EntryHead, applied: Applied) -> None:
         ops = head.leader
@@ -102,6 +101,7 @@ class ShardState:
                 queue = self.queues.get(QueueId(queue_id))
                 if queue is not None:
                     queue.watermark = queue.next_seq
+                    applied.watermarks.append(queue.id)
         if ops.watermarks:
             pairs = unpack_column("Q", ops.watermarks)
             for i in range(0, len(pairs), 2):
@@ -118,7 +118,7 @@ class ShardState:
                 queue = self.queues.pop(QueueId(queue_id), None)
                 if queue is not None:
                     self._release(queue, queue.settle(queue.head, queue.next_seq))
-                    applied.dropped.append(queue.id)
+                applied.dropped.append(QueueId(queue_id))
 
     def _settle(self, triples: array[int], applied: Applied) -> None:
         for i in range(0, len(triples), 3):
@@ -137,7 +137,8 @@ class ShardState:
                     live[index] = left
                 else:
                     del live[index]
-                    self.dead.append(index)
+                    if index != self.applied_index:
+                        self.dead.append(index)
         queue.forget_settled()
 
     def _give_back(self, triples: array[int], node: int, applied: Applied) -> None:
@@ -166,18 +167,24 @@ class ShardState:
         return data
 
     def restore(self, data: bytes) -> None:
-        """Become what `snapshot` wrote. Raises EntryCorrupt for an unknown version."""
-        version, applied_index, sessions, queues = msgpack.unpackb(data)
-        if version != STATE_VERSION:
-            raise EntryCorrupt(f"shard snapshot has version {version}, this node reads {STATE_VERSION}")
+        """Become what `snapshot` wrote. Raises EntryCorrupt (and then has changed nothing)."""
+        try:
+            version, applied_index, sessions, wires = msgpack.unpackb(data)
+            if version != STATE_VERSION:
+                raise EntryCorrupt(f"shard snapshot has version {version}, this node reads {STATE_VERSION}")
+            sessions = {node: (incarnation, number) for node, incarnation, number in sessions}
+            queues = [QueueState.from_wire(wire) for wire in wires]
+            live: dict[int, int] = {}
+            for queue in queues:
+                for first, end in queue.alive_parts(queue.head, queue.next_seq):
+                    for _, count, index, _ in queue.places(first, end):
+                        live[index] = live.get(index, 0) + count
+        except EntryCorrupt:
+            raise
+        except Exception as error:
+            raise EntryCorrupt(f"shard snapshot cannot be read: {error}") from error
         self.applied_index = applied_index
-        self.sessions = {node: (incarnation, number) for node, incarnation, number in sessions}
-        self.queues = {}
-        self.live = {}
+        self.sessions = sessions
+        self.queues = {queue.id: queue for queue in queues}
+        self.live = live
         self.dead = []
-        for wire in queues:
-            queue = QueueState.from_wire(wire)
-            self.queues[queue.id] = queue
-            for first, end in queue.alive_parts(queue.head, queue.next_seq):
-                for _, count, index, _ in queue.places(first, end):
-                    self.live[index] = self.live.get(index, 0) + count

@@ -1,0 +1,124 @@
+"""Hands ready messages of a queue to who waits for them.
+
+Law: the lowest seq goes first, and only what lies below the replicated watermark goes at all. A consumer gets no
+more messages than its credit, and no more bytes than its bytes credit and one message. What is handed out is
+`unacked` under its holder before the words leave.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, Holder, LeaderQueue
+from cluster.broker.shard.messages import Delivery, ReplyStatus, ToHome
+from cluster.broker.shard.payload_cache import PayloadCache
+
+
+class Outbox:
+    """Words for home nodes that have gathered since the last `take`. Bounded by their credit and requests."""
+
+    def __init__(self) -> None:
+        self._words: dict[int, ToHome] = {}
+
+    def to(self, node: int) -> ToHome:
+        words = self._words.get(node)
+        if words is None:
+            words = self._words[node] = ToHome()
+        return words
+
+    def reply(self, node: int, request: int, status: ReplyStatus, value: object = None) -> None:
+        self.to(node).replies.append((request, int(status), value))
+
+    def forget(self, node: int) -> None:
+        """What was meant for the node is void: it will attach again."""
+        self._words.pop(node, None)
+
+    def take(self) -> dict[int, ToHome]:
+        words = self._words
+        if words:
+            self._words = {}
+        return words
+
+
+class Dispatcher:
+    """Deliveries of one leader. `watermarks` gathers what has to be raised through the log: queue -> seq."""
+
+    def __init__(self, payloads: PayloadCache, out: Outbox, watermarks: dict[QueueId, int]) -> None:
+        self._payloads = payloads
+        self._out = out
+        self._watermarks = watermarks
+
+    def dispatch(self, queue: LeaderQueue) -> None:
+        """Hand out what can be handed out now. Raises EntryCorrupt."""
+        state = queue.state
+        ready = queue.ready
+        while queue.gets and (not ready or ready.starts[0] < state.watermark):
+            self._serve_get(queue)
+        share = max(1, ready.count // (len(queue.turn) or 1))
+        while queue.turn and ready and ready.starts[0] < state.watermark:
+            holder = queue.turn.popleft()
+            if not holder.hungry:
+                holder.queued = False
+                continue
+            for first, end in ready.take(min(holder.credit, share), state.watermark):
+                self._deliver(queue, holder, first, end)
+            if holder.hungry:
+                queue.turn.append(holder)
+            else:
+                holder.queued = False
+        if ready and (queue.gets or (queue.holders and queue.consumers)):
+            self._raise_watermark(queue)
+
+    def _raise_watermark(self, queue: LeaderQueue) -> None:
+        """Ahead of the deliveries, so that they need not wait for it."""
+        state = queue.state
+        wanted = min(state.next_seq, queue.ready.starts[0] + WATERMARK_CHUNK)
+        asked = max(queue.watermark_asked, state.watermark)
+        if asked < wanted and (wanted - asked >= WATERMARK_CHUNK // 2 or queue.ready.starts[0] >= asked):
+            queue.watermark_asked = wanted
+            self._watermarks[queue.id] = wanted
+
+    def _serve_get(self, queue: LeaderQueue) -> None:
+        node, request, holder = queue.gets.popleft()
+        taken = queue.ready.take(1, queue.state.watermark)
+        if not taken:
+            self._out.reply(node, request, ReplyStatus.OK, None)
+            return
+        ((first, end),) = taken
+        ((_, _, index, slot),) = queue.state.places(first, end)
+        sizes, records = self._payloads.get(index).slice(slot, 1)
+        ((_, _, redelivered),) = queue.redelivered_split(first, end)
+        queue.unacked.put(first, end, holder)
+        value = [first, redelivered, sizes, records, queue.ready.count]
+        self._out.reply(node, request, ReplyStatus.OK, value)
+
+    def _deliver(self, queue: LeaderQueue, holder: Holder, first: int, end: int) -> None:
+        """Send `[first, end)` to a consumer as far as its bytes allow; the rest is ready again."""
+        deliveries = self._out.to(holder.node).deliveries
+        position = first
+        for a, b, redelivered in queue.redelivered_split(first, end):
+            for seq, run, index, slot in queue.state.places(a, b):
+                if holder.bytes_credit <= 0:
+                    break
+                count = run
+                payloads = self._payloads.get(index)
+                offsets = payloads.offsets
+                if offsets[slot + count] - offsets[slot] > holder.bytes_credit:
+                    fit = bisect_right(offsets, offsets[slot] + holder.bytes_credit, slot, slot + count)
+                    count = max(1, fit - 1 - slot)
+                sizes, records = payloads.slice(slot, count)
+                delivery: Delivery = (holder.consumer, queue.id, seq, count, redelivered, sizes, records)
+                deliveries.append(delivery)
+                holder.credit -= count
+                holder.bytes_credit -= len(records)
+                position = seq + count
+                if count < run:
+                    break
+            else:
+                continue
+            break
+        if position > first:
+            queue.unacked.put(first, position, holder)
+        if position < end:
+            queue.ready.add(position, end)
