@@ -26,7 +26,16 @@ long: they say nothing about whether it lives."""
 class Election:
     """Timers and judgement of one voter; the moves themselves are the group's."""
 
-    __slots__ = ("_deadline", "_deferred", "_elapsed", "_lost_leader", "_lost_ticks", "_random", "_state")
+    __slots__ = (
+        "_deadline",
+        "_deferred",
+        "_elapsed",
+        "_lost_leader",
+        "_lost_ticks",
+        "_promised_ticks",
+        "_random",
+        "_state",
+    )
 
     def __init__(self, state: GroupState, random: Random) -> None:
         self._state = state
@@ -37,6 +46,9 @@ class Election:
         self._lost_ticks = 0
         # The latest pre-vote that was refused only because the leader had been heard from.
         self._deferred: PreVoteRequest | None = None
+        # Before a restart, this voter may have promised a leader its loyalty; its lease counts on that.
+        promises = state.config.lease_reads and state.term > 0
+        self._promised_ticks = state.config.election_ticks if promises else 0
         self.restart()
 
     def restart(self) -> None:
@@ -54,6 +66,7 @@ class Election:
     def tick(self) -> bool:
         """True if it is time to start an election."""
         self._elapsed += 1
+        self._promised_ticks = max(0, self._promised_ticks - 1)
         if self._lost_leader:
             self._lost_ticks += 1
             if self._lost_ticks >= _STALE_TICKS:
@@ -97,7 +110,7 @@ class Election:
     def is_loyal(self) -> bool:
         """True while a living leader is followed (or is this very member)."""
         state = self._state
-        if state.role is Role.LEADER:
+        if state.role is Role.LEADER or self._promised_ticks:
             return True
         return state.leader != NOBODY and self._elapsed < state.config.election_ticks
 

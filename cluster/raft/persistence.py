@@ -23,6 +23,7 @@ class Persistence:
     __slots__ = (
         "_delete",
         "_hard_state",
+        "_newest_index",
         "_outstanding",
         "_receiver",
         "_replace",
@@ -37,7 +38,9 @@ class Persistence:
         self._outstanding: Persist | None = None
         # What the stored hard state is, once the outstanding write is durable.
         self._hard_state: tuple[Term, NodeId] = (state.term, state.vote)
+        # A snapshot made here that no write has carried yet, and the index of the latest, carried or not.
         self._snapshot: tuple[SnapshotMeta, bytes] | None = None
+        self._newest_index = state.log.snapshot_index
         self._delete: set[LogIndex] = set()
         self._replace: dict[LogIndex, Entry] = {}
         self._replace_bytes = 0
@@ -47,16 +50,15 @@ class Persistence:
     def snapshot_created(self, index: LogIndex, data: bytes) -> None:
         state = self._state
         assert index <= state.log.emitted_index, "a snapshot of what was not applied"
-        newest = self._snapshot[0].index if self._snapshot else state.log.snapshot_index
-        if index <= newest:
+        if index <= self._newest_index:
             return
+        self._newest_index = index
         meta = SnapshotMeta(index, state.log.term(index), state.membership.at(index))
         self._snapshot = (meta, data)
 
     def compact_payloads(self, delete: Sequence[LogIndex], replace: Sequence[Entry]) -> None:
-        newest = self._snapshot[0].index if self._snapshot else self._state.log.snapshot_index
         highest = max([*delete, *(entry.index for entry in replace)], default=LogIndex(0))
-        assert highest <= newest, "a payload above the snapshot would be compacted"
+        assert highest <= self._newest_index, "a payload above the snapshot would be compacted"
         for entry in replace:
             if entry.index not in self._delete:
                 self._replace[entry.index] = entry
@@ -169,5 +171,6 @@ class Persistence:
         return snapshot, delete, replace
 
     def _forget_compaction(self, installed: LogIndex) -> None:
-        assert self._snapshot is None or self._snapshot[0].index < installed
+        assert self._newest_index < installed
+        self._newest_index = installed
         self._take_compaction()
