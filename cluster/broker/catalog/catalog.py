@@ -169,6 +169,10 @@ class Catalog:
     def users(self) -> Mapping[str, User]:
         return self._state.access.users
 
+    def user_limits(self, user: str) -> Mapping[str, int]:
+        """limit -> value, for the limits that are set."""
+        return self._state.access.limits_of(user)
+
     @property
     def queues(self) -> Mapping[QueueId, QueueDefinition]:
         """Every queue of every vhost, by id."""

@@ -1,0 +1,1 @@
+"""AMQP clients on a node: sockets, channels, and what their methods do."""

@@ -1,0 +1,212 @@
+"""What sessions need of their node, in one place.
+
+Law: one per node. It holds no message: it knows the catalog's copy, the streams to the shards, the connections,
+and who has to be written to in this round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import trio
+
+from cluster.amqp.settings import ConnectionSettings
+from cluster.broker.catalog import commands as c
+from cluster.broker.catalog.catalog import Catalog
+from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.broker.catalog.queue_rules import in_use, not_empty
+from cluster.broker.errors import BrokerError
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.messages import ReplyStatus, RequestOp
+from cluster.broker.shard.stream import ReplyCallback, ShardStream
+from cluster.node.amqp.login import Login, Passwords, is_loopback
+from cluster.node.catalog.client import CatalogClient, NoQuorum
+from cluster.node.shards.local import LOCAL_SHARDS
+from cluster.node.shards.switchboard import Switchboard
+
+if TYPE_CHECKING:
+    from cluster.node.amqp.connection import Connection
+
+LEADER_TIMEOUT_SECONDS = 5.0
+"""How long a method waits for its queue's leader."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLimits:
+    """Per connection, in bytes: see `Connection`'s law."""
+
+    connection_unconfirmed_max: int
+    connection_outgoing_max: int
+
+
+class Broker:
+    """The node, as clients' sessions see it."""
+
+    def __init__(
+        self,
+        *,
+        node: int,
+        incarnation: int,
+        catalog: Catalog,
+        client: CatalogClient,
+        switchboard: Switchboard,
+        settings: ConnectionSettings,
+        limits: BrokerLimits,
+        loopback_user: str,
+        wake: Callable[[], None],
+        nursery: trio.Nursery,
+    ) -> None:
+        """`loopback_user` may log in over loopback only ("" for nobody); `wake` asks for a round soon."""
+        self.node = node
+        self.incarnation = incarnation
+        self.catalog = catalog
+        self.switchboard = switchboard
+        self.settings = settings
+        self.limits = limits
+        self.log = structlog.get_logger("amqp")
+        self.connections: dict[str, Connection] = {}
+        self._client = client
+        self._passwords = Passwords()
+        self._loopback_user = loopback_user
+        self._wake = wake
+        self._nursery = nursery
+        self._consumers = count(1)
+        self._to_flush: dict[Connection, None] = {}
+
+    # ---- the catalog
+
+    async def submit(self, command: c.SingleCommand) -> None:
+        """Raises BrokerError, NoQuorum."""
+        await self._client.submit(command)
+
+    async def catch_up(self) -> None:
+        """Raises NoQuorum."""
+        await self._client.catch_up()
+
+    def catalog_changed(self) -> None:
+        """Routes found before may be wrong now."""
+        for connection in self.connections.values():
+            connection.routes.clear()
+
+    async def judge_login(self, peer: str, username: str, password: bytes) -> Login:
+        user = self.catalog.users.get(username)
+        if user is None or not await self._passwords.right(password, user.password_hash):
+            return Login.REFUSED
+        if username == self._loopback_user and not is_loopback(peer):
+            return Login.NOT_LOOPBACK
+        return Login.ACCEPTED
+
+    def judge_open(self, connection: Connection, vhost: str) -> None:
+        """Raises BrokerError 530."""
+        others = [other for other in self.connections.values() if other.vhost and other is not connection]
+        self.catalog.checks.open_vhost(
+            connection.user,
+            vhost,
+            vhost_connections=sum(1 for other in others if other.vhost == vhost),
+            user_connections=sum(1 for other in others if other.user == connection.user),
+        )
+
+    def judge_channel(self, connection: Connection) -> None:
+        """Raises BrokerError 530."""
+        if "max-channels" in self.catalog.user_limits(connection.user):
+            channels = sum(len(o.channels) for o in self.connections.values() if o.user == connection.user)
+            self.catalog.checks.open_channel(connection.user, user_channels=channels)
+
+    # ---- shards
+
+    def stream_of(self, queue: QueueDefinition) -> ShardStream:
+        return self.switchboard.stream(queue.shard if queue.replicated else LOCAL_SHARDS + queue.home)
+
+    def next_consumer(self) -> int:
+        """Unique in this life of the node."""
+        return next(self._consumers)
+
+    async def ask(
+        self, queue: QueueDefinition, op: RequestOp, args: tuple[int, ...], then: ReplyCallback | None = None
+    ) -> tuple[int, Any]:
+        """Ask the queue's leader. `then` runs at once when the reply comes, even after the time is over.
+
+        Raises NoQuorum when no leader answers in time.
+        """
+        return await self.ask_stream(self.stream_of(queue), op, queue.id, args, then)
+
+    async def ask_stream(
+        self,
+        stream: ShardStream,
+        op: RequestOp,
+        queue: QueueId,
+        args: tuple[int, ...],
+        then: ReplyCallback | None = None,
+    ) -> tuple[int, Any]:
+        """`ask` for a queue whose definition may be gone."""
+        answer: list[tuple[int, Any]] = []
+        answered = trio.Event()
+
+        def take(status: int, value: object) -> None:
+            if then is not None:
+                then(status, value)
+            answer.append((status, value))
+            answered.set()
+
+        stream.request(op, queue, args, take)
+        self.switchboard.stirred(stream)
+        with trio.move_on_after(LEADER_TIMEOUT_SECONDS):
+            await answered.wait()
+            return answer[0]
+        definition = self.catalog.queues.get(queue)
+        label = definition.label if definition is not None else f"queue {queue}"
+        raise NoQuorum(f"{label} has no leader with a quorum")
+
+    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int:
+        """How many messages it held. Raises BrokerError 406, NoQuorum."""
+        status, value = await self.ask(queue, RequestOp.DELETE, (int(if_unused), int(if_empty)))
+        if status == ReplyStatus.IN_USE:
+            raise in_use(queue)
+        if status == ReplyStatus.NOT_EMPTY:
+            raise not_empty(queue)
+        await self.submit(c.DeleteQueue(queue.vhost, queue.name, queue.id))
+        return int(value or 0)
+
+    def consumer_left(self, queue_id: QueueId) -> None:
+        """An auto-delete queue goes with its last consumer."""
+        queue = self.catalog.queues.get(queue_id)
+        if queue is not None and queue.auto_delete:
+            self._nursery.start_soon(self._delete_unused, queue)
+
+    async def _delete_unused(self, queue: QueueDefinition) -> None:
+        try:
+            await self.delete_queue(queue, if_unused=True, if_empty=False)
+        except BrokerError:
+            return
+        except NoQuorum as error:
+            self.log.warning("auto-delete queue not deleted", queue=queue.name, reason=str(error))
+
+    # ---- connections
+
+    def connection_over(self, connection: Connection) -> None:
+        self.connections.pop(connection.id, None)
+        self._to_flush.pop(connection, None)
+        if connection.owns_queues:
+            self._nursery.start_soon(self._forget_connection, connection.id)
+
+    async def _forget_connection(self, connection_id: str) -> None:
+        try:
+            await self.submit(c.ConnectionGone(connection_id))
+        except NoQuorum as error:
+            self.log.warning("exclusive queues not deleted", connection=connection_id, reason=str(error))
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Write to it in this round."""
+        self._to_flush[connection] = None
+        self._wake()
+
+    def flush(self) -> None:
+        """Write to whom it was promised."""
+        while self._to_flush:
+            waiting, self._to_flush = self._to_flush, {}
+            for connection in waiting:
+                connection.flush()

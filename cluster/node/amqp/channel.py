@@ -1,0 +1,445 @@
+"""A channel: what it publishes, what was delivered to it, and the methods that wait their turn.
+
+Law: publishes, acks and deliveries are carried out where they arrive, without waiting. Everything else on the
+channel is carried out in order by `work`, one at a time; while it works, what comes later on this channel waits
+in `backlog`, and other channels go on. A synchronous method is answered only after everything that the channel
+settled before is committed.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from enum import Enum
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from cluster.amqp import methods as m
+from cluster.amqp.deliver import Record
+from cluster.amqp.errors import AmqpException, ChannelException, ConnectionException, internal_error
+from cluster.amqp.events import AckBatch, ChannelClosed, MethodReceived, PublishBatch
+from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.broker.catalog.queue_rules import in_exclusive_use
+from cluster.broker.channel.confirms import Confirms
+from cluster.broker.channel.unacked import Answered, Unacked
+from cluster.broker.errors import BrokerError, Scope, no_queue, not_allowed
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.messages import ReplyStatus, RequestOp
+from cluster.broker.shard.stream import PublishSink, ShardStream
+from cluster.node.amqp.consumer import Consumer, GetHolder
+from cluster.node.amqp.publish import SPECIAL_HIGH, SPECIAL_LOW, Countdown, Route
+from cluster.node.catalog.client import NoQuorum
+
+if TYPE_CHECKING:
+    from cluster.node.amqp.connection import Connection
+
+BACKLOG_MAX = 256
+"""Events that may wait on one channel before its connection is no longer read."""
+
+ChannelEvent = MethodReceived | PublishBatch | AckBatch | ChannelClosed
+Holder = Consumer | GetHolder
+
+_ACK_FRAME = Struct(">BHIHHQBB")
+Delivery = tuple[Consumer, int, int, bool, "array[int]", bytes]
+"""(consumer, first seq, count, redelivered, sizes, records)."""
+
+
+class State(Enum):
+    OPEN = 1
+    CLOSED = 2
+
+
+class Channel:
+    """One open channel of a connection."""
+
+    def __init__(self, number: int, connection: Connection) -> None:
+        self.number = number
+        self.connection = connection
+        self.state = State.OPEN
+        self.confirms: Confirms | None = None
+        self.unacked: Unacked[Holder] = Unacked()
+        self.consumers: dict[str, Consumer] = {}
+        self.holders: dict[QueueId, GetHolder] = {}
+        self.last_queue = ""
+        self.prefetch_count = 0
+        """For consumers that come (basic.qos global=false)."""
+        self.backlog: deque[ChannelEvent] = deque()
+        self._global_prefetch = 0
+        """Unacked messages allowed over all consumers of the channel; 0 is no limit."""
+        self._parked: deque[Delivery] = deque()
+        """Deliveries over that limit. Bounded by the consumers' credit."""
+        self._working = False
+        self._unsettled = 0
+        """Messages whose settle or return is not yet committed."""
+        self._all_settled: trio.Event | None = None
+
+    # ---- what arrives
+
+    def receive(self, event: ChannelEvent) -> None:
+        if self._working:
+            self.backlog.append(event)
+            return
+        try:
+            if not self._at_once(event):
+                self.backlog.append(event)
+                self._working = True
+                self.connection.nursery.start_soon(self.work)
+        except (BrokerError, AmqpException) as error:
+            self.fail(error, event)
+
+    def _at_once(self, event: ChannelEvent) -> bool:
+        """Carry out what needs no waiting. False: it does."""
+        match event:
+            case PublishBatch():
+                self._publish(event)
+            case AckBatch():
+                self._ack_each(event.tags)
+            case MethodReceived(method=m.BasicAck() as method):
+                self._settle(self.unacked.answer(method.delivery_tag, multiple=method.multiple))
+            case MethodReceived(method=m.BasicNack() as method):
+                self._reject(method.delivery_tag, multiple=method.multiple, requeue=method.requeue)
+            case MethodReceived(method=m.BasicReject() as method):
+                self._reject(method.delivery_tag, multiple=False, requeue=method.requeue)
+            case _:
+                return False
+        return True
+
+    async def work(self) -> None:
+        """Carry out the backlog in order."""
+        while self.backlog and self.state is State.OPEN:
+            event = self.backlog.popleft()
+            try:
+                if not self._at_once(event):
+                    await self._all_committed()
+                    await self.connection.carry_out(self, event)
+            except (BrokerError, AmqpException) as error:
+                self.fail(error, event)
+            except NoQuorum as error:
+                self.fail(internal_error(str(error)), event)
+            self.connection.unblock()
+        self._working = False
+
+    async def _all_committed(self) -> None:
+        while self._unsettled:
+            self._all_settled = trio.Event()
+            await self._all_settled.wait()
+
+    def fail(self, error: BrokerError | AmqpException, event: ChannelEvent) -> None:
+        """The client's mistake: close what it closes."""
+        class_id, method_id = 0, 0
+        match event:
+            case MethodReceived(method=method):
+                class_id, method_id = method.CLASS_ID, method.METHOD_ID
+            case PublishBatch():
+                class_id, method_id = m.BasicPublish.CLASS_ID, m.BasicPublish.METHOD_ID
+            case AckBatch():
+                class_id, method_id = m.BasicAck.CLASS_ID, m.BasicAck.METHOD_ID
+        if self.state is State.CLOSED:
+            return
+        if isinstance(error, ConnectionException) or (
+            isinstance(error, BrokerError) and error.scope is Scope.CONNECTION
+        ):
+            self.connection.fail(ConnectionException(error.code, error.text, class_id, method_id))
+        else:
+            self.close()
+            self.connection.machine.channel_error(
+                self.number, ChannelException(error.code, error.text, class_id, method_id)
+            )
+            self.connection.flush_soon()
+
+    def close(self) -> None:
+        """The channel is over: its consumers leave, what it holds goes back to its queues."""
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSED
+        self.connection.channels.pop(self.number, None)
+        self.backlog.clear()
+        for consumer in list(self.consumers.values()):
+            self._leave(consumer)
+            self.connection.broker.consumer_left(consumer.queue)
+        self.consumers.clear()
+        for holder in self.holders.values():
+            self._leave(holder)
+        for consumer, first, count, *_ in self._parked:
+            self._give_back((consumer, first, count))
+        self._parked.clear()
+        for answered in self.unacked.take_all():
+            self._give_back(answered)
+        self.connection.unblock()
+
+    # ---- publishes
+
+    def _publish(self, batch: PublishBatch) -> None:
+        connection = self.connection
+        methods, headers, bodies = batch.methods, batch.headers, batch.bodies
+        total = len(methods)
+        position = 0
+        while position < total:
+            method, header = methods[position], headers[position]
+            if header[12] & SPECIAL_HIGH or header[13] & SPECIAL_LOW:
+                route, header = connection.route_special(method, header)
+            else:
+                route = connection.routes.get(method) or connection.route(method, header)
+            parts: list[bytes] = []
+            sizes: list[int] = []
+            while True:
+                header_length = len(header)
+                body = bodies[position]
+                prefix = route.prefix(header_length)
+                parts += (prefix, header, body)
+                sizes.append(len(prefix) + header_length + len(body))
+                position += 1
+                if position == total or not route.static or methods[position] != method:
+                    break
+                header = headers[position]
+                if header[12] & SPECIAL_HIGH or header[13] & SPECIAL_LOW:
+                    break
+            self._enqueue(route, parts, sizes)
+
+    def _enqueue(self, route: Route, parts: list[bytes], sizes: list[int]) -> None:
+        connection = self.connection
+        confirms = self.confirms
+        count = len(sizes)
+        first = confirms.number(count) if confirms is not None else 0
+        targets = route.targets
+        if not targets:
+            if route.mandatory:
+                for i in range(count):
+                    self._return(route, parts[3 * i + 1], parts[3 * i + 2])
+            if confirms is not None:
+                confirms.done(first, count)
+                connection.confirms_soon(self)
+            return
+        size = sum(sizes)
+        connection.budget.taken(size)
+        sink: PublishSink = self if confirms is not None else connection.uncounted
+        if len(targets) > 1:
+            sink = Countdown(sink, len(targets))
+        for stream, queues in targets:
+            stream.publish(queues, parts, sizes, size, sink, first)
+            connection.broker.switchboard.stirred(stream)
+
+    def published(self, first: int, count: int, size: int) -> None:
+        """`PublishSink`: committed."""
+        self.connection.budget.returned(size)
+        if self.state is State.OPEN and self.confirms is not None:
+            self.confirms.done(first, count)
+            self.connection.confirms_soon(self)
+
+    def take_confirms(self) -> bytes:
+        """basic.ack frames for what is done."""
+        if self.state is not State.OPEN or self.confirms is None:
+            return b""
+        return b"".join(
+            [
+                _ACK_FRAME.pack(1, self.number, 13, 60, 80, tag, multiple, 0xCE)
+                for tag, multiple in self.confirms.take_acks()
+            ]
+        )
+
+    def _return(self, route: Route, header: bytes, body: bytes) -> None:
+        method = m.BasicReturn(312, "NO_ROUTE", route.exchange, route.routing_key)
+        self.connection.machine.content(self.number, method.encode(), header, body)
+        self.connection.flush_soon()
+
+    # ---- deliveries
+
+    def deliver(
+        self, consumer: Consumer, first: int, count: int, redelivered: bool, sizes: bytes, records: bytes
+    ) -> None:
+        """A run of messages for a consumer of this channel."""
+        columns = array("I")
+        columns.frombytes(sizes)
+        if self._global_prefetch and not consumer.no_ack:
+            self._parked.append((consumer, first, count, redelivered, columns, records))
+            self._unpark()
+        else:
+            self._hand_out((consumer, first, count, redelivered, columns, records))
+
+    def _hand_out(self, delivery: Delivery) -> None:
+        consumer, first, count, redelivered, sizes, records = delivery
+        if consumer.no_ack:
+            tag = self.unacked.tag_automatic(count)
+            consumer.stream.settle(consumer.queue, first, count, self)
+            self._unsettled += count
+            self.stirred(consumer.stream)
+        else:
+            tag = self.unacked.tag(consumer, first, count)
+        out: list[bytes] = []
+        consumer.encoder.encode(out, tag, redelivered, records, sizes)
+        self.connection.deliver(consumer, count, len(records), out)
+
+    def _unpark(self) -> None:
+        """Hand out as much as the channel-wide limit allows."""
+        parked = self._parked
+        while parked:
+            room = self._global_prefetch - self.unacked.count if self._global_prefetch else len(parked[0][4])
+            if room <= 0:
+                return
+            consumer, first, count, redelivered, sizes, records = parked.popleft()
+            if count > room:
+                cut = sum(sizes[:room])
+                parked.appendleft(
+                    (consumer, first + room, count - room, redelivered, sizes[room:], records[cut:])
+                )
+                count, sizes, records = room, sizes[:room], records[:cut]
+            self._hand_out((consumer, first, count, redelivered, sizes, records))
+
+    def set_global_prefetch(self, count: int) -> None:
+        """basic.qos global=true."""
+        self._global_prefetch = count
+        self._unpark()
+
+    async def consume(self, queue: QueueDefinition, method: m.BasicConsume, tag: str) -> None:
+        """Start a consumer. Raises BrokerError 403, 404, 530; NoQuorum."""
+        if tag in self.consumers:
+            raise not_allowed(f"attempt to reuse consumer tag '{tag}'")
+        connection = self.connection
+        limits = [n for n in (self.prefetch_count, self._global_prefetch) if n]
+        consumer = Consumer(
+            consumer=connection.broker.next_consumer(),
+            tag=tag,
+            channel=self,
+            stream=connection.broker.stream_of(queue),
+            queue=queue.id,
+            queue_name=queue.name,
+            no_ack=method.no_ack,
+            exclusive=method.exclusive,
+            prefetch_count=min(limits, default=0),
+            frame_max=connection.machine.frame_max,
+        )
+
+        def answered(status: int, value: object) -> None:
+            """Before any delivery."""
+            if status != ReplyStatus.OK:
+                return
+            if self.state is State.CLOSED:
+                self._leave(consumer)
+                return
+            self.consumers[tag] = consumer
+            consumer.stream.join(queue.id, consumer)
+            if not method.no_wait:
+                connection.machine.send(self.number, m.BasicConsumeOk(tag))
+            connection.flush_soon()
+
+        args = (consumer.consumer, consumer.credit, consumer.bytes_credit, int(method.exclusive))
+        status, _ = await connection.broker.ask(queue, RequestOp.CONSUME, args, answered)
+        if status == ReplyStatus.EXCLUSIVE:
+            raise in_exclusive_use(queue)
+        if status == ReplyStatus.GONE:
+            raise no_queue(queue.vhost, queue.name)
+
+    async def get(self, queue: QueueDefinition, *, no_ack: bool) -> None:
+        """basic.get. Raises BrokerError 404, NoQuorum."""
+        connection = self.connection
+        stream = connection.broker.stream_of(queue)
+        holder = self.holders.get(queue.id)
+        if holder is None:
+            holder = self.holders[queue.id] = GetHolder(connection.broker.next_consumer(), queue.id, stream)
+            stream.join(queue.id, holder)
+
+        def answered(status: int, value: Any) -> None:
+            if status != ReplyStatus.OK:
+                return
+            if value is None:
+                connection.machine.send(self.number, m.BasicGetEmpty())
+                return
+            first, redelivered, _, data, left = value
+            stream.hold(queue.id, first, 1, holder)
+            if self.state is State.CLOSED:
+                stream.give_back(queue.id, first, 1, self)
+                self._unsettled += 1
+            else:
+                self._got(holder, first, Record.decode(data), redelivered=redelivered, left=left, no_ack=no_ack)
+            self.stirred(stream)
+
+        status, _ = await connection.broker.ask(queue, RequestOp.GET, (holder.consumer,), answered)
+        if status == ReplyStatus.GONE:
+            raise no_queue(queue.vhost, queue.name)
+
+    def _got(
+        self, holder: GetHolder, first: int, record: Record, *, redelivered: bool, left: int, no_ack: bool
+    ) -> None:
+        if no_ack:
+            tag = self.unacked.tag_automatic(1)
+            holder.stream.settle(holder.queue, first, 1, self)
+            self._unsettled += 1
+        else:
+            tag = self.unacked.tag(holder, first, 1)
+        exchange, routing_key = record.address()
+        method = m.BasicGetOk(tag, redelivered, exchange, routing_key, left)
+        self.connection.machine.content(self.number, method.encode(), record.header, record.body)
+        self.connection.flush_soon()
+
+    def consumer_cancelled(self, consumer: Consumer) -> None:
+        """The queue is gone (RabbitMQ's consumer cancel notification)."""
+        if self.consumers.pop(consumer.tag, None) is None:
+            return
+        if "consumer_cancel_notify" in self.connection.machine.client_capabilities:
+            self.connection.machine.send(self.number, m.BasicCancel(consumer.tag, True))
+            self.connection.flush_soon()
+
+    def forget_consumer(self, consumer: Consumer) -> None:
+        """The leader knows that it is gone; what it holds stays on the channel."""
+        self.consumers.pop(consumer.tag, None)
+        consumer.stream.leave(consumer)
+        self.connection.broker.consumer_left(consumer.queue)
+
+    def _leave(self, holder: Holder) -> None:
+        holder.stream.leave(holder)
+        holder.stream.request(RequestOp.CANCEL, holder.queue, (holder.consumer,), _ignore)
+        self.stirred(holder.stream)
+
+    # ---- answers to deliveries
+
+    def settled(self, count: int) -> None:
+        """`SettleSink`: committed."""
+        self._unsettled -= count
+        if not self._unsettled and self._all_settled is not None:
+            self._all_settled.set()
+            self._all_settled = None
+
+    def recover(self) -> None:
+        """Everything outstanding goes back (basic.recover)."""
+        for answered in self.unacked.take_all():
+            self._give_back(answered)
+
+    def _ack_each(self, tags: list[int]) -> None:
+        answered, unknown = self.unacked.answer_each(tags)
+        self._settle(answered)
+        if unknown is not None:
+            self.unacked.answer(unknown, multiple=False)
+
+    def _settle(self, answers: list[Answered[Holder]]) -> None:
+        for holder, first, count in answers:
+            holder.stream.settle(holder.queue, first, count, self)
+            holder.acked(count)
+            self._unsettled += count
+            self.stirred(holder.stream)
+        if self._parked:
+            self._unpark()
+
+    def _reject(self, tag: int, *, multiple: bool, requeue: bool) -> None:
+        answers = self.unacked.answer(tag, multiple=multiple)
+        if not requeue:
+            self._settle(answers)
+            return
+        for answered in answers:
+            self._give_back(answered)
+        self._unpark()
+
+    def _give_back(self, answered: Answered[Holder]) -> None:
+        holder, first, count = answered
+        holder.stream.give_back(holder.queue, first, count, self)
+        holder.acked(count)
+        self._unsettled += count
+        self.stirred(holder.stream)
+
+    def stirred(self, stream: ShardStream) -> None:
+        self.connection.broker.switchboard.stirred(stream)
+
+
+def _ignore(status: int, value: object) -> None:
+    """Nobody waits for this reply."""

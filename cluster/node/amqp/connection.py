@@ -1,0 +1,318 @@
+"""One client connection: its socket, its protocol machine, its channels.
+
+Law: one task reads, and handles what it read before it waits again; what it causes is written once per round of
+the scheduler, directly where the socket takes it, by a second task where it does not. The connection is not read
+while its published bytes, its unwritten bytes or a channel's backlog are over their limits; nothing else of the
+node waits for it.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import trio
+
+from cluster.amqp import events as ev
+from cluster.amqp.connection import ServerConnection
+from cluster.amqp.errors import ConnectionException
+from cluster.broker.errors import BrokerError
+from cluster.node.amqp.channel import BACKLOG_MAX, Channel, ChannelEvent
+from cluster.node.amqp.consumer import Consumer
+from cluster.node.amqp.handlers import carry_out
+from cluster.node.amqp.login import Login
+from cluster.node.amqp.publish import ROUTES_MAX, Budget, Route, Uncounted
+from cluster.node.amqp.routing import resolve, resolve_special
+
+if TYPE_CHECKING:
+    from cluster.node.amqp.broker import Broker
+
+RECEIVE_BYTES = 256 << 10
+LOGIN_TIMEOUT_SECONDS = 10.0
+"""For everything from accept to connection.open."""
+CLOSE_TIMEOUT_SECONDS = 10.0
+"""For the client's answer to our connection.close."""
+_BUFFERS_MAX = 512
+"""Buffers given to one sendmsg (IOV_MAX is 1024 on Linux)."""
+
+
+class Connection:
+    """A client from accept to close. `id` is unique over all nodes and their lives."""
+
+    def __init__(self, sock: socket.socket, peer: str, connection_id: str, broker: Broker) -> None:
+        self.id = connection_id
+        self.peer = peer
+        self.broker = broker
+        self.machine = ServerConnection(broker.settings)
+        self.channels: dict[int, Channel] = {}
+        self.user = ""
+        self.vhost = ""
+        self.connected_at = trio.current_time()
+        self.routes: dict[bytes, Route] = {}
+        self.budget = Budget(broker.limits.connection_unconfirmed_max)
+        self.uncounted = Uncounted(self.budget)
+        self.owns_queues = False
+        """Has it declared an exclusive queue?"""
+        self.nursery: trio.Nursery
+        self._socket = sock
+        self._routes_version = -1
+        self._confirming: dict[Channel, None] = {}
+        self._written: list[tuple[Consumer, int, int]] = []
+        self._unwritten: list[bytes] = []
+        self._unwritten_bytes = 0
+        self._writable = trio.Event()
+        self._unblocked: trio.Event | None = None
+        self._over = False
+        self._heard_at = self.connected_at
+        self._closing_at = 0.0
+
+    # ---- life
+
+    async def run(self) -> None:
+        """Serve until the connection is over. Closes the socket."""
+        try:
+            async with trio.open_nursery() as self.nursery:
+                self.nursery.start_soon(self._write_rest)
+                self.nursery.start_soon(self._keep_alive)
+                await self._read()
+                self.nursery.cancel_scope.cancel()
+        finally:
+            self._over = True
+            for channel in list(self.channels.values()):
+                channel.close()
+            self._socket.close()
+            self.broker.connection_over(self)
+
+    async def _read(self) -> None:
+        sock = self._socket
+        while not self._over:
+            await trio.lowlevel.wait_readable(sock)
+            try:
+                data = sock.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+            for event in self.machine.receive(data) if data else self.machine.eof():
+                await self._handle(event)
+            self.flush_soon()
+            if not data:
+                return
+            while self._blocked() and not self._over:
+                self._unblocked = trio.Event()
+                await self._unblocked.wait()
+        await self._linger()
+
+    async def _handle(self, event: ev.Event) -> None:
+        match event:
+            case ev.PublishBatch() | ev.AckBatch() | ev.MethodReceived() | ev.ChannelClosed():
+                channel = self.channels.get(event.channel)
+                if channel is not None:
+                    channel.receive(event)
+                elif isinstance(event, ev.ChannelClosed):
+                    self.machine.close_channel_ok(event.channel)
+            case ev.ChannelOpened():
+                try:
+                    self.broker.judge_channel(self)
+                except BrokerError as error:
+                    self.fail(ConnectionException(error.code, error.text, 20, 10))
+                    return
+                self.channels[event.channel] = Channel(event.channel, self)
+            case ev.ChannelFailed():
+                failed = self.channels.get(event.channel)
+                if failed is not None:
+                    failed.close()
+            case ev.LoginRequest():
+                await self._log_in(event)
+            case ev.OpenRequest():
+                try:
+                    self.broker.judge_open(self, event.vhost)
+                except BrokerError as error:
+                    self.fail(ConnectionException(error.code, error.text, 10, 40))
+                    return
+                self.vhost = event.vhost
+                await self._more(self.machine.accept_open())
+            case ev.SecretUpdated():
+                self.machine.accept_secret()
+            case ev.ConnectionCloseRequested():
+                self._close_channels()
+                self.machine.close_ok()
+                self._over = True
+            case ev.ConnectionFailed():
+                self._close_channels()
+                self._closing_at = trio.current_time()
+            case ev.ConnectionClosed():
+                self._close_channels()
+                self._over = True
+
+    async def _log_in(self, event: ev.LoginRequest) -> None:
+        match await self.broker.judge_login(self.peer, event.username, event.password):
+            case Login.ACCEPTED:
+                self.user = event.username
+                await self._more(self.machine.accept_login())
+            case Login.REFUSED:
+                self.broker.log.warning("login refused", user=event.username, peer=self.peer)
+                self.machine.refuse_login()
+            case Login.NOT_LOOPBACK:
+                self.broker.log.warning(
+                    "login refused: this user may log in over loopback only", user=event.username, peer=self.peer
+                )
+                self.machine.refuse_login()
+
+    async def _more(self, events: list[ev.Event]) -> None:
+        """Events of input that was held back while the broker decided."""
+        for event in events:
+            await self._handle(event)
+
+    def fail(self, error: ConnectionException) -> None:
+        """The client's mistake, or the operator's wish: connection.close."""
+        self._close_channels()
+        self.machine.connection_error(error)
+        self._closing_at = self._closing_at or trio.current_time()
+        self.flush_soon()
+        self.unblock()
+
+    def _close_channels(self) -> None:
+        for channel in list(self.channels.values()):
+            channel.close()
+
+    async def _linger(self) -> None:
+        """Write what is left, within a moment."""
+        self.flush()
+        with trio.move_on_after(1):
+            while self._unwritten:
+                await trio.lowlevel.wait_writable(self._socket)
+                self.flush()
+
+    # ---- events of channels
+
+    async def carry_out(self, channel: Channel, event: ChannelEvent) -> None:
+        """A method that may wait. Raises BrokerError, AmqpException."""
+        await carry_out(self, channel, event)
+        self.flush_soon()
+
+    @property
+    def routes_fresh(self) -> bool:
+        """Whether `routes` holds for the catalog as it is."""
+        return self._routes_version == self.broker.catalog.version
+
+    def route(self, method: bytes, header: bytes) -> Route:
+        """Where a publish goes. Raises BrokerError, AmqpException."""
+        self._refresh_routes()
+        route = resolve(self, method, header)
+        if route.static:
+            self.routes[method] = route
+        return route
+
+    def route_special(self, method: bytes, header: bytes) -> tuple[Route, bytes]:
+        """The same for a message whose header has a say, and the header to be stored."""
+        self._refresh_routes()
+        return resolve_special(self, method, header)
+
+    def _refresh_routes(self) -> None:
+        if not self.routes_fresh or len(self.routes) >= ROUTES_MAX:
+            self.routes.clear()
+            self._routes_version = self.broker.catalog.version
+
+    def catalog_changed(self) -> None:
+        """Routes found before may be wrong now."""
+        self.routes.clear()
+
+    def confirms_soon(self, channel: Channel) -> None:
+        self._confirming[channel] = None
+        self.broker.flush_soon(self)
+
+    def flush_soon(self) -> None:
+        self.broker.flush_soon(self)
+
+    def deliver(self, consumer: Consumer, count: int, size: int, frames: list[bytes]) -> None:
+        """Frames for the client, in order with everything else."""
+        self.machine.queue_output(*frames)
+        self._written.append((consumer, count, size))
+        self.broker.flush_soon(self)
+
+    # ---- limits
+
+    def _blocked(self) -> bool:
+        return (
+            self.budget.exhausted
+            or self._unwritten_bytes > self.broker.limits.connection_outgoing_max
+            or any(len(channel.backlog) > BACKLOG_MAX for channel in self.channels.values())
+        )
+
+    def unblock(self) -> None:
+        """Something has got smaller: look again whether to read."""
+        if self._unblocked is not None and (self._over or not self._blocked()):
+            self._unblocked.set()
+            self._unblocked = None
+
+    # ---- writing
+
+    def flush(self) -> None:
+        """Write what there is, as far as the socket takes it."""
+        if self._confirming:
+            for channel in self._confirming:
+                frames = channel.take_confirms()
+                if frames:
+                    self.machine.queue_output(frames)
+            self._confirming.clear()
+        if self.machine.has_output:
+            output = self.machine.take_output()
+            self._unwritten += output
+            self._unwritten_bytes += sum(map(len, output))
+        while self._unwritten and not self._send_some():
+            pass
+        if not self._unwritten and self._written:
+            written, self._written = self._written, []
+            for consumer, count, size in written:
+                consumer.written(count, size)
+        self.unblock()
+
+    def _send_some(self) -> bool:
+        """One sendmsg. True when the socket takes no more for now."""
+        buffers = self._unwritten
+        try:
+            sent = self._socket.sendmsg(buffers[:_BUFFERS_MAX])
+        except BlockingIOError:
+            self._writable.set()
+            return True
+        except OSError:
+            buffers.clear()
+            self._unwritten_bytes = 0
+            self._abandon()
+            return True
+        self._unwritten_bytes -= sent
+        done = 0
+        while done < len(buffers) and sent >= len(buffers[done]):
+            sent -= len(buffers[done])
+            done += 1
+        del buffers[:done]
+        if sent:
+            buffers[0] = buffers[0][sent:]
+        return False
+
+    async def _write_rest(self) -> None:
+        while True:
+            await self._writable.wait()
+            self._writable = trio.Event()
+            await trio.lowlevel.wait_writable(self._socket)
+            self.flush()
+
+    async def _keep_alive(self) -> None:
+        """Heartbeats both ways (AMQP 0-9-1 §4.2.7)."""
+        while True:
+            await trio.sleep(self.machine.heartbeat / 4 or 1.0)
+            now = trio.current_time()
+            if self.machine.heartbeat_due(now):
+                self.machine.send_heartbeat()
+                self.flush_soon()
+            silent = now - self._heard_at > LOGIN_TIMEOUT_SECONDS if not self.vhost else self.machine.peer_silent(now)
+            if silent or (self._closing_at and now - self._closing_at > CLOSE_TIMEOUT_SECONDS):
+                self.broker.log.info("client silent: connection dropped", peer=self.peer, user=self.user)
+                self._abandon()
+
+    def _abandon(self) -> None:
+        """No more words: the reading task finds the socket at its end."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)

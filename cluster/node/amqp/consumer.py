@@ -1,0 +1,135 @@
+"""A consumer of a channel, and the holder of what basic.get handed out.
+
+Law: `credit` and `bytes_credit` are what the shard's leader may still send, as this node has granted it; a grant is
+told to the leader, a delivery takes from it. With a prefetch count an ack grants again; without one (or without
+acks) what was written to the client's socket does. Bytes are always granted again by what was written, so that a
+client that does not read holds at most `BYTES_WINDOW` and one message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cluster.amqp.deliver import DeliveryEncoder
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.messages import AttachedConsumer
+from cluster.broker.shard.stream import ShardStream
+
+if TYPE_CHECKING:
+    from cluster.node.amqp.channel import Channel
+
+BYTES_WINDOW = 2 << 20
+"""Bytes on their way to one consumer."""
+MESSAGES_WINDOW = 2000
+"""Messages on their way to a consumer that has no prefetch count."""
+
+
+class GetHolder:
+    """Holds the unacked messages that basic.get took from one queue through one channel."""
+
+    __slots__ = ("consumer", "queue", "stream")
+
+    def __init__(self, consumer: int, queue: QueueId, stream: ShardStream) -> None:
+        self.consumer = consumer
+        self.queue = queue
+        self.stream = stream
+
+    def deliver(self, first: int, count: int, redelivered: bool, sizes: bytes, records: bytes) -> None:
+        """Replies carry what it gets; a delivery to it is a leader's fault."""
+        raise AssertionError("a basic.get holder has no credit")
+
+    def attached(self) -> AttachedConsumer:
+        return AttachedConsumer(self.consumer, self.queue, 0, 0, exclusive=False, holder=True, held=())
+
+    def cancelled(self) -> None:
+        """The queue is gone, and what was held with it."""
+
+    def acked(self, count: int) -> None:
+        """Nothing is granted again."""
+
+
+class Consumer:
+    """One basic.consume. `window` is its prefetch count, or None where socket writes grant credit."""
+
+    __slots__ = (
+        "bytes_credit",
+        "channel",
+        "consumer",
+        "credit",
+        "encoder",
+        "exclusive",
+        "no_ack",
+        "owed_bytes",
+        "owed_messages",
+        "queue",
+        "queue_name",
+        "stream",
+        "tag",
+        "window",
+    )
+
+    def __init__(
+        self,
+        *,
+        consumer: int,
+        tag: str,
+        channel: Channel,
+        stream: ShardStream,
+        queue: QueueId,
+        queue_name: str,
+        no_ack: bool,
+        exclusive: bool,
+        prefetch_count: int,
+        frame_max: int,
+    ) -> None:
+        self.consumer = consumer
+        self.tag = tag
+        self.channel = channel
+        self.stream = stream
+        self.queue = queue
+        self.queue_name = queue_name
+        self.no_ack = no_ack
+        self.exclusive = exclusive
+        self.window = prefetch_count if prefetch_count and not no_ack else None
+        self.credit = self.window or MESSAGES_WINDOW
+        self.bytes_credit = BYTES_WINDOW
+        self.owed_messages = 0
+        self.owed_bytes = 0
+        self.encoder = DeliveryEncoder(channel.number, tag, frame_max)
+
+    def deliver(self, first: int, count: int, redelivered: bool, sizes: bytes, records: bytes) -> None:
+        self.credit -= count
+        self.bytes_credit -= len(records)
+        self.channel.deliver(self, first, count, redelivered, sizes, records)
+
+    def attached(self) -> AttachedConsumer:
+        return AttachedConsumer(
+            self.consumer,
+            self.queue,
+            self.credit,
+            self.bytes_credit,
+            exclusive=self.exclusive,
+            holder=False,
+            held=(),
+        )
+
+    def cancelled(self) -> None:
+        self.channel.consumer_cancelled(self)
+
+    def acked(self, count: int) -> None:
+        """The client answered `count` deliveries."""
+        if self.window is not None:
+            self.credit += count
+            self.stream.credit(self.queue, self.consumer, count, 0)
+
+    def written(self, count: int, size: int) -> None:
+        """`count` messages of `size` bytes have left for the client."""
+        self.owed_bytes += size
+        if self.window is None:
+            self.owed_messages += count
+        if self.owed_bytes >= BYTES_WINDOW // 4 or self.owed_messages >= MESSAGES_WINDOW // 4:
+            self.credit += self.owed_messages
+            self.bytes_credit += self.owed_bytes
+            self.stream.credit(self.queue, self.consumer, self.owed_messages, self.owed_bytes)
+            self.owed_messages = self.owed_bytes = 0
+            self.channel.stirred(self.stream)

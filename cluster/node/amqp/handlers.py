@@ -1,0 +1,304 @@
+"""What each synchronous method does. One function a method; the table at the end names them all.
+
+Law: a handler judges by the catalog's copy first (RabbitMQ's errors, no write when nothing changes), asks the
+queue's leader where only it knows, and answers unless no-wait. Something missing is looked for once more after the
+copy has caught up with the catalog's leader.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cluster.amqp import methods as m
+from cluster.amqp.errors import not_implemented
+from cluster.amqp.events import ChannelClosed, MethodReceived
+from cluster.amqp.method import Method
+from cluster.broker.catalog import commands as c
+from cluster.broker.catalog.arguments import arguments_of
+from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.broker.catalog.ids import ConnectionId
+from cluster.broker.channel.confirms import Confirms
+from cluster.broker.errors import NOT_FOUND, BrokerError, not_found
+from cluster.broker.shard.messages import RequestOp
+
+if TYPE_CHECKING:
+    from cluster.node.amqp.channel import Channel, ChannelEvent
+    from cluster.node.amqp.connection import Connection
+
+T = TypeVar("T")
+Handler = Callable[["Connection", "Channel", Any], Awaitable[None]]
+
+
+def unique_name(prefix: str) -> str:
+    """`prefix` and 22 url-safe base64 characters."""
+    return prefix + base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode()
+
+
+async def fresh(connection: Connection, check: Callable[[], T]) -> T:
+    """`check()`, and if something is not found, again when the catalog's copy is up to date."""
+    try:
+        return check()
+    except BrokerError as error:
+        if error.code != NOT_FOUND:
+            raise
+    await connection.broker.catch_up()
+    return check()
+
+
+def queue_name(channel: Channel, name: str) -> str:
+    """An empty name means the queue declared last on the channel (AMQP 0-9-1, queue domain)."""
+    if name:
+        return name
+    if not channel.last_queue:
+        raise not_found("no previously declared queue")
+    return channel.last_queue
+
+
+def reply(connection: Connection, channel: Channel, method: Method, *, no_wait: bool = False) -> None:
+    if not no_wait:
+        connection.machine.send(channel.number, method)
+
+
+# ---- channel, access, confirm
+
+
+async def channel_flow(connection: Connection, channel: Channel, method: m.ChannelFlow) -> None:
+    if not method.active:
+        raise not_implemented("active=false")
+    reply(connection, channel, m.ChannelFlowOk(True))
+
+
+async def access_request(connection: Connection, channel: Channel, method: m.AccessRequest) -> None:
+    reply(connection, channel, m.AccessRequestOk(1))
+
+
+async def confirm_select(connection: Connection, channel: Channel, method: m.ConfirmSelect) -> None:
+    if channel.confirms is None:
+        channel.confirms = Confirms()
+    reply(connection, channel, m.ConfirmSelectOk(), no_wait=method.no_wait)
+
+
+async def transactions(connection: Connection, channel: Channel, method: Method) -> None:
+    raise not_implemented("transactions")
+
+
+# ---- exchange
+
+
+async def exchange_declare(connection: Connection, channel: Channel, method: m.ExchangeDeclare) -> None:
+    broker, vhost = connection.broker, connection.vhost
+    if method.passive:
+        await fresh(connection, lambda: broker.catalog.checks.passive_exchange(vhost, method.exchange))
+    else:
+        command = c.DeclareExchange(
+            vhost,
+            method.exchange,
+            method.type,
+            method.durable,
+            method.auto_delete,
+            method.internal,
+            arguments_of(method.arguments).table,
+        )
+        if broker.catalog.checks.declare_exchange(connection.user, command) is None:
+            await broker.submit(command)
+    reply(connection, channel, m.ExchangeDeclareOk(), no_wait=method.no_wait)
+
+
+async def exchange_delete(connection: Connection, channel: Channel, method: m.ExchangeDelete) -> None:
+    command = c.DeleteExchange(connection.vhost, method.exchange, method.if_unused)
+    if connection.broker.catalog.checks.delete_exchange(connection.user, command):
+        await connection.broker.submit(command)
+    reply(connection, channel, m.ExchangeDeleteOk(), no_wait=method.no_wait)
+
+
+async def exchange_bind(connection: Connection, channel: Channel, method: m.ExchangeBind) -> None:
+    broker = connection.broker
+    table = arguments_of(method.arguments).table
+    command = c.BindExchange(connection.vhost, method.destination, method.source, method.routing_key, table)
+    if await fresh(connection, lambda: broker.catalog.checks.bind_exchange(connection.user, command)):
+        await broker.submit(command)
+    reply(connection, channel, m.ExchangeBindOk(), no_wait=method.no_wait)
+
+
+async def exchange_unbind(connection: Connection, channel: Channel, method: m.ExchangeUnbind) -> None:
+    broker = connection.broker
+    table = arguments_of(method.arguments).table
+    command = c.UnbindExchange(connection.vhost, method.destination, method.source, method.routing_key, table)
+    if await fresh(connection, lambda: broker.catalog.checks.unbind_exchange(connection.user, command)):
+        await broker.submit(command)
+    reply(connection, channel, m.ExchangeUnbindOk(), no_wait=method.no_wait)
+
+
+# ---- queue
+
+
+async def queue_declare(connection: Connection, channel: Channel, method: m.QueueDeclare) -> None:
+    broker, vhost, owner = connection.broker, connection.vhost, ConnectionId(connection.id)
+    checks = broker.catalog.checks
+    queue: QueueDefinition | None
+    made = False
+    if method.passive:
+        name = queue_name(channel, method.queue)
+        queue = await fresh(connection, lambda: checks.passive_queue(vhost, name, owner))
+    else:
+        name = method.queue or unique_name("amq.gen-")
+        command = c.DeclareQueue(
+            vhost,
+            name,
+            method.durable,
+            method.exclusive,
+            method.auto_delete,
+            arguments_of(method.arguments).table,
+            connection.id,
+            broker.node,
+            broker.incarnation,
+        )
+        queue = checks.declare_queue(connection.user, command, server_named=not method.queue)
+        if queue is None:
+            connection.owns_queues = connection.owns_queues or method.exclusive
+            await broker.submit(command)
+            made = True
+            queue = await fresh(connection, lambda: checks.passive_queue(vhost, name, owner))
+    channel.last_queue = name
+    if method.no_wait:
+        return
+    ready, consumers = 0, 0
+    if not made:
+        _, value = await broker.ask(queue, RequestOp.INFO, ())
+        ready, _, consumers = value or (0, 0, 0)
+    reply(connection, channel, m.QueueDeclareOk(name, ready, consumers))
+
+
+async def queue_bind(connection: Connection, channel: Channel, method: m.QueueBind) -> None:
+    broker, owner = connection.broker, ConnectionId(connection.id)
+    name = queue_name(channel, method.queue)
+    routing_key = method.routing_key or ("" if method.queue else name)
+    table = arguments_of(method.arguments).table
+    command = c.BindQueue(connection.vhost, method.exchange, name, routing_key, table)
+    if await fresh(connection, lambda: broker.catalog.checks.bind_queue(connection.user, command, owner)):
+        await broker.submit(command)
+    reply(connection, channel, m.QueueBindOk(), no_wait=method.no_wait)
+
+
+async def queue_unbind(connection: Connection, channel: Channel, method: m.QueueUnbind) -> None:
+    broker, owner = connection.broker, ConnectionId(connection.id)
+    name = queue_name(channel, method.queue)
+    routing_key = method.routing_key or ("" if method.queue else name)
+    table = arguments_of(method.arguments).table
+    command = c.UnbindQueue(connection.vhost, method.exchange, name, routing_key, table)
+    if broker.catalog.checks.unbind_queue(connection.user, command, owner):
+        await broker.submit(command)
+    reply(connection, channel, m.QueueUnbindOk())
+
+
+async def queue_purge(connection: Connection, channel: Channel, method: m.QueuePurge) -> None:
+    queue = await _readable(connection, channel, method.queue)
+    _, count = await connection.broker.ask(queue, RequestOp.PURGE, ())
+    reply(connection, channel, m.QueuePurgeOk(count or 0), no_wait=method.no_wait)
+
+
+async def queue_delete(connection: Connection, channel: Channel, method: m.QueueDelete) -> None:
+    broker, owner = connection.broker, ConnectionId(connection.id)
+    name = queue_name(channel, method.queue)
+    queue = broker.catalog.checks.delete_queue(connection.user, connection.vhost, name, owner)
+    if queue is None:
+        await broker.catch_up()
+        queue = broker.catalog.checks.delete_queue(connection.user, connection.vhost, name, owner)
+    count = 0
+    if queue is not None:
+        count = await broker.delete_queue(queue, if_unused=method.if_unused, if_empty=method.if_empty)
+    reply(connection, channel, m.QueueDeleteOk(count), no_wait=method.no_wait)
+
+
+async def _readable(connection: Connection, channel: Channel, name: str) -> QueueDefinition:
+    name = queue_name(channel, name)
+    checks = connection.broker.catalog.checks
+    owner = ConnectionId(connection.id)
+    return await fresh(connection, lambda: checks.read_queue(connection.user, connection.vhost, name, owner))
+
+
+# ---- basic
+
+
+async def basic_qos(connection: Connection, channel: Channel, method: m.BasicQos) -> None:
+    if method.prefetch_size:
+        raise not_implemented(f"prefetch_size!=0 ({method.prefetch_size})")
+    if method.global_:
+        channel.set_global_prefetch(method.prefetch_count)
+    else:
+        channel.prefetch_count = method.prefetch_count
+    reply(connection, channel, m.BasicQosOk())
+
+
+async def basic_consume(connection: Connection, channel: Channel, method: m.BasicConsume) -> None:
+    queue = await _readable(connection, channel, method.queue)
+    tag = method.consumer_tag or unique_name("amq.ctag-")
+    await channel.consume(queue, method, tag)
+
+
+async def basic_cancel(connection: Connection, channel: Channel, method: m.BasicCancel) -> None:
+    consumer = channel.consumers.get(method.consumer_tag)
+    if consumer is not None:
+        await connection.broker.ask_stream(
+            consumer.stream, RequestOp.CANCEL, consumer.queue, (consumer.consumer,)
+        )
+        channel.forget_consumer(consumer)
+    reply(connection, channel, m.BasicCancelOk(method.consumer_tag), no_wait=method.no_wait)
+
+
+async def basic_get(connection: Connection, channel: Channel, method: m.BasicGet) -> None:
+    queue = await _readable(connection, channel, method.queue)
+    await channel.get(queue, no_ack=method.no_ack)
+
+
+async def basic_recover(connection: Connection, channel: Channel, method: m.BasicRecover) -> None:
+    if not method.requeue:
+        raise not_implemented("requeue=false")
+    channel.recover()
+    reply(connection, channel, m.BasicRecoverOk())
+
+
+async def basic_recover_async(connection: Connection, channel: Channel, method: m.BasicRecoverAsync) -> None:
+    if not method.requeue:
+        raise not_implemented("requeue=false")
+    channel.recover()
+
+
+HANDLERS: dict[type[Method], Handler] = {
+    m.ChannelFlow: channel_flow,
+    m.AccessRequest: access_request,
+    m.ConfirmSelect: confirm_select,
+    m.TxSelect: transactions,
+    m.TxCommit: transactions,
+    m.TxRollback: transactions,
+    m.ExchangeDeclare: exchange_declare,
+    m.ExchangeDelete: exchange_delete,
+    m.ExchangeBind: exchange_bind,
+    m.ExchangeUnbind: exchange_unbind,
+    m.QueueDeclare: queue_declare,
+    m.QueueBind: queue_bind,
+    m.QueueUnbind: queue_unbind,
+    m.QueuePurge: queue_purge,
+    m.QueueDelete: queue_delete,
+    m.BasicQos: basic_qos,
+    m.BasicConsume: basic_consume,
+    m.BasicCancel: basic_cancel,
+    m.BasicGet: basic_get,
+    m.BasicRecover: basic_recover,
+    m.BasicRecoverAsync: basic_recover_async,
+}
+
+
+async def carry_out(connection: Connection, channel: Channel, event: ChannelEvent) -> None:
+    """A method that may wait. Raises BrokerError, AmqpException, NoQuorum."""
+    match event:
+        case ChannelClosed():
+            channel.close()
+            connection.machine.close_channel_ok(channel.number)
+        case MethodReceived(method=method):
+            handler = HANDLERS.get(type(method))
+            if handler is not None:
+                await handler(connection, channel, method)

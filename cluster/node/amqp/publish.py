@@ -1,0 +1,107 @@
+"""From a run of basic.publish to records in shard streams.
+
+Law: the payload of a basic.publish method is the key of the route cache, which lives as long as the catalog stands
+still; routing looks at a message's header only where the exchange type or the header's own properties ask for it.
+Header and body are never copied but into the batch.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.stream import PublishSink, ShardStream
+
+_RECORD_HEAD = Struct(">HI")
+ROUTES_MAX = 4096
+"""Cached routes of a connection; when full the cache is emptied."""
+
+SPECIAL_HIGH = 0x21
+"""Bits of a header's first flag octet that need a look: headers (CC, BCC), expiration."""
+SPECIAL_LOW = 0x11
+"""Of the second: user-id, and the bit that says that more flags follow."""
+
+
+class Route:
+    """Where publishes with one method payload go.
+
+    targets   per shard stream the queues in it; empty when nothing is bound
+    static    False where the message's headers decide (then it is not cached)
+    """
+
+    __slots__ = ("_envelope", "_prefixes", "exchange", "mandatory", "routing_key", "static", "targets")
+
+    def __init__(
+        self,
+        method: bytes,
+        exchange: str,
+        routing_key: str,
+        targets: list[tuple[ShardStream, tuple[QueueId, ...]]],
+        *,
+        mandatory: bool,
+        static: bool,
+    ) -> None:
+        self.exchange = exchange
+        self.routing_key = routing_key
+        self.targets = targets
+        self.mandatory = mandatory
+        self.static = static
+        self._envelope = method[6:-1]
+        self._prefixes: dict[int, bytes] = {}
+
+    def prefix(self, header_length: int) -> bytes:
+        """What stands before the header in a record."""
+        prefix = self._prefixes.get(header_length)
+        if prefix is None:
+            if len(self._prefixes) >= ROUTES_MAX:
+                self._prefixes.clear()
+            prefix = _RECORD_HEAD.pack(len(self._envelope), header_length) + self._envelope
+            self._prefixes[header_length] = prefix
+        return prefix
+
+
+class Countdown:
+    """Tells a sink once all shards of a publish have it."""
+
+    __slots__ = ("_left", "_sink")
+
+    def __init__(self, sink: PublishSink, shards: int) -> None:
+        self._sink = sink
+        self._left = shards
+
+    def published(self, first: int, count: int, size: int) -> None:
+        self._left -= 1
+        if not self._left:
+            self._sink.published(first, count, size)
+
+
+class Uncounted:
+    """The sink of publishes without confirms: only their bytes are of interest."""
+
+    __slots__ = ("_budget",)
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+
+    def published(self, first: int, count: int, size: int) -> None:
+        self._budget.returned(size)
+
+
+class Budget:
+    """Published bytes of a connection that are not yet committed. Over `size_max` the connection is not read."""
+
+    __slots__ = ("size", "size_max")
+
+    def __init__(self, size_max: int) -> None:
+        self.size_max = size_max
+        self.size = 0
+
+    def taken(self, size: int) -> None:
+        self.size += size
+
+    def returned(self, size: int) -> None:
+        self.size -= size
+
+    @property
+    def exhausted(self) -> bool:
+        return self.size > self.size_max

@@ -1,0 +1,101 @@
+"""Where one publish goes, and what its header has to say about it.
+
+Law: judged in RabbitMQ's order; synchronous, from this node's copy of the catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cluster.amqp import methods as m
+from cluster.amqp.errors import not_implemented
+from cluster.amqp.field_table import FieldValue, type_name
+from cluster.amqp.properties import decode_header, encode_header, peek
+from cluster.broker.errors import precondition_failed
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.stream import ShardStream
+from cluster.node.amqp.publish import Route
+
+if TYPE_CHECKING:
+    from cluster.node.amqp.connection import Connection
+
+EXPIRATION_MAX = 2**32 - 1
+"""Milliseconds."""
+
+
+def resolve(
+    connection: Connection, method: bytes, header: bytes, more_keys: Sequence[str] = (), *, plain: bool = True
+) -> Route:
+    """The route of a publish with this method payload. Raises BrokerError 403, 404; ConnectionException 540."""
+    publish = m.BasicPublish.decode(method)
+    if publish.immediate:
+        raise not_implemented("immediate=true")
+    broker = connection.broker
+    exchange, routing_key = publish.exchange, publish.routing_key
+    broker.catalog.checks.publish(connection.user, connection.vhost, exchange, routing_key)
+
+    def headers() -> Mapping[str, FieldValue]:
+        return peek(header).headers()
+
+    found = broker.catalog.route(connection.vhost, exchange, routing_key, headers, more_keys)
+    targets: dict[ShardStream, list[QueueId]] = {}
+    for queue in found.queues:
+        targets.setdefault(broker.stream_of(queue), []).append(queue.id)
+    return Route(
+        method,
+        exchange,
+        routing_key,
+        [(stream, tuple(queues)) for stream, queues in targets.items()],
+        mandatory=publish.mandatory,
+        static=plain and not found.by_headers,
+    )
+
+
+def resolve_special(connection: Connection, method: bytes, header: bytes) -> tuple[Route, bytes]:
+    """Route and header of a message with headers, an expiration or a user-id. BCC is taken out of the header.
+
+    Raises BrokerError 406 besides what `resolve` raises; ConnectionException 501 for a malformed header.
+    """
+    seen = peek(header)
+    if seen.user_id is not None and seen.user_id != connection.user:
+        raise precondition_failed(
+            f"user_id property set to '{seen.user_id}' but authenticated user was '{connection.user}'"
+        )
+    if seen.expiration is not None:
+        _check_expiration(seen.expiration)
+    keys: list[str] = []
+    if b"CC" in seen.raw_headers:
+        headers = seen.headers()
+        for name in ("CC", "BCC"):
+            if name in headers:
+                keys += _copies(name, headers[name])
+        if "BCC" in headers:
+            decoded = decode_header(header)
+            assert decoded.properties.headers is not None
+            del decoded.properties.headers["BCC"]
+            header = encode_header(decoded.body_size, decoded.properties)
+    elif connection.routes_fresh and (known := connection.routes.get(method)) is not None:
+        return known, header
+    route = resolve(connection, method, header, keys, plain=not keys)
+    if route.static:
+        connection.routes[method] = route
+    return route, header
+
+
+def _copies(name: str, value: FieldValue) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
+        raise precondition_failed(f'invalid message: {{unacceptable_type_in_header,"{name}",{type_name(value)}}}')
+    return [key for key in value if isinstance(key, str)]
+
+
+def _check_expiration(text: str) -> None:
+    """RabbitMQ's words; milliseconds as decimal digits."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        raise precondition_failed(f"invalid expiration '{text}': no_integer")
+    value = int(text)
+    if value < 0:
+        raise precondition_failed(f"invalid expiration '{text}': {{value_negative,{value}}}")
+    if value > EXPIRATION_MAX:
+        raise precondition_failed(f"invalid expiration '{text}': {{value_too_big,{value}}}")

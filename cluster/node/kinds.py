@@ -1,0 +1,31 @@
+"""What travels over inter-node links: one number per kind of message or request.
+
+Law: a number never changes its meaning between versions that may run in one cluster.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Kind(IntEnum):
+    """Messages unless named as a request."""
+
+    RAFT = 1
+    """list of Raft messages of all groups"""
+    SHARD_TO_HOME = 2
+    """`ToHome.to_wire`"""
+    SHARD_FROM_HOME = 3
+    """`FromHome.to_wire`"""
+    SHARD_LEADER = 4
+    """[[shard, term], ...]: the sender leads these"""
+    CATALOG_COMMAND = 5
+    """request: encoded command -> [index, outcome]"""
+    CATALOG_APPLIED = 6
+    """index up to which the sender's catalog copy has applied"""
+    REPORT = 7
+    """request: None -> the sender's node report"""
+    QUEUES = 8
+    """request: None -> rows of the queues that the sender leads"""
+    TRANSFER = 9
+    """request: [group, node] -> None; the sender wants the receiver to hand leadership over"""

@@ -1,0 +1,137 @@
+"""One replica of a shard on this node: the bridge between consensus and the shard's state and leader.
+
+Law: the state changes only by committed entries, in order. A leader exists from the moment its own term's first
+entry is applied (everything confirmed earlier is then in the state) until the role is lost; what it had not
+proposed then is re-sent by the home nodes. A snapshot of the index is made every `snapshot_bytes` of log or
+`snapshot_entries` entries; the dead entries that it covers are deleted with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from cluster.broker.shard.entry import EntryCorrupt
+from cluster.broker.shard.leader import LeaderLimits
+from cluster.node.shards.seat import Seat, SeatServices
+from cluster.raft.group import NotLeader, ProposalDropped, Role
+from cluster.raft.storage import GroupStorage, StorageCorrupt
+from cluster.raft.types import Entry, EntryKind, GroupId, LogIndex, NodeId, SnapshotMeta, Term
+
+
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    """snapshot_bytes, snapshot_entries  log that may pass between two snapshots of a shard's index"""
+
+    snapshot_bytes: int = 64 << 20
+    snapshot_entries: int = 8192
+
+
+class HostServices(SeatServices, Protocol):
+    """What a replica needs from its node, besides."""
+
+    def propose(self, group: GroupId) -> None:
+        """Ask the group's host for an entry when the next write round starts."""
+
+    def write_snapshot(self, group: GroupId, index: LogIndex, data: bytes, dead: list[LogIndex]) -> None:
+        """Make the snapshot durable, and delete the entries that it says are dead."""
+
+
+class ShardHost(Seat):
+    """A `GroupHandler` for one shard."""
+
+    def __init__(
+        self,
+        group: GroupId,
+        storage: GroupStorage,
+        services: HostServices,
+        limits: HostLimits,
+        leader_limits: LeaderLimits,
+    ) -> None:
+        super().__init__(group, services, leader_limits)
+        self.group = group
+        self.role = Role.FOLLOWER
+        self._host_services = services
+        self._storage = storage
+        self._host_limits = limits
+        self._leading_term = Term(0)
+        self._bytes_since_snapshot = 0
+        self._entries_since_snapshot = 0
+
+    def load(self, index: int) -> bytes:
+        data = self._storage.payload(LogIndex(index))
+        if data is None:
+            raise StorageCorrupt(f"group {self.group}: entry {index} is alive but not in the log")
+        return data
+
+    # ---- GroupHandler
+
+    def take_proposal(self, max_bytes: int) -> bytes | None:
+        leader = self.leader
+        return leader.take_entry(self._services.wall_ms(), max_bytes) if leader is not None else None
+
+    def proposed(self, index: LogIndex, term: Term) -> None:
+        if self.leader is not None:
+            self.leader.entry_accepted()
+            if self.leader.wants_entry:
+                self._host_services.propose(self.group)
+
+    def proposal_refused(self, data: bytes, error: NotLeader | ProposalDropped) -> None:
+        if self.leader is not None:
+            self.leader.entry_refused()
+
+    def apply(self, entries: list[Entry]) -> None:
+        state = self.state
+        for entry in entries:
+            if entry.kind is EntryKind.COMMAND:
+                try:
+                    applied = state.apply(entry.index, entry.data)
+                except EntryCorrupt as error:
+                    raise StorageCorrupt(f"group {self.group}: entry {entry.index}: {error}") from error
+                if self.leader is not None:
+                    self.leader.applied(applied, entry.data)
+                self._bytes_since_snapshot += len(entry.data)
+            else:
+                state.skip(entry.index)
+                if entry.kind is EntryKind.NOOP and entry.term == self._leading_term and self.leader is None:
+                    self.begin(entry.term)
+        self._entries_since_snapshot += len(entries)
+        if self.leader is not None:
+            self._services.disturbed(self)
+        limits = self._host_limits
+        if (
+            self._bytes_since_snapshot >= limits.snapshot_bytes
+            or self._entries_since_snapshot >= limits.snapshot_entries
+        ):
+            self.write_snapshot()
+
+    def write_snapshot(self) -> None:
+        """Snapshot the index as it is now."""
+        self._bytes_since_snapshot = 0
+        self._entries_since_snapshot = 0
+        index = LogIndex(self.state.applied_index)
+        dead = [LogIndex(i) for i in self.state.take_dead(index)]
+        self._host_services.write_snapshot(self.group, index, self.state.snapshot(), dead)
+
+    def restore(self, meta: SnapshotMeta, data: bytes) -> None:
+        self.end()
+        if data:
+            try:
+                self.state.restore(data)
+            except EntryCorrupt as error:
+                raise StorageCorrupt(f"group {self.group}: {error}") from error
+        kept = [i for i in self._storage.payload_indexes() if i not in self.state.live]
+        self.state.dead.extend(kept)
+
+    def role_changed(self, role: Role, term: Term, leader: NodeId) -> None:
+        self.role = role
+        if role is Role.LEADER:
+            if self._leading_term != term:
+                self.end()
+                self._leading_term = term
+        else:
+            self._leading_term = Term(0)
+            self.end()
+
+    def read_ready(self, context: int) -> None:
+        raise AssertionError("a shard asks for no reads")

@@ -1,0 +1,126 @@
+"""Where a shard is led: the leader's state of this term, and which home nodes have told what they hold.
+
+Law: a seat without a leader drops every word. Words carry the term they are meant for; others are dropped. After
+a term begins, nothing is delivered until every reachable node has attached, or the time for it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.leader import LeaderLimits, ShardLeader
+from cluster.broker.shard.messages import FromHome, RequestOp, ToHome
+from cluster.broker.shard.state import ShardState
+
+ATTACH_TIMEOUT_SECONDS = 1.0
+"""How long a new leader waits for reachable nodes to tell what their channels hold."""
+
+
+class SeatServices(Protocol):
+    """What a seat needs from its node."""
+
+    @property
+    def node(self) -> int: ...
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    def wall_ms(self) -> int:
+        """Unix milliseconds."""
+
+    def reachable(self) -> set[int]:
+        """Nodes whose link is up, and this one."""
+
+    def queue_deleted(self, queue: QueueId) -> bool:
+        """Has the catalog deleted it? (False for one that this copy does not know yet.)"""
+
+    def announce(self, seat: Seat, nodes: Iterable[int]) -> None:
+        """Tell these nodes that the seat leads its shard."""
+
+    def disturbed(self, seat: Seat) -> None:
+        """The seat has something to propose or to say."""
+
+
+class Seat:
+    """One shard on this node. `shard` is its number, `state` the replica's state."""
+
+    def __init__(self, shard: int, services: SeatServices, limits: LeaderLimits) -> None:
+        self.shard = shard
+        self.state = ShardState()
+        self.leader: ShardLeader | None = None
+        self.term = 0
+        self._services = services
+        self._limits = limits
+        self._awaited: set[int] = set()
+        self._attach_deadline = 0.0
+
+    def load(self, index: int) -> bytes:
+        """The data of a live entry."""
+        raise NotImplementedError
+
+    def begin(self, term: int) -> None:
+        """Lead, from the state as it is now."""
+        leader = ShardLeader(self.state, self.load, self._limits)
+        self.leader, self.term = leader, term
+        for queue in list(leader.queues):
+            if self._services.queue_deleted(queue):
+                leader.drop(queue)
+        self._awaited = self._services.reachable()
+        self._attach_deadline = self._services.now() + ATTACH_TIMEOUT_SECONDS
+        self._services.announce(self, sorted(self._awaited))
+        self._services.disturbed(self)
+
+    def end(self) -> None:
+        """The role is lost."""
+        self.leader = None
+
+    def from_home(self, node: int, term: int, words: FromHome) -> None:
+        """What a home node wants. Raises EntryCorrupt for malformed words (before anything is done)."""
+        leader = self.leader
+        if leader is None or term != self.term:
+            return
+        if words.attach is not None:
+            leader.attach(node, words.attach)
+            self._attended(leader, node)
+        for batch in words.batches:
+            if batch.node == node:
+                leader.receive_batch(batch)
+        for queue, consumer, messages, size in words.credits:
+            leader.credit(node, QueueId(queue), consumer, messages, size)
+        for request, op, queue, args in words.requests:
+            leader.request(node, request, RequestOp(op), QueueId(queue), args)
+        self._services.disturbed(self)
+
+    def link_up(self, node: int) -> None:
+        if self.leader is not None:
+            self._services.announce(self, [node])
+
+    def link_down(self, node: int) -> None:
+        leader = self.leader
+        if leader is not None:
+            leader.node_lost(node)
+            self._attended(leader, node)
+            self._services.disturbed(self)
+
+    def check_deadline(self) -> None:
+        """To be called now and then: whoever has not attached in time is not waited for."""
+        leader = self.leader
+        if leader is not None and leader.attaching and self._services.now() >= self._attach_deadline:
+            leader.all_attached()
+            self._services.disturbed(self)
+
+    def queue_dropped(self, queue: QueueId) -> None:
+        """The catalog has deleted a queue."""
+        if self.leader is not None:
+            self.leader.drop(queue)
+            self._services.disturbed(self)
+
+    def take_out(self) -> dict[int, ToHome]:
+        return self.leader.take_out() if self.leader is not None else {}
+
+    def _attended(self, leader: ShardLeader, node: int) -> None:
+        self._awaited.discard(node)
+        if leader.attaching and not self._awaited:
+            leader.all_attached()

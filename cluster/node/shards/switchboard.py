@@ -1,0 +1,178 @@
+"""Carries words between the streams of this node and the shards' leaders, here or on other nodes.
+
+Law: nothing is sent from inside an event; events mark streams and seats, and `pump` (run once per round of the
+scheduler) carries what has gathered. Between one leader and one home node the order is kept: directly when both
+are here, over one link otherwise. A word that a link refuses is not lost: the link closes and both sides attach
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from cluster.broker.shard.entry import EntryCorrupt
+from cluster.broker.shard.messages import FromHome, ToHome
+from cluster.broker.shard.stream import ShardStream, StreamLimits
+from cluster.node.kinds import Kind
+from cluster.node.links.interface import ProtocolViolation
+from cluster.node.shards.host import ShardHost
+from cluster.node.shards.local import LocalShard
+from cluster.node.shards.seat import Seat
+from cluster.raft.types import GroupId, NodeId
+
+_PASSES_MAX = 8
+"""Rounds of question and answer between a stream and a leader of this node within one `pump`."""
+
+
+class Sender(Protocol):
+    """The links."""
+
+    def send(self, peer: NodeId, kind: int, body: Any) -> bool: ...
+
+
+class Switchboard:
+    """All streams and seats of a node."""
+
+    def __init__(
+        self,
+        *,
+        node: int,
+        incarnation: int,
+        sender: Sender,
+        wake: Callable[[], None],
+        propose: Callable[[GroupId], None],
+        limits: StreamLimits,
+    ) -> None:
+        """`wake` asks for a `pump` soon; `propose` marks a group as having something to propose."""
+        self.seats: dict[int, Seat] = {}
+        self.streams: dict[int, ShardStream] = {}
+        self._node = node
+        self._incarnation = incarnation
+        self._sender = sender
+        self._wake = wake
+        self._propose = propose
+        self._limits = limits
+        self._disturbed: dict[Seat, None] = {}
+        self._busy: dict[ShardStream, None] = {}
+
+    def stream(self, shard: int) -> ShardStream:
+        """This node's stream to a shard."""
+        stream = self.streams.get(shard)
+        if stream is None:
+            stream = ShardStream(shard=shard, node=self._node, incarnation=self._incarnation, limits=self._limits)
+            self.streams[shard] = stream
+        return stream
+
+    def stirred(self, stream: ShardStream) -> None:
+        """A stream has something to say."""
+        self._busy[stream] = None
+        self._wake()
+
+    def disturbed(self, seat: Seat) -> None:
+        """A seat has something to propose or to say."""
+        self._disturbed[seat] = None
+        self._wake()
+
+    def pump(self) -> None:
+        """Carry everything that has gathered."""
+        for _ in range(_PASSES_MAX):
+            if not self._busy and not self._disturbed:
+                return
+            busy, self._busy = self._busy, {}
+            for stream in busy:
+                words = stream.take_out()
+                if words is not None:
+                    self._to_leader(stream, words)
+            disturbed, self._disturbed = self._disturbed, {}
+            for seat in disturbed:
+                self._settle_seat(seat)
+        self._wake()
+
+    def _settle_seat(self, seat: Seat) -> None:
+        leader = seat.leader
+        if leader is None:
+            return
+        if leader.wants_entry:
+            if isinstance(seat, LocalShard):
+                seat.apply_waiting()
+            else:
+                self._propose(GroupId(seat.shard))
+        for node, words in seat.take_out().items():
+            if node == self._node:
+                self._at_home(seat.shard, seat.term, words)
+            else:
+                self._sender.send(NodeId(node), Kind.SHARD_TO_HOME, words.to_wire(seat.shard, seat.term))
+        if leader.wants_entry:
+            if isinstance(seat, LocalShard):
+                self._disturbed[seat] = None
+            else:
+                self._propose(GroupId(seat.shard))
+
+    def _to_leader(self, stream: ShardStream, words: FromHome) -> None:
+        if stream.leader == self._node:
+            seat = self.seats.get(stream.shard)
+            if seat is not None:
+                seat.from_home(self._node, stream.term, words)
+        else:
+            self._sender.send(
+                NodeId(stream.leader), Kind.SHARD_FROM_HOME, words.to_wire(stream.shard, stream.term)
+            )
+
+    def _at_home(self, shard: int, term: int, words: ToHome) -> None:
+        stream = self.streams.get(shard)
+        if stream is not None and stream.term == term:
+            stream.receive(words)
+            self._busy[stream] = None
+
+    # ---- what comes over links
+
+    def announce(self, seat: Seat, nodes: Iterable[int]) -> None:
+        """A seat of this node leads."""
+        for node in nodes:
+            if node == self._node:
+                self._leader_is(self._node, seat.shard, seat.term)
+            else:
+                self._sender.send(NodeId(node), Kind.SHARD_LEADER, [[seat.shard, seat.term]])
+
+    def leaders_announced(self, peer: int, body: Any) -> None:
+        """SHARD_LEADER."""
+        for shard, term in body:
+            self._leader_is(peer, shard, term)
+
+    def from_home(self, peer: int, body: Any) -> None:
+        """SHARD_FROM_HOME. Raises ProtocolViolation for what no node sends."""
+        try:
+            seat = self.seats.get(body[0])
+            if seat is not None:
+                seat.from_home(peer, body[1], FromHome.from_wire(body))
+        except (EntryCorrupt, ValueError, TypeError, IndexError) as error:
+            raise ProtocolViolation(f"malformed words for a shard: {error}") from error
+
+    def to_home(self, body: Any) -> None:
+        """SHARD_TO_HOME."""
+        self._at_home(body[0], body[1], ToHome.from_wire(body))
+        self._wake()
+
+    def link_up(self, peer: int) -> None:
+        for seat in self.seats.values():
+            seat.link_up(peer)
+
+    def link_down(self, peer: int) -> None:
+        for stream in self.streams.values():
+            stream.leader_lost(peer)
+        for seat in self.seats.values():
+            seat.link_down(peer)
+
+    def check_deadlines(self) -> None:
+        for seat in self.seats.values():
+            seat.check_deadline()
+
+    def hosts(self) -> list[ShardHost]:
+        """The replicas among the seats."""
+        return [seat for seat in self.seats.values() if isinstance(seat, ShardHost)]
+
+    def _leader_is(self, node: int, shard: int, term: int) -> None:
+        stream = self.stream(shard)
+        stream.leader_is(node, term)
+        self.stirred(stream)
