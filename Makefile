@@ -41,7 +41,7 @@ lint: install
 	$(BIN)/ruff check
 
 types: install
-	$(BIN)/mypy
+	$(BIN)/mypy $(wildcard cluster chaos bench)
 
 layers: install
 	$(BIN)/lint-imports
