@@ -1,0 +1,25 @@
+"""The Trio driver of Raft groups."""
+
+from cluster.raft.runtime.interface import (
+    GroupHandler,
+    GroupReport,
+    RuntimeConfig,
+    RuntimeStatistics,
+    StorageListener,
+    Transport,
+)
+from cluster.raft.runtime.runtime import Runtime
+from cluster.raft.runtime.writer import ThreadWriter, WriteOutcome, Writer
+
+__all__ = [
+    "GroupHandler",
+    "GroupReport",
+    "Runtime",
+    "RuntimeConfig",
+    "RuntimeStatistics",
+    "StorageListener",
+    "ThreadWriter",
+    "Transport",
+    "WriteOutcome",
+    "Writer",
+]

@@ -1,0 +1,415 @@
+"""The driver of all Raft groups of a node, over one storage and one transport.
+
+Law: one round does, in this order: what became durable, what was received, the tick, proposals (only while no
+write is under way), messages out, the next write, then restore and apply. So an append leaves before the own
+fsync begins, and everything proposed while a write is under way goes into the next entry. A group is looked at
+only when something happened to it. Between two rounds all other tasks have their turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import ParamSpec, TypeVar
+
+import trio
+
+from cluster.raft.group import RaftGroup
+from cluster.raft.messages import Message
+from cluster.raft.ready import NotLeader, ProposalDropped, Ready, Role
+from cluster.raft.runtime.interface import (
+    GroupHandler,
+    GroupReport,
+    RuntimeConfig,
+    RuntimeStatistics,
+    StorageListener,
+    Transport,
+)
+from cluster.raft.runtime.mailbox import Inbox, Outbox
+from cluster.raft.runtime.member import Member
+from cluster.raft.runtime.wakeup import Wakeup
+from cluster.raft.runtime.write_rounds import Pending, WriteRounds
+from cluster.raft.runtime.writer import ThreadWriter, WriteOutcome, Writer
+from cluster.raft.storage import GroupWrite, Storage, StorageCorrupt
+from cluster.raft.types import NOBODY, Configuration, Entry, GroupId, LogIndex, NodeId
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Runtime:
+    """See the law of this file. Everything is called on the Trio thread.
+
+    `writer` None means a thread of its own. A group whose storage is damaged at the start is stopped, see
+    `report`; the others go on.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: NodeId,
+        storage: Storage,
+        handlers: Mapping[GroupId, GroupHandler],
+        transport: Transport,
+        config: RuntimeConfig,
+        random: Random,
+        storage_listener: StorageListener | None = None,
+        writer: Writer | None = None,
+    ) -> None:
+        self._node = node
+        self._storage = storage
+        self._transport = transport
+        self._config = config
+        self._random = random
+        self._listener = storage_listener
+        self._writer = writer
+        self._members: dict[GroupId, Member] = {}
+        self._stopped: dict[GroupId, str] = {}
+        self._wakeup = Wakeup()
+        self._rounds = WriteRounds(config)
+        self._ended: WriteOutcome | None = None
+        self._inbox = Inbox(config)
+        self._outbox = Outbox()
+        self._touched: dict[GroupId, None] = {}
+        """May have something ready."""
+        self._unwritten: dict[GroupId, None] = {}
+        """May have something to make durable."""
+        self._dirty: dict[GroupId, None] = {}
+        """The handler may have something to propose."""
+        self._held: dict[GroupId, None] = {}
+        """A proposal was dropped: dirty again at the next tick."""
+        self._tick_is_due = False
+        self._is_running = False
+        self._is_stopping = False
+        self._is_stalled = False
+        self._told_full = ""
+        self._round_count = 0
+        self._entries_proposed = 0
+        self._bytes_proposed = 0
+        self._entries_applied = 0
+        for group, handler in handlers.items():
+            self._add(group, handler)
+
+    # -- groups
+
+    @property
+    def groups(self) -> dict[GroupId, RaftGroup]:
+        """Those that take part, by id."""
+        return {group: member.raft for group, member in self._members.items()}
+
+    def add_group(self, group: GroupId, handler: GroupHandler) -> None:
+        """Take part in another group, with what the storage has of it (for a new replica: nothing)."""
+        self._add(group, handler)
+        if self._is_running and group in self._members:
+            self._guard(group, self._members[group].start)
+        self._touch(group)
+
+    def remove_group(self, group: GroupId) -> None:
+        """Take no part in a group any more; a write of it that is under way still happens."""
+        self._members.pop(group, None)
+        self._stopped.pop(group, None)
+
+    def _add(self, group: GroupId, handler: GroupHandler) -> None:
+        assert group not in self._members
+        self._stopped.pop(group, None)
+        storage = self._storage.group(group)
+        try:
+            raft = RaftGroup(
+                node=self._node, group=group, storage=storage, config=self._config.raft, random=self._random
+            )
+        except StorageCorrupt as error:
+            self._stopped[group] = str(error)
+            return
+        self._members[group] = Member(raft, handler, storage)
+        self._touched[group] = None
+
+    def _guard(self, group: GroupId, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
+        """Let a member act; damage in its storage stops that group only, and gives None."""
+        try:
+            return act(*args, **kwargs)
+        except StorageCorrupt as error:
+            self._stop_group(group, error)
+            return None
+
+    def _stop_group(self, group: GroupId, error: StorageCorrupt) -> None:
+        member = self._members.pop(group, None)
+        if member is None:
+            return
+        self._stopped[group] = str(error)
+        try:
+            member.raft.step_down()
+            ready = member.raft.ready()
+        except StorageCorrupt:
+            ready = Ready([], [], [], None, None)
+        self._outbox.put(ready.messages)
+        member.handler.role_changed(Role.FOLLOWER, member.raft.term, NOBODY)
+
+    # -- what is asked of it
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until `stop` or cancellation; then waits for a write under way. Raises StorageIO, and our own errors."""
+        writer = self._writer or ThreadWriter(self._storage)
+        self._is_running = True
+        try:
+            for group, member in list(self._members.items()):
+                self._guard(group, member.start)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._tick)
+                task_status.started()
+                self._wakeup.wake()
+                while not self._is_stopping:
+                    await self._wakeup.wait()
+                    self._round(writer)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._is_running = False
+            with trio.move_on_after(self._config.stop_timeout_seconds, shield=True):
+                while self._rounds.is_writing and self._ended is None:
+                    await self._wakeup.wait()
+            writer.close()
+
+    def stop(self) -> None:
+        """Let `run` return after the write under way."""
+        self._is_stopping = True
+        self._wakeup.wake()
+
+    def receive(self, messages: list[Message]) -> None:
+        """Messages from a peer, to be stepped in the next round; over the inbox limits they are dropped."""
+        self._inbox.put(messages)
+        self._wakeup.wake()
+
+    def mark_dirty(self, group: GroupId) -> None:
+        """The handler has something to propose; forgotten if this node does not lead the group."""
+        self._dirty[group] = None
+        if not self._rounds.is_writing:
+            self._wakeup.wake()
+
+    def peer_connected(self, peer: NodeId) -> None:
+        """Both ways to the peer are open."""
+        for group, member in list(self._members.items()):
+            self._guard(group, member.raft.peer_connected, peer)
+            self._touch(group)
+
+    def peer_disconnected(self, peer: NodeId) -> None:
+        """The way to the peer broke: where it led, an election begins."""
+        for group, member in list(self._members.items()):
+            self._guard(group, member.raft.peer_disconnected, peer)
+            self._touch(group)
+
+    def read_index(self, group: GroupId, context: int) -> None:
+        """Answered by `GroupHandler.read_ready`, or never if leadership moves: whoever asked asks again."""
+        if group in self._members:
+            self._guard(group, self._members[group].raft.read_index, context)
+            self._touch(group)
+
+    def transfer_leadership(self, group: GroupId, target: NodeId) -> None:
+        """Raises NotLeader, ProposalDropped."""
+        self._guard(group, self._member(group).raft.transfer_leadership, target)
+        self._touch(group)
+
+    def propose_configuration(self, group: GroupId, change: Configuration) -> LogIndex:
+        """Raises NotLeader, ProposalDropped, ValueError; see `RaftGroup.propose_configuration`."""
+        index = self._guard(group, self._member(group).raft.propose_configuration, change)
+        self._touch(group)
+        if index is None:
+            raise NotLeader(NOBODY)
+        return index
+
+    def snapshot_created(self, group: GroupId, index: LogIndex, data: bytes) -> None:
+        """The handler's state as of applied `index`; durable with one of the next writes."""
+        if group in self._members:
+            self._guard(group, self._members[group].raft.snapshot_created, index, data)
+            self._touch(group)
+
+    def compact_payloads(self, group: GroupId, delete: Sequence[LogIndex], replace: Sequence[Entry]) -> None:
+        """Payloads at or below the latest snapshot that died or shrank."""
+        if group in self._members:
+            self._guard(group, self._members[group].raft.compact_payloads, delete, replace)
+            self._touch(group)
+
+    def report(self, group: GroupId) -> GroupReport:
+        """Raises KeyError for a group this node takes no part in."""
+        if group in self._stopped:
+            return GroupReport(group, self._stopped[group], None)
+        return GroupReport(group, "", self._members[group].status())
+
+    def statistics(self) -> RuntimeStatistics:
+        rounds = self._rounds
+        last, median, slow = rounds.latencies()
+        return RuntimeStatistics(
+            rounds=self._round_count,
+            writes=rounds.writes,
+            writes_failed=rounds.writes_failed,
+            write_seconds_last=last,
+            write_seconds_p50=median,
+            write_seconds_p99=slow,
+            entries_proposed=self._entries_proposed,
+            bytes_proposed=self._bytes_proposed,
+            entries_written=rounds.entries_written,
+            bytes_written=rounds.bytes_written,
+            entries_applied=self._entries_applied,
+            messages_sent=self._outbox.sent,
+            messages_received=self._inbox.received,
+            messages_dropped=self._inbox.dropped,
+            is_storage_full=bool(rounds.full_text),
+            is_stalled=self._is_stalled,
+            groups_stopped=len(self._stopped),
+        )
+
+    def _member(self, group: GroupId) -> Member:
+        if group not in self._members:
+            raise NotLeader(NOBODY)
+        return self._members[group]
+
+    def _touch(self, group: GroupId) -> None:
+        self._touched[group] = None
+        self._wakeup.wake()
+
+    # -- a round
+
+    async def _tick(self) -> None:
+        """A tick that comes late is one tick: the time this node stood still is nobody's silence."""
+        tick_at = trio.current_time()
+        while True:
+            tick_at = max(tick_at, trio.current_time() - self._config.tick_seconds) + self._config.tick_seconds
+            await trio.sleep_until(tick_at)
+            self._tick_is_due = True
+            self._wakeup.wake()
+
+    def _round(self, writer: Writer) -> None:
+        self._round_count += 1
+        if self._ended is not None:
+            self._finish_write(self._ended)
+        if self._inbox:
+            self._step_inbox()
+        if self._tick_is_due:
+            self._tick_is_due = False
+            self._tick_members()
+        if self._dirty and not self._rounds.is_writing:
+            self._propose()
+        readies = self._collect()
+        self._outbox.send(self._transport)
+        self._write(writer)
+        for group, member, ready in readies:
+            applied = self._guard(group, member.perform, ready)
+            self._entries_applied += applied or 0
+            if ready.role_change is not None and ready.role_change.role is Role.LEADER:
+                self._dirty[group] = None
+            if member.raft.has_ready():
+                self._touched[group] = None
+        if self._touched or (not self._rounds.is_writing and (self._dirty or self._has_unwritten())):
+            self._wakeup.wake()
+
+    def _has_unwritten(self) -> bool:
+        return bool(self._unwritten) or self._rounds.is_due(trio.current_time())
+
+    def _step_inbox(self) -> None:
+        members = self._members
+        for message in self._inbox.take():
+            group = message.group
+            member = members.get(group)
+            if member is None or message.target != self._node:
+                self._inbox.dropped += 1
+                continue
+            try:
+                member.raft.step(message)
+            except StorageCorrupt as error:
+                self._stop_group(group, error)
+            self._touched[group] = None
+
+    def _tick_members(self) -> None:
+        members = list(self._members.values())
+        stalled = self._rounds.stalled_members(members, trio.current_time())
+        self._is_stalled = bool(stalled)
+        for group, member in list(self._members.items()):
+            if stalled and member in stalled and member.may_hand_over():
+                self._guard(group, member.raft.step_down)
+            else:
+                self._guard(group, member.raft.tick)
+            self._touched[group] = None
+        self._dirty |= self._held
+        self._held = {}
+
+    def _propose(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        limit = self._config.proposal_bytes_max
+        for group in dirty:
+            member = self._members.get(group)
+            if member is None or not member.is_told_leader():
+                continue
+            if self._rounds.is_blocked(member):
+                self._held[group] = None
+                continue
+            data = member.handler.take_proposal(limit)
+            if data is None:
+                continue
+            try:
+                index = member.raft.propose(data)
+            except (NotLeader, ProposalDropped) as error:
+                self._held[group] = None
+                member.handler.proposal_refused(data, error)
+                continue
+            self._entries_proposed += 1
+            self._bytes_proposed += len(data)
+            self._dirty[group] = None
+            self._touched[group] = None
+            member.handler.proposed(index, member.raft.term)
+
+    def _collect(self) -> list[tuple[GroupId, Member, Ready]]:
+        touched, self._touched = self._touched, {}
+        readies: list[tuple[GroupId, Member, Ready]] = []
+        for group in touched:
+            member = self._members.get(group)
+            if member is None:
+                continue
+            self._unwritten[group] = None
+            if member.raft.has_ready():
+                ready = self._guard(group, member.raft.ready)
+                if ready is not None:
+                    readies.append((group, member, ready))
+                    self._outbox.put(ready.messages)
+        return readies
+
+    # -- writes
+
+    def _write(self, writer: Writer) -> None:
+        """Begin the next write, if none is under way and there is something to write."""
+        now = trio.current_time()
+        if self._rounds.is_writing or not (self._unwritten or self._rounds.is_due(now)):
+            return
+        unwritten, self._unwritten = self._unwritten, {}
+        offered: list[Pending] = []
+        for group in unwritten:
+            member = self._members.get(group)
+            persist = self._guard(group, member.raft.take_persist) if member is not None else None
+            if member is None or persist is None:
+                continue
+            if persist.write == GroupWrite(group):
+                # Nothing to write, and what its messages wait for is durable already.
+                self._settle(group, Pending(member, persist))
+            else:
+                offered.append(Pending(member, persist))
+        self._rounds.start(offered, writer, self._write_ended, now)
+
+    def _write_ended(self, ended: WriteOutcome) -> None:
+        self._ended = ended
+        self._wakeup.wake()
+
+    def _finish_write(self, ended: WriteOutcome) -> None:
+        self._ended = None
+        finished = self._rounds.finish(ended, trio.current_time())
+        for pending in finished.durable:
+            self._settle(pending.member.raft.group, pending)
+        for pending, error in finished.corrupt:
+            self._stop_group(pending.member.raft.group, error)
+        full = self._rounds.full_text
+        if full != self._told_full:
+            self._told_full = full
+            if self._listener is not None:
+                self._listener.storage_full_changed(bool(full), full)
+
+    def _settle(self, group: GroupId, pending: Pending) -> None:
+        if self._members.get(group) is pending.member:
+            self._guard(group, pending.member.raft.persisted, pending.persist)
+            self._outbox.put(pending.persist.messages)
+            self._touch(group)

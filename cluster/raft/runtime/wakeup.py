@@ -1,0 +1,41 @@
+"""A wake-up: one task that sleeps until there is work.
+
+Law: `wake` is synchronous, cheap and idempotent; however often it is called within one round of the scheduler,
+the task wakes once, after everything else of that round. So what came up in a round is handled together.
+"""
+
+from __future__ import annotations
+
+import trio
+
+
+class Wakeup:
+    """One waiter, any number of wakers on the same Trio thread."""
+
+    __slots__ = ("_parked", "_wanted")
+
+    def __init__(self) -> None:
+        self._wanted = False
+        self._parked: trio.lowlevel.Task | None = None
+
+    def wake(self) -> None:
+        """Let the waiter run after this round."""
+        self._wanted = True
+        task = self._parked
+        if task is not None:
+            self._parked = None
+            trio.lowlevel.reschedule(task)
+
+    async def wait(self) -> None:
+        """Return in a later round than this one, once `wake` was called since the last return."""
+        if self._wanted:
+            await trio.lowlevel.checkpoint()
+        else:
+            assert self._parked is None, "two tasks wait for one wake-up"
+            self._parked = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        self._wanted = False
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._parked = None
+        return trio.lowlevel.Abort.SUCCEEDED

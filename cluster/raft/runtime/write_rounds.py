@@ -1,0 +1,160 @@
+"""Write rounds: what is being made durable, one write at a time, and what to do when the disk refuses.
+
+Law: every persist that is offered comes back exactly once, as durable or as corrupt, or `finish` raises and the
+node stops. A disk that is full keeps what it refused and is asked again; what gives space back passes it.
+A damaged record is found by writing the groups of the failed write one at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import outcome
+
+from cluster.raft.ready import Persist
+from cluster.raft.runtime.interface import RuntimeConfig
+from cluster.raft.runtime.member import Member
+from cluster.raft.runtime.writer import Done, WriteOutcome, Writer
+from cluster.raft.storage import StorageCorrupt, StorageFull
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A persist under way, and whose it is."""
+
+    member: Member
+    persist: Persist
+
+    def adds_data(self) -> bool:
+        """False for what a full disk may still take: votes, deletions, and the snapshots that allow them."""
+        write = self.persist.write
+        return bool(write.entries or write.stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What one write settled."""
+
+    durable: Sequence[Pending] = ()
+    corrupt: Sequence[tuple[Pending, StorageCorrupt]] = ()
+
+
+class WriteRounds:
+    """The only user of a `Writer`. Times are seconds of one clock, given by the caller."""
+
+    def __init__(self, config: RuntimeConfig) -> None:
+        self._config = config
+        self._batch: list[Pending] = []
+        """Being written; not empty exactly while a write is under way."""
+        self._next: list[Pending] = []
+        """To be written as soon as no write is under way."""
+        self._blocked: list[Pending] = []
+        """Refused by a full disk."""
+        self._suspects: deque[Pending] = deque()
+        """Of a write that met damage: each goes alone."""
+        self._retry_at = 0.0
+        self._started_at = 0.0
+        self._blocked_since = 0.0
+        self._latencies: deque[float] = deque(maxlen=config.latency_window)
+        self.full_text = ""
+        """What is full; "" while nothing is blocked."""
+        self.writes = 0
+        self.writes_failed = 0
+        self.entries_written = 0
+        self.bytes_written = 0
+
+    @property
+    def is_writing(self) -> bool:
+        return bool(self._batch)
+
+    def is_blocked(self, member: Member) -> bool:
+        return any(pending.member is member for pending in self._blocked)
+
+    def is_due(self, now: float) -> bool:
+        """True if `start` would write something of its own."""
+        return not self._batch and bool(self._suspects or self._next or (self._blocked and now >= self._retry_at))
+
+    def stalled_members(self, members: Sequence[Member], now: float) -> Sequence[Member]:
+        """Those of `members` that have been unable to write for longer than fsync_stall_seconds."""
+        limit = self._config.fsync_stall_seconds
+        if self._batch and now - self._started_at > limit:
+            return members
+        if self._blocked and now - self._blocked_since > limit:
+            return [pending.member for pending in self._blocked]
+        return ()
+
+    def start(self, offered: list[Pending], writer: Writer, done: Done, now: float) -> None:
+        """Begin the next write, if there is anything; `offered` is in it or waits for a better moment."""
+        assert not self._batch, "one write at a time"
+        waiting = self._next + offered
+        self._next = []
+        if self._suspects:
+            self._next = waiting
+            batch = [self._suspects.popleft()]
+        elif not self._blocked:
+            batch = waiting
+        elif now >= self._retry_at:
+            batch = self._blocked + waiting
+            self._blocked = []
+        else:
+            batch = [pending for pending in waiting if not pending.adds_data()]
+            self._blocked += [pending for pending in waiting if pending.adds_data()]
+        if batch:
+            self._batch = batch
+            self._started_at = now
+            writer.submit([pending.persist.write for pending in batch], done)
+
+    def finish(self, ended: WriteOutcome, now: float) -> Finished:
+        """The write under way ended. Raises what is neither StorageFull nor StorageCorrupt."""
+        batch, self._batch = self._batch, []
+        assert batch, "a write ended that was not begun"
+        match ended.result:
+            case outcome.Error(error=StorageFull() as full):
+                self.writes_failed += 1
+                self._refused(batch, str(full), now)
+                return Finished()
+            case outcome.Error(error=StorageCorrupt() as corrupt):
+                self.writes_failed += 1
+                if len(batch) > 1:
+                    self._suspects.extend(batch)
+                    return Finished()
+                return Finished(corrupt=[(batch[0], corrupt)])
+            case result:
+                result.unwrap()
+        self._count(batch, ended.seconds)
+        if not self._blocked:
+            self.full_text = ""
+        return Finished(durable=batch)
+
+    def _refused(self, batch: list[Pending], text: str, now: float) -> None:
+        if not self.full_text:
+            self._blocked_since = now
+        self.full_text = text
+        self._retry_at = now + self._config.full_retry_seconds
+        sparing = [pending for pending in batch if not pending.adds_data()]
+        if len(sparing) == len(batch):
+            self._blocked += batch
+        else:
+            self._next = sparing
+            self._blocked += [pending for pending in batch if pending.adds_data()]
+
+    def _count(self, batch: list[Pending], seconds: float) -> None:
+        self._latencies.append(seconds)
+        self.writes += 1
+        for pending in batch:
+            entries = pending.persist.write.entries
+            self.entries_written += len(entries)
+            self.bytes_written += sum([len(entry.data) for entry in entries])
+
+    def latencies(self) -> tuple[float, float, float]:
+        """Last, median and 99th percentile of the window, in seconds; zeros before the first write."""
+        if not self._latencies:
+            return 0.0, 0.0, 0.0
+        ordered = sorted(self._latencies)
+        return self._latencies[-1], ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100]
+
+    def retry_at(self) -> float | None:
+        """When a full disk is to be asked again; None if nothing waits for that."""
+        return self._retry_at if self._blocked and not self._batch else None
