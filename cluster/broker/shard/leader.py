@@ -57,6 +57,10 @@ class _Taken:
     orphans: list[_Orphans]
 
 
+def _never(queue: QueueId) -> bool:
+    return False
+
+
 class ShardLeader:
     """One term of leadership over a shard's state."""
 
@@ -65,9 +69,15 @@ class ShardLeader:
         state: ShardState,
         load: Callable[[int], bytes],
         limits: LeaderLimits = LeaderLimits(),
+        deleted: Callable[[QueueId], bool] = _never,
     ) -> None:
-        """`state` has applied the entry that opened this term; `load(index)` gives a live entry from the log."""
+        """`state` has applied the entry that opened this term.
+
+        load(index)      a live entry from the log
+        deleted(queue)   has the catalog deleted it? Asked about every queue that turns up; True is like `drop`
+        """
         self._state = state
+        self._deleted = deleted
         self._limits = limits
         self.attaching = True
         self.queues: dict[QueueId, LeaderQueue] = {
@@ -90,6 +100,8 @@ class ShardLeader:
         self._restless: dict[QueueId, LeaderQueue] = {}
         self.batch_bytes = 0
         """Bytes of batches that wait for an entry. Bounded by what the home nodes may have in flight."""
+        for queue in self.queues:
+            self._is_dropped(queue)
 
     # ---- towards the log
 
@@ -195,7 +207,7 @@ class ShardLeader:
             if end > queue.state.head:
                 queue.ready.add(max(first, queue.state.head), end)
             self._restless[queue_id] = queue
-            if queue_id in self._dropped and queue_id in self._state.queues:
+            if queue.doomed and queue_id in self._dropped and queue_id in self._state.queues:
                 self._drops.append(queue_id)
         for queue_id, parts in applied.settled:
             queue = self._queue(queue_id)
@@ -218,7 +230,7 @@ class ShardLeader:
         """What a home node's channels hold; replaces everything this leader knew of that node's consumers."""
         self._part(node)
         for c in consumers:
-            if c.queue in self._dropped:
+            if self._is_dropped(QueueId(c.queue)):
                 if not c.holder:
                     self._out.to(node).cancelled.append(c.consumer)
                 continue
@@ -365,17 +377,23 @@ class ShardLeader:
         if queue is None:
             state = self._state.queues.get(queue_id) or QueueState(queue_id)
             queue = self.queues[queue_id] = LeaderQueue(queue_id, state)
+            queue.doomed = self._is_dropped(queue_id)
         if queue.state.next_seq == 0 and queue_id in self._state.queues:
             queue.state = self._state.queues[queue_id]
         return queue
 
     def _queue_asked(self, queue_id: QueueId) -> LeaderQueue:
         """For a request; a dropped queue is answered for and not made again."""
-        if queue_id not in self._dropped or queue_id in self.queues:
+        if queue_id in self.queues or not self._is_dropped(queue_id):
             return self._queue(queue_id)
         queue = LeaderQueue(queue_id, QueueState(queue_id))
         queue.doomed = True
         return queue
+
+    def _is_dropped(self, queue_id: QueueId) -> bool:
+        if queue_id not in self._dropped and self._deleted(queue_id):
+            self.drop(queue_id)
+        return queue_id in self._dropped
 
     def _forget(self, queue_id: QueueId) -> None:
         queue = self.queues.pop(queue_id, None)
