@@ -14,6 +14,7 @@ DATA ?= .data/dev
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+.NOTPARALLEL:
 .PHONY: help install run test lint types layers simulate chaos-kill-leader bench clean
 
 help:

@@ -27,7 +27,9 @@ EXIT_USAGE = 2
 NODE_PROGRAM = (sys.executable, "-m", "cluster.node.main")
 STATUS_PROGRAM = (sys.executable, "-m", "cluster.clusterctl.main")
 
-_STOP = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+# Under nohup a hang-up stays ignored; SIGINT counts even where a shell started us in the background without it.
+_HANG_UP = frozenset({signal.SIGHUP}) if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else frozenset()
+_STOP = frozenset({signal.SIGINT, signal.SIGTERM}) | _HANG_UP
 _WATCHED = _STOP | {signal.SIGCHLD}
 _PROBE_INTERVAL_SECONDS = 0.02
 _COMPLAINT_INTERVAL_SECONDS = 10.0
@@ -185,7 +187,7 @@ class Supervisor:
 
     def _show_status(self) -> subprocess.Popen[bytes]:
         urls = [part for child in self._children for part in ("--url", child.node.http_url)]
-        return start_process([*STATUS_PROGRAM, *urls, "status", "--watch"], output=None)
+        return start_process([*STATUS_PROGRAM, *urls, "status", "--watch", "-o", "wide"], output=None)
 
     def _stop(self) -> None:
         """SIGTERM to all; SIGKILL to the rest after the drain timeout or a second request to stop."""

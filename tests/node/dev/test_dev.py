@@ -165,6 +165,19 @@ def test_starting_again_on_the_same_data_continues_with_the_same_secret(tmp_path
     assert len((tmp_path / "node-0/data/starts").read_text().split()) == 2
 
 
+def test_a_hang_up_that_is_ignored_stays_ignored(tmp_path: Path, amqp_port: int) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with supervisor(tmp_path, amqp_port) as process:
+            lines_until_ready(process)
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate()
+            assert (process.returncode, errors) == (0, "")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_port_in_use_is_one_line_and_code_1(tmp_path: Path, amqp_port: int) -> None:
     with (
         socket.create_server(("127.0.0.1", amqp_port + HTTP_OFFSET + 1)),
