@@ -70,6 +70,15 @@ _IGNORING = frozenset({ConnectionState.CLIENT_CLOSING, ConnectionState.CLOSED})
 _ENDING = _IGNORING | {ConnectionState.CLOSING}
 
 
+_EXPECTED: Final[dict[ConnectionState, type[Method]]] = {
+    ConnectionState.STARTING: m.ConnectionStartOk,
+    ConnectionState.TUNING: m.ConnectionTuneOk,
+    ConnectionState.OPENING: m.ConnectionOpen,
+    ConnectionState.RUNNING: m.ConnectionUpdateSecret,
+}
+"""What a client may say on channel 0 besides connection.close."""
+
+
 class ServerConnection:
     """One client, from its protocol header to the end.
 
@@ -209,13 +218,7 @@ class ServerConnection:
 
     def _method(self, cls: type[Method], payload: bytes, events: list[ev.Event]) -> None:
         """A method on channel 0, in a state that is neither holding nor ending."""
-        expected = {
-            ConnectionState.STARTING: m.ConnectionStartOk,
-            ConnectionState.TUNING: m.ConnectionTuneOk,
-            ConnectionState.OPENING: m.ConnectionOpen,
-            ConnectionState.RUNNING: m.ConnectionUpdateSecret,
-        }
-        if cls is not m.ConnectionClose and cls is not expected[self.state]:
+        if cls is not m.ConnectionClose and cls is not _EXPECTED[self.state]:
             text = f"unexpected method in connection state {self.state.value}"
             raise channel_misuse(text, cls.CLASS_ID, cls.METHOD_ID)
         match cls.decode(payload):

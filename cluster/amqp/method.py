@@ -60,4 +60,4 @@ class Method:
 
 def cannot_decode(payload: bytes, class_id: int, method_id: int) -> ConnectionException:
     """501 for the arguments behind a method's ids."""
-    return frame_error(f"cannot decode {erlang_octets(payload[4:68])}", class_id, method_id)
+    return frame_error(f"cannot decode {erlang_octets(payload[4:132])}", class_id, method_id)

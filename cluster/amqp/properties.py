@@ -84,7 +84,7 @@ def decode_header(payload: bytes) -> ContentHeader:
 
 
 def _cannot_decode(payload: bytes) -> ConnectionException:
-    return frame_error(f"cannot decode {erlang_octets(payload[12:76])}", *_PUBLISH_IDS)
+    return frame_error(f"cannot decode {erlang_octets(payload[12:140])}", *_PUBLISH_IDS)
 
 
 def _decode(payload: bytes) -> ContentHeader:
@@ -202,7 +202,7 @@ class Peek:
         try:
             return read_table(self.raw_headers, 0)[0]
         except Malformed:
-            raise frame_error(f"cannot decode {erlang_octets(self.raw_headers[:64])}", *_PUBLISH_IDS) from None
+            raise frame_error(f"cannot decode {erlang_octets(self.raw_headers[:128])}", *_PUBLISH_IDS) from None
 
 
 def peek(payload: bytes) -> Peek:
