@@ -13,8 +13,9 @@ from random import Random
 from typing import Any
 
 from cluster.raft.election import Election
+from cluster.raft.follower import Follower
 from cluster.raft.leadership import Leadership
-from cluster.raft.membership import Ballot, all_voters, is_voter
+from cluster.raft.membership import Ballot, all_voters
 from cluster.raft.messages import (
     Append,
     AppendReply,
@@ -88,6 +89,7 @@ class RaftGroup:
         self._state = GroupState(node, group, storage, config)
         self._election = Election(self._state, random)
         self._receiver = SnapshotReceiver(self._state)
+        self._follower = Follower(self._state, self._receiver)
         self._persistence = Persistence(self._state, self._receiver)
         # Exactly while role is LEADER, and exactly while it is PRE_CANDIDATE or CANDIDATE.
         self._leadership: Leadership | None = None
@@ -307,7 +309,7 @@ class RaftGroup:
         if message.term < state.term:
             if type(message) in _FROM_LEADER:
                 # A leader of the past learns that it is one; without this, pre-votes could not depose it.
-                self._refuse(message.source, LogIndex(0), Term(0))
+                self._follower.refuse(message.source, LogIndex(0), Term(0))
             return type(message) in (PreVoteRequest, VoteRequest)
         if type(message) is PreVoteRequest or (type(message) is PreVoteReply and message.granted):
             return True
@@ -331,57 +333,12 @@ class RaftGroup:
         return True
 
     def _appended(self, message: Append) -> None:
-        if not self._hear_leader(message.source) or self._receiver.refuses_appends():
-            return
-        state, log = self._state, self._state.log
-        prev_index = message.prev_index
-        entries: Sequence[Entry] = message.entries
-        if prev_index < log.commit_index:
-            # What is committed equals the leader's; only what comes after it is of interest.
-            skipped = log.commit_index - prev_index
-            last_index = LogIndex(max(prev_index + len(entries), log.commit_index))
-            entries = entries[skipped:]
-        elif log.matches(prev_index, message.prev_term):
-            last_index = LogIndex(prev_index + len(entries))
-        else:
-            self._refuse(message.source, prev_index, message.prev_term)
-            return
-        if entries:
-            self._take_over(entries)
-        commit_index = min(message.commit_index, last_index)
-        if commit_index > log.commit_index:
-            log.commit_to(LogIndex(commit_index))
-        state.acknowledge(message.source, last_index)
-
-    def _take_over(self, entries: Sequence[Entry]) -> None:
-        """Append what is not there yet; what is there and conflicts goes, with all that follows it."""
-        state, log = self._state, self._state.log
-        if entries[0].index <= log.last_index:
-            known = 0
-            for entry in entries:
-                if not log.matches(entry.index, entry.term):
-                    break
-                known += 1
-            entries = entries[known:]
-            if not entries:
-                return
-            if entries[0].index <= log.last_index:
-                state.truncate_from(entries[0].index)
-        state.append(entries)
-
-    def _refuse(self, leader: NodeId, prev_index: LogIndex, prev_term: Term) -> None:
-        state, log = self._state, self._state.log
-        hint_index = log.divergence(prev_index, prev_term)
-        hint_term = log.term(hint_index) if log.can_read(LogIndex(hint_index + 1)) else Term(0)
-        state.reply(AppendReply(state.group, state.node, leader, state.term, prev_index, True, hint_index, hint_term))
+        if self._hear_leader(message.source):
+            self._follower.append(message)
 
     def _heartbeat(self, message: Heartbeat) -> None:
-        if not self._hear_leader(message.source):
-            return
-        state, log = self._state, self._state.log
-        if log.commit_index < message.commit_index <= log.last_index:
-            log.commit_to(message.commit_index)
-        state.reply(HeartbeatReply(state.group, state.node, message.source, state.term, message.round, log.last_index))
+        if self._hear_leader(message.source):
+            self._follower.heartbeat(message)
 
     def _chunk(self, message: SnapshotChunkMessage) -> None:
         if self._hear_leader(message.source):
@@ -469,7 +426,7 @@ class RaftGroup:
         state = self._state
         return (
             state.role is not Role.LEADER
-            and is_voter(state.configuration, state.node)
+            and state.membership.is_needed(state.node, state.log.commit_index)
             and not self._receiver.refuses_appends()
         )
 

@@ -150,6 +150,19 @@ class MembershipHistory:
                 return configuration
         raise AssertionError(f"no configuration is known at index {index}")
 
+    def is_needed(self, node: NodeId, commit_index: LogIndex) -> bool:
+        """True if `node` votes in a configuration that may still decide something.
+
+        A member that an uncommitted configuration leaves out must go on starting elections: it may be the
+        only one that can win by the configuration before (Raft thesis §4.2.2).
+        """
+        for index, configuration in reversed(self._entries):
+            if is_voter(configuration, node):
+                return True
+            if index <= commit_index:
+                break
+        return False
+
     def compacted(self, index: LogIndex) -> None:
         """Forget what only a snapshot before `index` could need."""
         while len(self._entries) > 1 and self._entries[1][0] <= index:

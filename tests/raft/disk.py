@@ -32,9 +32,9 @@ class Disk:
         self.index = b""
         self.log: list[Entry] = []
         self.payloads: dict[LogIndex, bytes] = {}
-        self.staged = b""
+        self.staged: dict[str, str] = {}
         self.staged_meta: SnapshotMeta | None = None
-        self.staged_complete = False
+        self.staged_next: bytes | None = b""
         self.reads = 0
 
     @property
@@ -54,17 +54,17 @@ class Disk:
             assert not same_term or self.hard_state.vote in (NOBODY, write.hard_state.vote), "voted twice"
             self.hard_state = write.hard_state
         if write.install is not None:
-            assert self.staged_complete
+            assert self.staged_next is None
             assert write.install == self.staged_meta
             self._install(write.install)
         for chunk in write.stage:
             assert write.stage_meta is not None
             if not chunk.cursor:
-                self.staged, self.staged_meta, self.staged_complete = b"", write.stage_meta, False
+                self.staged, self.staged_meta, self.staged_next = {}, write.stage_meta, b""
             assert write.stage_meta == self.staged_meta
-            assert int(chunk.cursor or b"0") == len(self.staged), "a chunk is missing"
-            self.staged += chunk.data
-            self.staged_complete = chunk.next_cursor is None
+            assert chunk.cursor == self.staged_next, "a chunk is missing"
+            self.staged.update(json.loads(chunk.data))
+            self.staged_next = chunk.next_cursor
         if write.truncate_from is not None:
             assert self.first_index <= write.truncate_from <= self.last_index
             del self.log[write.truncate_from - self.first_index :]
@@ -91,11 +91,11 @@ class Disk:
         self.meta, self.index = meta, index
 
     def _install(self, meta: SnapshotMeta) -> None:
-        index, payloads = json.loads(self.staged)
-        self.meta, self.index = meta, bytes.fromhex(index)
-        self.payloads = {LogIndex(int(at)): bytes.fromhex(data) for at, data in payloads.items()}
+        staged = {key: bytes.fromhex(data) for key, data in self.staged.items()}
+        self.meta, self.index = meta, staged.pop("index")
+        self.payloads = {LogIndex(int(index)): data for index, data in staged.items()}
         self.log = []
-        self.staged, self.staged_meta, self.staged_complete = b"", None, False
+        self.staged, self.staged_meta, self.staged_next = {}, None, b""
 
     # -- the read side
 
@@ -145,12 +145,18 @@ class Disk:
     def snapshot_chunk(self, meta: SnapshotMeta, cursor: bytes, max_bytes: int) -> SnapshotChunk | None:
         if meta != self.meta:
             return None
-        payloads = {str(index): data.hex() for index, data in sorted(self.payloads.items())}
-        whole = json.dumps([self.index.hex(), payloads]).encode()
-        start = int(cursor or b"0")
-        end = min(start + max_bytes, len(whole))
-        next_cursor = str(end).encode() if end < len(whole) else None
-        return SnapshotChunk(cursor, whole[start:end], next_cursor)
+        # Records, as in a real store: a cursor stays good when payloads are deleted between two chunks.
+        position = int(cursor or b"0")
+        records: dict[str, str] = {} if cursor else {"index": self.index.hex()}
+        size = 0
+        for index in sorted(self.payloads):
+            if index < position:
+                continue
+            if size >= max_bytes:
+                return SnapshotChunk(cursor, json.dumps(records).encode(), str(index).encode())
+            records[str(index)] = self.payloads[index].hex()
+            size += len(self.payloads[index])
+        return SnapshotChunk(cursor, json.dumps(records).encode(), None)
 
 
 def members(*nodes: int) -> Configuration:

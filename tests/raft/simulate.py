@@ -11,6 +11,8 @@ import argparse
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from cluster.raft.group import RaftConfig
@@ -71,9 +73,7 @@ class Storm:
             if self.random.random() < 0.7:
                 self._repeat(mean_ticks * TICK, fault)
 
-    def _repeat(self, mean: int, act: object) -> None:
-        assert callable(act)
-
+    def _repeat(self, mean: int, act: Callable[[], None]) -> None:
         def again() -> None:
             if self.world.now < self.end:
                 act()
@@ -122,7 +122,7 @@ class Storm:
         for _ in range(count):
             member = self._leader_or_any() if self.random.random() < 0.5 else self._any()
             self.world.crash(member.node)
-            self.world.after(self.random.randint(1, 30 * TICK), lambda node=member.node: self.world.start(node))
+            self.world.after(self.random.randint(1, 30 * TICK), partial(self.world.start, member.node))
 
     def _change_members(self) -> None:
         nodes = list(self.world.members)
@@ -219,7 +219,7 @@ def main() -> int:
     for seed in range(options.first, options.first + options.seeds):
         try:
             world = run_seed(seed)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the seed is told
             failures += 1
             if failures <= 3:
                 traceback.print_exc()

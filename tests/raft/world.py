@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 
 import msgpack
@@ -206,7 +207,7 @@ class World:
             if self.random.random() < 0.05:
                 carried = from_wire(msgpack.unpackb(msgpack.packb(to_wire(message))))
                 assert carried == message
-            self.after(self.random.randint(0, self.weather.delay_max), lambda m=carried: self._deliver(m))
+            self.after(self.random.randint(0, self.weather.delay_max), partial(self._deliver, carried))
 
     def _deliver(self, message: Message) -> None:
         if (message.source, message.target) in self.cut:
