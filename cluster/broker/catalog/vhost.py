@@ -137,8 +137,9 @@ class Vhost:
         return self._incoming.get(name, ())
 
     def refresh_alternates(self) -> None:
-        """After a change of policies."""
-        for name, exchange in self.exchanges.items():
+        """After a change of policies. The default exchange has no alternate, as in RabbitMQ."""
+        for name in self.outgoing:
+            exchange = self.exchanges[name]
             self.routing.set_alternate(name, self.policies.alternate(exchange))
 
     def _is_over(self, source: str) -> bool:
