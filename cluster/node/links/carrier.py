@@ -1,8 +1,8 @@
 """The carrier: moves frames over attached connections, and decides when a link is up.
 
 Law: `queue` never writes and never calls a handler; writing, and closing a link that has failed, happen in the
-flusher's turn. `link_up` and `link_down` of a peer alternate, and `part` is the only place where an attached
-connection is closed.
+turn of `run`, so that all that was queued in a scheduler round leaves together. `link_up` and `link_down` of a
+peer alternate, and `part` is the only place where a link that is up is closed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import trio
 
 from cluster.node.links import sockets
 from cluster.node.links.complaints import Complaints
-from cluster.node.links.flusher import Flusher
 from cluster.node.links.frames import PING, Packer, encode_message
 from cluster.node.links.interface import Body, LinkDown, LinkHandler, LinkLimits
 from cluster.node.links.outbox import Flushed
 from cluster.node.links.peer import Outgoing, Peer, PeerState
+from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.types import NodeId
 
 _LATE_TICKS = 2.0
@@ -33,12 +33,14 @@ class Carrier:
         self._packer = Packer()
         self._unflushed: dict[Peer, None] = {}
         self._failing: list[Peer] = []
-        self._flusher = Flusher(self._flush)
+        self._wakeup = Wakeup()
         self._log = structlog.get_logger("links")
 
     async def run(self) -> None:
-        """Until cancelled."""
-        await self._flusher.run()
+        """Write what was queued, once a scheduler round. Until cancelled."""
+        while True:
+            await self._wakeup.wait()
+            self._flush()
 
     def queue(self, peer: Peer, kind: int, body: Body, *, control: bool, droppable: bool) -> bool:
         """Put one message into the outbox of a peer that is up. Contract of `Links.send`."""
@@ -55,17 +57,17 @@ class Carrier:
             return False
         peer.messages_sent += 1
         self._unflushed[peer] = None
-        self._flusher.wake()
+        self._wakeup.wake()
         return True
 
     def fail(self, peer: Peer, reason: str) -> None:
-        """Part from the peer in the flusher's next turn; until then nothing more is sent."""
+        """Part from the peer in the next turn of `run`; until then nothing more is sent."""
         if peer.state is not PeerState.FAILING:
             peer.failure = reason
             if peer.state is PeerState.UP:
                 peer.state = PeerState.FAILING
             self._failing.append(peer)
-            self._flusher.wake()
+            self._wakeup.wake()
 
     def part_from_failing(self) -> None:
         failing, self._failing = self._failing, []
@@ -92,7 +94,7 @@ class Carrier:
             outgoing.writer_wanted.set()
         elif flushed is Flushed.TURN_OVER:
             self._unflushed[peer] = None
-            self._flusher.wake()
+            self._wakeup.wake()
 
     async def write_when_writable(self, peer: Peer, outgoing: Outgoing) -> None:
         """The writer task of one connection. Until cancelled; raises Disconnected."""

@@ -196,6 +196,12 @@ class Runtime:
             self._guard(group, member.raft.peer_disconnected, peer)
             self._touch(group)
 
+    def campaign(self, group: GroupId) -> None:
+        """Begin an election now, unless the group has a leader."""
+        if group in self._members and self._members[group].raft.leader == NOBODY:
+            self._guard(group, self._members[group].raft.campaign)
+            self._touch(group)
+
     def read_index(self, group: GroupId, context: int) -> None:
         """Answered by `GroupHandler.read_ready`, or never if leadership moves: whoever asked asks again."""
         if group in self._members:
