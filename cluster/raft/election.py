@@ -1,124 +1,200 @@
-"""When a voter starts an election, and for whom it votes.
+"""How a member becomes leader and ceases to be one: pre-vote, vote, and the moves between the roles.
 
-Law: a voter that heard from its leader within `election_ticks` helps nobody else to be elected, unless the
-leader itself asked for it (Raft thesis §4.2.3, §6.4.1, §9.6); losing the leader's connection ends that at
-once. A vote goes once per term, to a log at least as up to date as the voter's own (Raft paper §5.2, §5.4.1).
-Nothing is decided by the clock: ticks come in, random numbers come from the injected source.
+Law: a pre-vote is won before a term is opened (Raft thesis §9.6). A member leads only by a majority of votes
+of which its own is durable, so that no restart makes it lead the same term twice. `leadership` exists exactly
+while the role is LEADER, the ballot exactly while it is PRE_CANDIDATE or CANDIDATE.
+
+    FOLLOWER      -> PRE_CANDIDATE  its time came, or it is told to stand
+    FOLLOWER      -> CANDIDATE      its leader hands over (TimeoutNow)
+    PRE_CANDIDATE -> CANDIDATE      a majority would vote for it
+    CANDIDATE     -> LEADER         a majority did
+    CANDIDATE     -> PRE_CANDIDATE  nobody won in time
+    any           -> FOLLOWER       a higher term, a leader of this term, a lost ballot, a lost quorum
 """
 
 from __future__ import annotations
 
 from random import Random
 
-from cluster.raft.membership import all_voters
-from cluster.raft.messages import PreVoteRequest, VoteRequest
+from cluster.raft.leadership import Leadership
+from cluster.raft.membership import Ballot, all_voters
+from cluster.raft.messages import PreVoteReply, PreVoteRequest, VoteReply, VoteRequest
 from cluster.raft.ready import Role
+from cluster.raft.snapshot_receiver import SnapshotReceiver
 from cluster.raft.state import GroupState
-from cluster.raft.types import NOBODY, NodeId
-
-_TICKS_PER_RANK = 2
-"""Survivors of a leader start their elections so far apart, enough for one of them to win."""
-_STALE_TICKS = 2
-"""After its connection broke, messages of the old leader that were already received are passed over this
-long: they say nothing about whether it lives."""
+from cluster.raft.types import NOBODY, NodeId, Term
+from cluster.raft.watch import LeaderWatch
 
 
 class Election:
-    """Timers and judgement of one voter; the moves themselves are the group's."""
+    """See the law of this file."""
 
-    __slots__ = (
-        "_deadline",
-        "_deferred",
-        "_elapsed",
-        "_lost_leader",
-        "_lost_ticks",
-        "_promised_ticks",
-        "_random",
-        "_state",
-    )
+    __slots__ = ("_ballot", "_receiver", "_state", "_watch", "leadership")
 
-    def __init__(self, state: GroupState, random: Random) -> None:
+    def __init__(self, state: GroupState, receiver: SnapshotReceiver, random: Random) -> None:
         self._state = state
-        self._random = random
-        self._elapsed = 0
-        self._deadline = 0
-        self._lost_leader = NOBODY
-        self._lost_ticks = 0
-        # The latest pre-vote that was refused only because the leader had been heard from.
-        self._deferred: PreVoteRequest | None = None
-        # Before a restart, this voter may have promised a leader its loyalty; its lease counts on that.
-        promises = state.config.lease_reads and state.term > 0
-        self._promised_ticks = state.config.election_ticks if promises else 0
-        self.restart()
+        self._receiver = receiver
+        self._watch = LeaderWatch(state, random)
+        self._ballot: Ballot | None = None
+        self.leadership: Leadership | None = None
 
-    def restart(self) -> None:
-        """Wait for a leader, 1..2 times `election_ticks`."""
-        ticks = self._state.config.election_ticks
-        self._elapsed = 0
-        self._deadline = ticks + self._random.randrange(ticks)
+    # -- what happens around it
 
-    def heard_leader(self) -> None:
-        self._deferred = None
-        if self._deadline < self._state.config.election_ticks:
-            self.restart()
-        self._elapsed = 0
+    def tick(self) -> None:
+        if self.leadership is not None:
+            if not self.leadership.tick():
+                self.follow(self._state.term, NOBODY)
+        elif self._watch.tick():
+            if self.may_stand():
+                self._ask_pre_votes()
+            else:
+                # Without a vote it can only forget a leader that is silent, and wait for the next.
+                self.follow(self._state.term, NOBODY)
 
-    def tick(self) -> bool:
-        """True if it is time to start an election."""
-        self._elapsed += 1
-        self._promised_ticks = max(0, self._promised_ticks - 1)
-        if self._lost_leader:
-            self._lost_ticks += 1
-            if self._lost_ticks >= _STALE_TICKS:
-                self._lost_leader = NOBODY
-        return self._elapsed >= self._deadline
+    def stand(self) -> None:
+        """Start a pre-vote now, if this member is a voter that does not lead."""
+        if self.may_stand():
+            self._ask_pre_votes()
 
-    # -- broken connections
-
-    def leader_lost(self, leader: NodeId) -> PreVoteRequest | None:
-        """The connection to the leader broke: wait by rank instead of by chance.
-
-        Returns a pre-vote request that was refused for that leader's sake, to be judged again.
-        """
-        voters = [voter for voter in all_voters(self._state.configuration) if voter != leader]
-        self.restart()
-        if self._state.node in voters:
-            rank = (voters.index(self._state.node) - self._state.group) % len(voters)
-            self._deadline = _TICKS_PER_RANK * rank
-        self._lost_leader = leader
-        self._lost_ticks = 0
-        deferred, self._deferred = self._deferred, None
-        return deferred
-
-    def is_due(self) -> bool:
-        return self._elapsed >= self._deadline
-
-    def waits_by_rank(self) -> bool:
-        """True between the loss of a leader's connection and this voter's turn."""
-        return self._deadline < self._state.config.election_ticks
-
-    def connected(self, peer: NodeId) -> None:
-        if peer == self._lost_leader:
-            self._lost_leader = NOBODY
-
-    def is_stale(self, source: NodeId) -> bool:
-        """True for a leader whose connection just broke: what it says was said before that."""
-        return source == self._lost_leader
-
-    # -- votes
-
-    def is_loyal(self) -> bool:
-        """True while a living leader is followed (or is this very member)."""
+    def may_stand(self) -> bool:
         state = self._state
-        if state.role is Role.LEADER or self._promised_ticks:
-            return True
-        return state.leader != NOBODY and self._elapsed < state.config.election_ticks
+        return (
+            state.role is not Role.LEADER
+            and state.membership.is_needed(state.node, state.log.commit_index)
+            and not self._receiver.refuses_appends()
+        )
 
-    def defer(self, request: PreVoteRequest) -> None:
-        self._deferred = request
-
-    def may_vote(self, request: VoteRequest) -> bool:
-        """Judge a request of this very term."""
+    def hear_leader(self, leader: NodeId) -> bool:
+        """A message of this term's leader came; False if it was on its way when the connection broke."""
         state = self._state
-        free = state.vote == request.source or (state.vote == NOBODY and state.leader == NOBODY)
-        return free and state.log.is_current(request.last_index, request.last_term)
+        if self._watch.is_stale(leader):
+            return False
+        assert state.role is not Role.LEADER, f"two leaders in term {state.term}"
+        if state.role is not Role.FOLLOWER:
+            self.follow(state.term, leader)
+        elif state.leader != leader:
+            assert state.leader == NOBODY, f"two leaders in term {state.term}"
+            state.leader = leader
+        self._watch.heard_leader()
+        return True
+
+    def leader_lost(self, leader: NodeId) -> None:
+        """The connection to this follower's leader closed."""
+        self._state.leader = NOBODY
+        deferred = self._watch.leader_lost(leader)
+        if self._watch.is_due():
+            self.stand()
+        elif deferred is not None:
+            self.pre_vote_requested(deferred)
+
+    def peer_connected(self, peer: NodeId) -> None:
+        self._watch.connected(peer)
+
+    def follow(self, term: Term, leader: NodeId) -> None:
+        """Become a follower, of nobody yet or of a leader known by a message of this term."""
+        state = self._state
+        assert term >= state.term
+        if term > state.term:
+            state.term, state.vote = term, NOBODY
+        state.role, state.leader = Role.FOLLOWER, leader
+        self.leadership = None
+        self._ballot = None
+        self._watch.restart()
+
+    # -- as a voter
+
+    def pre_vote_requested(self, message: PreVoteRequest) -> None:
+        state, watch = self._state, self._watch
+        if message.term <= state.term:
+            self._refuse_pre_vote(message.source)
+        elif watch.is_loyal():
+            watch.defer(message)
+        elif state.log.is_current(message.last_index, message.last_term):
+            # It promises nothing, so nothing has to be durable.
+            state.outbox.append(PreVoteReply(state.group, state.node, message.source, message.term, True))
+        else:
+            self._refuse_pre_vote(message.source)
+            if watch.waits_by_rank():
+                # Whoever asked cannot win against this log: do not wait for the turn.
+                self.stand()
+
+    def _refuse_pre_vote(self, candidate: NodeId) -> None:
+        state = self._state
+        state.reply(PreVoteReply(state.group, state.node, candidate, state.term, False))
+
+    def is_ignored(self, message: VoteRequest) -> bool:
+        """True for a request of a later term that would depose a living leader (Raft thesis §4.2.3)."""
+        return self._watch.is_loyal() and not message.transfer
+
+    def vote_requested(self, message: VoteRequest) -> None:
+        state = self._state
+        granted = message.term == state.term and self._watch.may_vote(message)
+        if granted:
+            state.vote = message.source
+            self._watch.restart()
+        state.reply(VoteReply(state.group, state.node, message.source, state.term, granted))
+
+    # -- as a candidate
+
+    def timeout_now(self) -> None:
+        """The leader asks this member to take over at once."""
+        if self.may_stand():
+            self._ask_votes(transfer=True)
+
+    def pre_vote_answered(self, message: PreVoteReply) -> None:
+        state = self._state
+        if state.role is Role.PRE_CANDIDATE and (not message.granted or message.term == state.term + 1):
+            self._count(message.source, message.granted)
+
+    def vote_answered(self, message: VoteReply) -> None:
+        if self._state.role is Role.CANDIDATE:
+            self._count(message.source, message.granted)
+
+    def own_vote_may_be_durable(self) -> None:
+        """A write is done; a candidate counts itself only now."""
+        state = self._state
+        if state.role is Role.CANDIDATE and state.own_vote_is_durable():
+            self._count(state.node, True)
+
+    def _count(self, voter: NodeId, granted: bool) -> None:
+        state, ballot = self._state, self._ballot
+        assert ballot is not None
+        ballot.record(voter, granted)
+        if ballot.lost():
+            self.follow(state.term, NOBODY)
+        elif ballot.won():
+            if state.role is Role.PRE_CANDIDATE:
+                self._ask_votes(transfer=False)
+            elif state.own_vote_is_durable():
+                self._lead()
+
+    def _ask_pre_votes(self) -> None:
+        state, log = self._state, self._state.log
+        state.role, state.leader = Role.PRE_CANDIDATE, NOBODY
+        self._watch.restart()
+        self._ballot = Ballot(state.configuration)
+        term = Term(state.term + 1)
+        for voter in self._other_voters():
+            state.outbox.append(PreVoteRequest(state.group, state.node, voter, term, log.last_index, log.last_term))
+        self._count(state.node, True)
+
+    def _ask_votes(self, *, transfer: bool) -> None:
+        state, log = self._state, self._state.log
+        state.term, state.vote = Term(state.term + 1), state.node
+        state.role, state.leader = Role.CANDIDATE, NOBODY
+        self._watch.restart()
+        self._ballot = Ballot(state.configuration)
+        # The requests may leave before the own vote is durable: until it is, this member does not win.
+        for voter in self._other_voters():
+            state.outbox.append(
+                VoteRequest(state.group, state.node, voter, state.term, log.last_index, log.last_term, transfer)
+            )
+
+    def _lead(self) -> None:
+        state = self._state
+        state.role, state.leader = Role.LEADER, state.node
+        self._ballot = None
+        self.leadership = Leadership(state)
+
+    def _other_voters(self) -> list[NodeId]:
+        return [voter for voter in all_voters(self._state.configuration) if voter != self._state.node]

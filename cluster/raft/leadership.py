@@ -32,13 +32,25 @@ from cluster.raft.progress import Progress, ProgressState
 from cluster.raft.reads import ReadQueue
 from cluster.raft.ready import ProposalDropped, ReplicaStatus
 from cluster.raft.state import GroupState
-from cluster.raft.types import NOBODY, Configuration, Entry, EntryKind, LogIndex, NodeId
+from cluster.raft.types import Configuration, Entry, EntryKind, LogIndex, NodeId
+
+
+class Handover:
+    """A transfer under way: to whom, since which tick, and whether the target was told to take over."""
+
+    __slots__ = ("is_sent", "started", "target")
+
+    def __init__(self, target: NodeId, started: int) -> None:
+        self.target = target
+        self.started = started
+        self.is_sent = False
 
 
 class Leadership:
     """One term of leading. `has_work`: `collect` may have something to send."""
 
     __slots__ = (
+        "_handover",
         "_heartbeat_elapsed",
         "_lease_broken",
         "_opening_index",
@@ -48,9 +60,6 @@ class Leadership:
         "_round_ticks",
         "_state",
         "_ticks",
-        "_transfer_sent",
-        "_transfer_started",
-        "_transfer_target",
         "_uncommitted_bytes",
         "has_work",
     )
@@ -65,9 +74,7 @@ class Leadership:
         self._round = 0
         self._round_ticks: deque[tuple[int, int]] = deque(maxlen=state.config.election_ticks)
         self._lease_broken = False
-        self._transfer_target = NOBODY
-        self._transfer_started = 0
-        self._transfer_sent = False
+        self._handover: Handover | None = None
         self._uncommitted_bytes = 0
         self.has_work = True
         self._adopt_members()
@@ -94,8 +101,8 @@ class Leadership:
         return self._append_configuration(enter_change(membership.current, target))
 
     def _refuse_during_transfer(self) -> None:
-        if self._transfer_target:
-            raise ProposalDropped(f"leadership is being transferred to node {self._transfer_target}")
+        if self._handover is not None:
+            raise ProposalDropped(f"leadership is being transferred to node {self._handover.target}")
 
     def _append(self, kind: EntryKind, data: bytes) -> LogIndex:
         state = self._state
@@ -126,8 +133,8 @@ class Leadership:
             for peer in all_members(state.configuration)
             if peer != state.node
         }
-        if self._transfer_target not in state.configuration.voters:
-            self._transfer_target = NOBODY
+        if self._handover is not None and self._handover.target not in state.configuration.voters:
+            self._handover = None
 
     # -- sending
 
@@ -311,8 +318,8 @@ class Leadership:
         """False if the leader has lost its quorum and must step down."""
         self._ticks += 1
         config = self._state.config
-        if self._transfer_target and self._ticks - self._transfer_started >= config.election_ticks:
-            self._transfer_target = NOBODY
+        if self._handover is not None and self._ticks - self._handover.started >= config.election_ticks:
+            self._handover = None
         self._heartbeat_elapsed += 1
         if self._heartbeat_elapsed < config.heartbeat_ticks:
             return True
@@ -372,19 +379,17 @@ class Leadership:
         if target not in self._state.configuration.voters:
             raise ProposalDropped(f"node {target} is not a voter of group {self._state.group}")
         self._refuse_during_transfer()
-        self._transfer_target = target
-        self._transfer_started = self._ticks
-        self._transfer_sent = False
+        self._handover = Handover(target, self._ticks)
         self.has_work = True
         self._hand_over_if_ready()
 
     def _hand_over_if_ready(self) -> None:
-        target = self._transfer_target
-        if not target or self._transfer_sent:
+        handover = self._handover
+        if handover is None or handover.is_sent:
             return
-        if self._progress[target].match_index == self._state.log.last_index:
-            self._transfer_sent = True
-            self._send_timeout_now(target)
+        if self._progress[handover.target].match_index == self._state.log.last_index:
+            handover.is_sent = True
+            self._send_timeout_now(handover.target)
 
     def hand_over(self) -> None:
         """Ask the voter that has most of the log to take over; this member is about to stop leading."""
