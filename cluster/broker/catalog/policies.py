@@ -29,6 +29,8 @@ WORDS: Final[Mapping[str, tuple[str, ...] | None]] = {
 }
 """Settings that are strings, and what they may say (None: anything)."""
 QUEUE_SETTINGS: Final = (*NUMBERS, *[name for name in WORDS if name != "alternate-exchange"])
+DECLARED_ONLY: Final = ("max-priority", "single-active-consumer")
+"""Settings of a queue that only its arguments can give."""
 APPLY_TO: Final = ("queues", "exchanges", "all", "classic_queues", "quorum_queues")
 
 
@@ -83,7 +85,7 @@ class Policies:
     def queue_settings(self, queue: QueueDefinition) -> dict[str, FieldValue]:
         """What holds for the queue from its arguments and both kinds of policies, without the `x-` in front.
 
-        Keys are of QUEUE_SETTINGS; those nothing is said about are absent.
+        Keys are of QUEUE_SETTINGS and DECLARED_ONLY; those nothing is said about are absent.
         """
         settings: dict[str, FieldValue] = {}
         for operator in (False, True):
@@ -95,7 +97,7 @@ class Policies:
                     elif key in QUEUE_SETTINGS:
                         settings[key] = value
         values = queue.arguments.values
-        for key in QUEUE_SETTINGS:
+        for key in (*QUEUE_SETTINGS, *DECLARED_ONLY):
             argument = values.get(f"x-{key}")
             if argument is not None:
                 if key in NUMBERS:

@@ -8,6 +8,7 @@ stops.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from sys import intern
 from typing import Any, Final
 
 import msgpack
@@ -174,7 +175,7 @@ def _read_vhost(state: State, row: tuple[Any, ...]) -> None:
                 auto_delete,
                 ConnectionId(owner),
                 read_arguments(table),
-                kind,
+                intern(kind),
                 GroupId(shard),
                 NodeId(home),
                 incarnation,

@@ -98,18 +98,24 @@ class Vhost:
 
     def bind(self, binding: Binding) -> bool:
         """False if it was there already."""
-        outgoing = self.outgoing[binding.source]
+        source, to_queue, destination, routing_key, table = binding
+        outgoing = self.outgoing[source]
         if binding in outgoing:
             return False
-        outgoing[binding] = None
-        arguments = read_arguments(binding.arguments).values
-        if binding.to_queue:
-            self._to_queue[binding.destination] = added(self._to_queue.get(binding.destination), binding)
-            queue = self.queues[binding.destination]
-            self.routing.bind_queue(binding.source, queue.id, binding.routing_key, arguments)
+        source = self.exchanges[source].name
+        arguments = read_arguments(table)
+        if to_queue:
+            queue = self.queues[destination]
+            # Made of the strings that the definitions hold, so that a binding's own cost is its key.
+            binding = Binding(source, True, queue.name, routing_key, arguments.table)
+            self._to_queue[queue.name] = added(self._to_queue.get(queue.name), binding)
+            self.routing.bind_queue(source, queue.id, routing_key, arguments.values)
         else:
-            self._incoming.setdefault(binding.destination, {})[binding] = None
-            self.routing.bind_exchange(binding.source, binding.destination, binding.routing_key, arguments)
+            destination = self.exchanges[destination].name
+            binding = Binding(source, False, destination, routing_key, arguments.table)
+            self._incoming.setdefault(destination, {})[binding] = None
+            self.routing.bind_exchange(source, destination, routing_key, arguments.values)
+        outgoing[binding] = None
         return True
 
     def unbind(self, binding: Binding) -> bool:

@@ -20,6 +20,7 @@ _TABLES = tuple(
         {"alternate-exchange": "b"},
         {"x-match": "any", "a": 1},
         {"x-match": "bogus"},
+        *[{} for _ in range(12)],
     )
 )
 
@@ -35,7 +36,7 @@ def random_command(choices: random.Random) -> c.SingleCommand:
         return choices.random() < 0.5
 
     def vhost() -> str:
-        return pick(("/", "/", "/", "v"))
+        return pick(("/", "/", "/", "/", "/", "v"))
 
     def key() -> str:
         return pick(("", "k", "a.b", "#", "a.*"))
@@ -45,15 +46,29 @@ def random_command(choices: random.Random) -> c.SingleCommand:
 
     makers = {
         "declare exchange": lambda: c.DeclareExchange(
-            vhost(), name(), pick(("direct", "fanout", "topic", "headers", "bogus")), True, flag(), False, pick(_TABLES)
+            vhost(),
+            name(),
+            pick(("direct", "fanout", "fanout", "topic", "headers", "bogus")),
+            True,
+            flag(),
+            False,
+            pick(_TABLES),
         ),
-        "delete exchange": lambda: c.DeleteExchange(vhost(), name(), flag()),
+        "delete exchange": lambda: c.DeleteExchange(vhost(), name(), choices.random() < 0.8),
         "bind": lambda: c.BindQueue(vhost(), name(), name(), key(), pick(_TABLES)),
         "unbind": lambda: c.UnbindQueue(vhost(), name(), name(), key(), pick(_TABLES)),
         "link": lambda: c.BindExchange(vhost(), name(), name(), key(), pick(_TABLES)),
         "unlink": lambda: c.UnbindExchange(vhost(), name(), name(), key(), pick(_TABLES)),
         "declare queue": lambda: c.DeclareQueue(
-            vhost(), name(), flag(), flag(), flag(), pick(_TABLES), pick(("o1", "o2")), pick((1, 2)), pick((1, 2, 3))
+            vhost(),
+            name(),
+            flag(),
+            flag(),
+            flag(),
+            pick(_TABLES),
+            pick(("o1", "o2")),
+            pick((1, 2)),
+            pick((1, 2, 3, 4, 5)),
         ),
         "delete queue": lambda: c.DeleteQueue(vhost(), name(), pick((0, 0, 7))),
         "node gone": lambda: c.NodeGone(pick((1, 2)), pick((0, 1, 2))),
@@ -70,14 +85,14 @@ def random_command(choices: random.Random) -> c.SingleCommand:
             vhost(), name(), pattern(), "all", pick((0, 1)), (("alternate-exchange", name()), ("max-length", 3)), flag()
         ),
         "delete policy": lambda: c.DeletePolicy(vhost(), name(), flag()),
-        "vhost limit": lambda: c.SetVhostLimit(vhost(), "max-queues", pick((None, 1, 2, -1))),
+        "vhost limit": lambda: c.SetVhostLimit(vhost(), "max-queues", pick((None, 3, -1))),
         "user limit": lambda: c.SetUserLimit(name(), "max-channels", pick((None, 1))),
         "setting": lambda: c.PutSetting(name(), pick((None, 1, "x", True))),
         "member": lambda: c.PutMember(pick((2, 4, 5)), pick(("mq-2", "mq-4")), "h", 1, pick((0, 1, 2))),
-        "remove member": lambda: c.RemoveMember(pick((2, 4))),
+        "remove member": lambda: c.RemoveMember(pick((2, 4, 5))),
         "place": lambda: c.PlaceShard(pick((1, 4)), pick(((1, 2, 3), (1, 4), (1, 1)))),
     }
-    weights = [6 if what in _FREQUENT else 1 for what in makers]
+    weights = [8 if what in _FREQUENT else 1 for what in makers]
     return choices.choices(list(makers.values()), weights)[0]()
 
 
