@@ -106,6 +106,11 @@ class ShardLeader:
     # ---- towards the log
 
     @property
+    def payload_bytes(self) -> int:
+        """Bytes of entries in memory."""
+        return self._payloads.bytes
+
+    @property
     def wants_entry(self) -> bool:
         """Is there something to propose?"""
         return bool(self._batches or self._settles or self._orphans or self._drops or self._watermarks)

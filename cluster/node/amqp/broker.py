@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import structlog
 import trio
 
 from cluster.amqp.settings import ConnectionSettings
@@ -25,6 +24,7 @@ from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import ReplyCallback, ShardStream
 from cluster.node.amqp.login import Login, Passwords, is_loopback
 from cluster.node.catalog.client import CatalogClient, NoQuorum
+from cluster.node.logging import get_logger
 from cluster.node.shards.local import LOCAL_SHARDS
 from cluster.node.shards.switchboard import Switchboard
 
@@ -41,6 +41,19 @@ class BrokerLimits:
 
     connection_unconfirmed_max: int
     connection_outgoing_max: int
+
+
+class Counters:
+    """Messages since the start. They only grow."""
+
+    __slots__ = ("acknowledged", "confirmed", "delivered", "published", "redelivered")
+
+    def __init__(self) -> None:
+        self.published = 0
+        self.confirmed = 0
+        self.delivered = 0
+        self.acknowledged = 0
+        self.redelivered = 0
 
 
 class Broker:
@@ -67,8 +80,11 @@ class Broker:
         self.switchboard = switchboard
         self.settings = settings
         self.limits = limits
-        self.log = structlog.get_logger("amqp")
+        self.log = get_logger("amqp")
         self.connections: dict[str, Connection] = {}
+        self.counters = Counters()
+        self.alarm = ""
+        """Why publishers are blocked, in RabbitMQ's words; "" when they are not."""
         self._client = client
         self._passwords = Passwords()
         self._loopback_user = loopback_user
@@ -198,6 +214,13 @@ class Broker:
             await self.submit(c.ConnectionGone(connection_id))
         except NoQuorum as error:
             self.log.warning("exclusive queues not deleted", connection=connection_id, reason=str(error))
+
+    def set_alarm(self, reason: str) -> None:
+        """From now on publishers are blocked; "": no more."""
+        self.alarm = reason
+        if not reason:
+            for connection in list(self.connections.values()):
+                connection.alarm_over()
 
     def flush_soon(self, connection: Connection) -> None:
         """Write to it in this round."""

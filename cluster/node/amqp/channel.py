@@ -173,6 +173,8 @@ class Channel:
 
     def _publish(self, batch: PublishBatch) -> None:
         connection = self.connection
+        if connection.broker.alarm:
+            connection.publishing()
         methods, headers, bodies = batch.methods, batch.headers, batch.bodies
         total = len(methods)
         position = 0
@@ -202,6 +204,7 @@ class Channel:
         connection = self.connection
         confirms = self.confirms
         count = len(sizes)
+        connection.broker.counters.published += count
         first = confirms.number(count) if confirms is not None else 0
         targets = route.targets
         if not targets:
@@ -225,6 +228,7 @@ class Channel:
         """`PublishSink`: committed."""
         self.connection.budget.returned(size)
         if self.state is State.OPEN and self.confirms is not None:
+            self.connection.broker.counters.confirmed += count
             self.confirms.done(first, count)
             self.connection.confirms_soon(self)
 
@@ -260,6 +264,10 @@ class Channel:
 
     def _hand_out(self, delivery: Delivery) -> None:
         consumer, first, count, redelivered, sizes, records = delivery
+        counters = self.connection.broker.counters
+        counters.delivered += count
+        if redelivered:
+            counters.redelivered += count
         if consumer.no_ack:
             tag = self.unacked.tag_automatic(count)
             consumer.stream.settle(consumer.queue, first, count, self)
@@ -414,6 +422,7 @@ class Channel:
 
     def _settle(self, answers: list[Answered[Holder]]) -> None:
         for holder, first, count in answers:
+            self.connection.broker.counters.acknowledged += count
             holder.stream.settle(holder.queue, first, count, self)
             holder.acked(count)
             self._unsettled += count

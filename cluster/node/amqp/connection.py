@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from cluster.amqp import events as ev
+from cluster.amqp import methods as m
 from cluster.amqp.connection import ServerConnection
 from cluster.amqp.errors import ConnectionException
 from cluster.broker.errors import BrokerError
@@ -40,9 +41,11 @@ _BUFFERS_MAX = 512
 class Connection:
     """A client from accept to close. `id` is unique over all nodes and their lives."""
 
-    def __init__(self, sock: socket.socket, peer: str, connection_id: str, broker: Broker) -> None:
+    def __init__(self, sock: socket.socket, peer: str, connection_id: str, broker: Broker, name: str) -> None:
+        """`peer` is the client's address, `name` that with its port."""
         self.id = connection_id
         self.peer = peer
+        self.name = name
         self.broker = broker
         self.machine = ServerConnection(broker.settings)
         self.channels: dict[int, Channel] = {}
@@ -52,6 +55,8 @@ class Connection:
         self.routes: dict[bytes, Route] = {}
         self.budget = Budget(broker.limits.connection_unconfirmed_max)
         self.uncounted = Uncounted(self.budget)
+        self.held_up = False
+        """Has it published during an alarm? Then it is not read until the alarm is over."""
         self.owns_queues = False
         """Has it declared an exclusive queue?"""
         self.nursery: trio.Nursery
@@ -236,10 +241,27 @@ class Connection:
 
     def _blocked(self) -> bool:
         return (
-            self.budget.exhausted
+            self.held_up
+            or self.budget.exhausted
             or self._unwritten_bytes > self.broker.limits.connection_outgoing_max
             or any(len(channel.backlog) > BACKLOG_MAX for channel in self.channels.values())
         )
+
+    def publishing(self) -> None:
+        """The client publishes: during an alarm it is told, once, and not read any more."""
+        if self.broker.alarm and not self.held_up:
+            self.held_up = True
+            if "connection.blocked" in self.machine.client_capabilities:
+                self.machine.send(0, m.ConnectionBlocked(self.broker.alarm))
+                self.flush_soon()
+
+    def alarm_over(self) -> None:
+        if self.held_up:
+            self.held_up = False
+            if "connection.blocked" in self.machine.client_capabilities:
+                self.machine.send(0, m.ConnectionUnblocked())
+                self.flush_soon()
+            self.unblock()
 
     def unblock(self) -> None:
         """Something has got smaller: look again whether to read."""

@@ -7,7 +7,6 @@ peer alternate, and `part` is the only place where a link that is up is closed.
 
 from __future__ import annotations
 
-import structlog
 import trio
 
 from cluster.node.links import sockets
@@ -16,6 +15,7 @@ from cluster.node.links.frames import PING, Packer, encode_message
 from cluster.node.links.interface import Body, LinkDown, LinkHandler, LinkLimits
 from cluster.node.links.outbox import Flushed
 from cluster.node.links.peer import Outgoing, Peer, PeerState
+from cluster.node.logging import get_logger
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.types import NodeId
 
@@ -34,7 +34,7 @@ class Carrier:
         self._unflushed: dict[Peer, None] = {}
         self._failing: list[Peer] = []
         self._wakeup = Wakeup()
-        self._log = structlog.get_logger("links")
+        self._log = get_logger("links")
 
     async def run(self) -> None:
         """Write what was queued, once a scheduler round. Until cancelled."""

@@ -6,8 +6,9 @@ interval only the first is logged. The table is bounded: when full it is emptied
 
 from __future__ import annotations
 
-import structlog
 import trio
+
+from cluster.node.logging import get_logger
 
 _SUBJECTS_MAX = 1024
 
@@ -20,7 +21,7 @@ class Complaints:
     def __init__(self, interval_seconds: float) -> None:
         self._interval_seconds = interval_seconds
         self._silent_until: dict[tuple[str, str], float] = {}
-        self._log = structlog.get_logger("links")
+        self._log = get_logger("links")
 
     def say(self, subject: str, kind: str, text: str) -> None:
         """Log `text` as a warning, unless the same kind was said of the same subject within the interval."""

@@ -1,0 +1,63 @@
+"""Watches memory and disk, and blocks publishers while either is short.
+
+Law: publishers are blocked, consumers never. The reason is RabbitMQ's text. An alarm ends only when there is a little
+more room than what raised it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import trio
+
+from cluster.node.amqp.broker import Broker
+from cluster.node.config import NodeConfig
+from cluster.node.core import Core
+from cluster.node.logging import get_logger
+
+LOOK_SECONDS = 1.0
+LOW_MEMORY = "low on memory"
+LOW_DISK = "low on disk"
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes() -> int:
+    """Anonymous and shared memory of this process, without file pages (the store's map is the kernel's cache)."""
+    fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    return (int(fields[1]) - int(fields[2])) * _PAGE
+
+
+def process_bytes() -> int:
+    """Everything resident."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+
+
+async def watch_resources(config: NodeConfig, broker: Broker, core: Core) -> None:
+    """Until cancelled."""
+    log = get_logger("alarms")
+    watermark = config.memory_watermark_bytes()
+    free_min = config.limits.disk_free_min
+    full = False
+
+    def storage_full(is_full: bool) -> None:
+        nonlocal full
+        full = is_full
+        look()
+
+    def look() -> None:
+        room = 1.0 if not broker.alarm else 0.95
+        reason = ""
+        if full or shutil.disk_usage(config.data_dir).free * room < free_min:
+            reason = LOW_DISK
+        elif resident_bytes() > watermark * room:
+            reason = LOW_MEMORY
+        if reason != broker.alarm:
+            log.warning("alarm", reason=reason or "over", publishers="blocked" if reason else "unblocked")
+            broker.set_alarm(reason)
+
+    core.on_storage_full = storage_full
+    while True:
+        look()
+        await trio.sleep(LOOK_SECONDS)

@@ -1,0 +1,42 @@
+"""Accepts AMQP clients.
+
+Law: a connection of its own task each; what one of them does, even an unexpected fault in serving it, ends no other.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import trio
+
+from cluster.node.amqp.broker import Broker
+from cluster.node.amqp.connection import Connection
+
+_PAUSE_SECONDS = 0.1
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+async def accept_clients(listener: socket.socket, broker: Broker) -> None:
+    """Until cancelled; then all connections end too."""
+    async with trio.open_nursery() as nursery:
+        number = 0
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                sock, address = listener.accept()
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    broker.log.warning("cannot accept clients", reason=error.strerror)
+                    await trio.sleep(_PAUSE_SECONDS)
+                continue
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            number += 1
+            connection = Connection(
+                sock, address[0], f"{broker.node}.{broker.incarnation}.{number}", broker, f"{address[0]}:{address[1]}"
+            )
+            broker.connections[connection.id] = connection
+            nursery.start_soon(connection.run)

@@ -1,0 +1,61 @@
+"""Keeps leaders where they should be: spread over the nodes, as the shards are placed.
+
+Law: a leader that is not the first of its group's placement hands over to it when that node is reachable and has all
+of the log; at most one group a look, so that clients see one short pause at a time.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import trio
+
+from cluster.broker.catalog.ids import QueueId
+from cluster.node.core import Core
+from cluster.raft.group import NotLeader, ProposalDropped, Role
+from cluster.raft.types import GroupId, NodeId
+
+LOOK_SECONDS = 1.0
+SETTLE_LOOKS = 3
+"""Looks that a node must have been reachable for before it gets leaders back."""
+
+
+async def balance(core: Core) -> None:
+    """Until cancelled."""
+    reachable_for: dict[NodeId, int] = {}
+    while True:
+        await trio.sleep(LOOK_SECONDS)
+        up = set(core.links.up_peers())
+        reachable_for = {node: reachable_for.get(node, 0) + 1 for node in up}
+        for group, voters in core.placement.items():
+            home = voters[0]
+            if home != core.node and reachable_for.get(home, 0) > SETTLE_LOOKS and hand_over(core, group, home):
+                break
+        for host in core.switchboard.hosts():
+            if host.leader is not None:
+                for queue in [q for q in host.leader.queues if core.queue_deleted(QueueId(q))]:
+                    host.queue_dropped(queue)
+
+
+def hand_over(core: Core, group: GroupId, target: NodeId) -> bool:
+    """Ask `target` to lead, if this node leads and `target` has the whole log. True if it was asked."""
+    raft = core.runtime.groups.get(group)
+    if raft is None or raft.role is not Role.LEADER:
+        return False
+    status = raft.status()
+    replica = status.progress.get(target)
+    if replica is None or replica.match_index < status.commit_index:
+        return False
+    with suppress(NotLeader, ProposalDropped):
+        core.runtime.transfer_leadership(group, target)
+        return True
+    return False
+
+
+def hand_over_all(core: Core) -> None:
+    """Before this node stops: every group it leads goes to a reachable voter that has its log."""
+    up = set(core.links.up_peers())
+    for group, voters in core.placement.items():
+        for voter in voters:
+            if voter in up and hand_over(core, group, voter):
+                break

@@ -1,0 +1,267 @@
+"""The node's parts and the paths between them: consensus, links, shards, catalog.
+
+Law: the only place where concrete classes meet. It decides nothing: what arrives is given to the part that it is for,
+and `pump` carries, once per round of the scheduler, what the parts have gathered for each other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from random import Random
+from typing import Any
+
+import trio
+
+from cluster.broker.catalog.ids import declared_at
+from cluster.broker.catalog.outcome import Change, QueueDeleted
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.leader import LeaderLimits
+from cluster.broker.shard.stream import StreamLimits
+from cluster.node.bootstrap import Charter
+from cluster.node.catalog.client import CatalogClient
+from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost
+from cluster.node.config import NodeConfig
+from cluster.node.kinds import Kind
+from cluster.node.links import Links, ProtocolViolation
+from cluster.node.logging import get_logger
+from cluster.node.shards.host import HostLimits, ShardHost
+from cluster.node.shards.local import LOCAL_SHARDS, LocalShard
+from cluster.node.shards.seat import Seat
+from cluster.node.shards.switchboard import Switchboard
+from cluster.raft.group import RaftConfig
+from cluster.raft.messages import Append, Message, from_wire, to_wire
+from cluster.raft.runtime import GroupHandler, Runtime, RuntimeConfig
+from cluster.raft.runtime.wakeup import Wakeup
+from cluster.raft.storage import Storage
+from cluster.raft.types import NOBODY, GroupId, LogIndex, NodeId
+
+Request = Callable[[NodeId, Any], Awaitable[Any]]
+
+
+class Core:
+    """One member at work. Implements what consensus, links, seats and the catalog ask of their node."""
+
+    def __init__(
+        self,
+        *,
+        config: NodeConfig,
+        charter: Charter,
+        node: NodeId,
+        incarnation: int,
+        storage: Storage,
+        links: Links,
+    ) -> None:
+        self.charter = charter
+        self.node = node
+        self.incarnation = incarnation
+        self.links = links
+        self.placement = charter.placement()
+        self.on_round: Callable[[], None] = _nothing
+        """Run at the end of each round, to write to clients."""
+        self.on_catalog: Callable[[list[Change]], None] = _nothing_changed
+        self.on_storage_full: Callable[[bool], None] = _not_full
+        self.requests: dict[int, Request] = {Kind.CATALOG_COMMAND: self._catalog_command}
+        """What other nodes may ask, besides."""
+        self._log = get_logger("node")
+        self._wakeup = Wakeup()
+        self.switchboard = Switchboard(
+            node=node,
+            incarnation=incarnation,
+            sender=links,
+            wake=self._wakeup.wake,
+            propose=self.propose,
+            limits=StreamLimits(),
+        )
+        leader_limits = LeaderLimits(config.limits.payload_memory_max // (charter.shards + 1))
+        self.catalog = CatalogHost(self)
+        handlers: dict[GroupId, GroupHandler] = {CATALOG_GROUP: self.catalog}
+        for group, voters in self.placement.items():
+            if group != CATALOG_GROUP and node in voters:
+                host = ShardHost(group, storage.group(group), self, HostLimits(), leader_limits)
+                handlers[group] = host
+                self.switchboard.seats[group] = host
+        self.local = LocalShard(self, incarnation, leader_limits)
+        self.switchboard.seats[self.local.shard] = self.local
+        self.runtime = Runtime(
+            node=node,
+            storage=storage,
+            handlers=handlers,
+            transport=self,
+            config=RuntimeConfig(
+                tick_seconds=config.raft.tick_seconds,
+                raft=RaftConfig(
+                    election_ticks=config.raft.election_ticks,
+                    heartbeat_ticks=config.raft.heartbeat_ticks,
+                    max_uncommitted_bytes=config.limits.shard_inflight_max,
+                ),
+            ),
+            random=Random(),
+            storage_listener=self,
+        )
+        self.client = CatalogClient(node, self.catalog, self, links)
+
+    def wake(self) -> None:
+        """Let a `pump` follow this round."""
+        self._wakeup.wake()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.runtime_run)
+            self.local.start()
+            for peer in self.links.up_peers():
+                self.link_up(peer, 0)
+            if len(self.charter.members) == 1:
+                self._claim()
+            nursery.start_soon(self._deadlines)
+            task_status.started()
+            while True:
+                await self._wakeup.wait()
+                self.switchboard.pump()
+                self.on_round()
+
+    async def runtime_run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Consensus, until cancelled or the disk fails."""
+        await self.runtime.run(task_status=task_status)
+
+    async def _deadlines(self) -> None:
+        while True:
+            await trio.sleep(0.25)
+            self.switchboard.check_deadlines()
+
+    def _claim(self) -> None:
+        """Stand for what this node should lead, where nobody leads."""
+        for group, voters in self.placement.items():
+            if voters[0] == self.node:
+                self.runtime.campaign(group)
+
+    # ---- for seats and hosts
+
+    def now(self) -> float:
+        return trio.current_time()
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def reachable(self) -> set[int]:
+        return {self.node, *self.links.up_peers()}
+
+    def queue_deleted(self, queue: QueueId) -> bool:
+        known = self.catalog.applied_index
+        return declared_at(queue) <= known and queue not in self.catalog.catalog.queues
+
+    def announce(self, seat: Seat, nodes: Iterable[int]) -> None:
+        self.switchboard.announce(seat, nodes)
+
+    def disturbed(self, seat: Seat) -> None:
+        self.switchboard.disturbed(seat)
+
+    def propose(self, group: GroupId) -> None:
+        self.runtime.mark_dirty(group)
+
+    def write_snapshot(self, group: GroupId, index: LogIndex, data: bytes, dead: list[LogIndex]) -> None:
+        self.runtime.snapshot_created(group, index, data)
+        if dead:
+            self.runtime.compact_payloads(group, dead, ())
+
+    # ---- for the catalog
+
+    def catalog_applied(self, index: int, changes: list[Change]) -> None:
+        self.client.applied(index)
+        for change in changes:
+            if isinstance(change, QueueDeleted):
+                queue = change.queue
+                seat = self.switchboard.seats.get(queue.shard if queue.replicated else LOCAL_SHARDS + queue.home)
+                if seat is not None:
+                    seat.queue_dropped(queue.id)
+        self.on_catalog(changes)
+
+    def catalog_restored(self) -> None:
+        self.on_catalog([])
+
+    def catalog_leader_changed(self) -> None:
+        self.client.leader_changed()
+
+    def leader_of(self, group: GroupId) -> NodeId:
+        """NOBODY if unknown, or of a group that this node has no replica of."""
+        raft = self.runtime.groups.get(group)
+        return raft.leader if raft is not None else NOBODY
+
+    def read_index(self, group: GroupId, context: int) -> None:
+        self.runtime.read_index(group, context)
+
+    async def _catalog_command(self, peer: NodeId, body: Any) -> Any:
+        return await self.client.serve(body)
+
+    # ---- for consensus
+
+    def send(self, peer: NodeId, messages: list[Message]) -> None:
+        """`Transport`: appends keep their order in the bulk lane, the rest overtakes them."""
+        bulk = [to_wire(message) for message in messages if isinstance(message, Append)]
+        quick = [to_wire(message) for message in messages if not isinstance(message, Append)]
+        if quick:
+            self.links.send(peer, Kind.RAFT, quick, control=True, droppable=True)
+        if bulk:
+            self.links.send(peer, Kind.RAFT, bulk, droppable=True)
+
+    def storage_full_changed(self, is_full: bool, text: str) -> None:
+        if is_full:
+            self._log.error("storage full: publishers are blocked", reason=text)
+        else:
+            self._log.info("storage has space again")
+        self.on_storage_full(is_full)
+
+    # ---- for links
+
+    def message(self, peer: NodeId, kind: int, body: Any) -> None:
+        """Raises ProtocolViolation."""
+        match kind:
+            case Kind.RAFT:
+                try:
+                    messages = [from_wire(wire) for wire in body]
+                except (ValueError, TypeError) as error:
+                    raise ProtocolViolation(f"malformed consensus message: {error}") from error
+                self.runtime.receive(messages)
+            case Kind.SHARD_TO_HOME:
+                self.switchboard.to_home(body)
+            case Kind.SHARD_FROM_HOME:
+                self.switchboard.from_home(peer, body)
+            case Kind.SHARD_LEADER:
+                self.switchboard.leaders_announced(peer, body)
+            case Kind.CATALOG_APPLIED:
+                self.client.peer_applied(peer, body)
+            case _:
+                raise ProtocolViolation(f"unknown message kind {kind}")
+
+    def request(self, peer: NodeId, kind: int, body: Any) -> Awaitable[Any]:
+        """Raises ProtocolViolation."""
+        handler = self.requests.get(kind)
+        if handler is None:
+            raise ProtocolViolation(f"unknown request kind {kind}")
+        return handler(peer, body)
+
+    def link_up(self, peer: NodeId, incarnation: int) -> None:
+        self._log.info("link up", peer=peer)
+        self.runtime.peer_connected(peer)
+        self.client.link_up(peer)
+        self.switchboard.link_up(peer)
+        self._claim()
+
+    def link_down(self, peer: NodeId, reason: str) -> None:
+        self._log.info("link down", peer=peer, reason=reason)
+        self.runtime.peer_disconnected(peer)
+        self.client.link_down(peer)
+        self.switchboard.link_down(peer)
+
+
+def _nothing() -> None:
+    """No clients yet."""
+
+
+def _nothing_changed(changes: list[Change]) -> None:
+    """Nobody looks yet."""
+
+
+def _not_full(is_full: bool) -> None:
+    """Nobody to block yet."""

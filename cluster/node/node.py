@@ -1,0 +1,280 @@
+"""A node from start to end.
+
+Law: what cannot work is found out before anything is promised: the data directory, then the ports. Clients are let in
+once the catalog is founded and this copy of it is up to date. On SIGTERM and SIGINT leaders are handed over,
+clients are told to go (320), what they had sent is finished within the drain timeout, and the node ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from cluster.amqp.errors import ConnectionException
+from cluster.amqp.settings import ConnectionSettings
+from cluster.broker.catalog import commands as c
+from cluster.broker.catalog.outcome import Change
+from cluster.broker.errors import BrokerError
+from cluster.node import bootstrap
+from cluster.node.admin.server import serve_admin
+from cluster.node.alarms import watch_resources
+from cluster.node.amqp.broker import Broker, BrokerLimits
+from cluster.node.amqp.listener import accept_clients
+from cluster.node.amqp.login import hash_password
+from cluster.node.balance import balance, hand_over_all
+from cluster.node.catalog.client import NoQuorum
+from cluster.node.config import NodeConfig
+from cluster.node.core import Core
+from cluster.node.links import LinkLimits, Links, PeerAddress, RequestError, open_listener
+from cluster.node.logging import get_logger
+from cluster.node.reports import Reports
+from cluster.raft.types import NOBODY, NodeId
+from cluster.store.identity import Identity
+from cluster.store.lmdb_store import LmdbStore
+
+VERSION = "0.1.0"
+_HAND_OVER_SECONDS = 1.0
+
+
+class Gate:
+    """The handler of links from the first moment on; hands everything to the core once there is one."""
+
+    def __init__(self) -> None:
+        self.core: Core | None = None
+        self.worked: set[int] = set()
+        """Nodes that have been linked to, or that the catalog knows to have worked."""
+        self.charter: bootstrap.Charter | None = None
+
+    def message(self, peer: NodeId, kind: int, body: Any) -> None:
+        if self.core is not None:
+            self.core.message(peer, kind, body)
+
+    def request(self, peer: NodeId, kind: int, body: Any) -> Any:
+        if self.core is None:
+            raise RequestError("starting")
+        return self.core.request(peer, kind, body)
+
+    def link_up(self, peer: NodeId, incarnation: int) -> None:
+        self.worked.add(peer)
+        if self.core is not None:
+            self.core.link_up(peer, incarnation)
+
+    def link_down(self, peer: NodeId, reason: str) -> None:
+        if self.core is not None:
+            self.core.link_down(peer, reason)
+
+    def describe(self) -> dict[str, Any]:
+        worked = set(self.worked)
+        if self.core is not None:
+            names = [n for n in self.core.catalog.catalog.settings if n.startswith("worked.")]
+            worked |= {int(name.partition(".")[2]) for name in names}
+        return bootstrap.describe(self.charter, sorted(worked))
+
+
+async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Serve until SIGTERM or SIGINT. `started` when clients are served.
+
+    Raises OSError (a port, a directory), StorageError (the data cannot be used).
+    """
+    log = get_logger("node")
+    limits = config.limits
+    store = LmdbStore(config.data_dir / "store", map_size_max=limits.store_size_max or None)
+    try:
+        peer_listener = open_listener(config.peer.host, config.peer.port)
+        amqp_listener = open_listener(config.amqp.host, config.amqp.port)
+        http_probe = open_listener(config.http.host, config.http.port)
+        http_probe.close()
+        identity = store.read_identity()
+        gate = Gate()
+        if identity is not None:
+            identity.check(cluster_id=None, node_name=config.node.name)
+            identity = identity.next_incarnation()
+            gate.charter = _charter_of(config, identity)
+        links = Links(
+            cluster_id=identity.cluster_id if identity else "",
+            node=identity.member_id if identity else NOBODY,
+            name=config.node.name,
+            incarnation=identity.incarnation if identity else 1,
+            secret=config.secret_bytes,
+            peers=[],
+            handler=gate,
+            limits=LinkLimits(outbox_bytes_max=limits.link_outbox_max),
+        )
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_on_signal, stop, nursery)
+            await nursery.start(links.run, [peer_listener])
+            if identity is None:
+                gate.charter = await bootstrap.find_charter(config)
+                identity = bootstrap.identity_of(gate.charter, config.node.name)
+                bootstrap.establish(store, gate.charter, identity.member_id)
+            store.write_identity(identity)
+            links.adopt_identity(cluster_id=identity.cluster_id, node=identity.member_id)
+            assert gate.charter is not None
+            core = Core(
+                config=config,
+                charter=gate.charter,
+                node=identity.member_id,
+                incarnation=identity.incarnation,
+                storage=store,
+                links=links,
+            )
+            gate.core = core
+            for node, member in enumerate(gate.charter.members, start=1):
+                if node != identity.member_id:
+                    links.add_peer(PeerAddress(member.name, NodeId(node), member.host, member.port))
+            broker = _broker(config, core, nursery)
+            reports = Reports(config, core, broker, store, VERSION)
+            core.on_round = broker.flush
+            core.requests.update(reports.requests())
+
+            def catalog_changed(changes: list[Change]) -> None:
+                if changes:
+                    broker.catalog_changed()
+
+            core.on_catalog = catalog_changed
+            await nursery.start(core.run)
+            nursery.start_soon(serve_admin_late, reports, config)
+            await _join(config, core)
+            gc.collect()
+            gc.freeze()
+            reports.phase = "running"
+            clients = await nursery.start(_serve_clients, amqp_listener, broker)
+            nursery.start_soon(balance, core)
+            nursery.start_soon(watch_resources, config, broker, core)
+            log.info("serving", amqp_port=config.amqp.port, http_port=config.http.port, node=int(core.node))
+            task_status.started()
+            await stop.wait()
+            reports.phase = "draining"
+            await _drain(config, core, broker, clients)
+            nursery.cancel_scope.cancel()
+    finally:
+        store.close()
+
+
+async def serve_admin_late(reports: Reports, config: NodeConfig) -> None:
+    """The admin listener, as soon as it is imported."""
+    await serve_admin(reports, host=config.http.host, port=config.http.port)
+
+
+def _charter_of(config: NodeConfig, identity: Identity) -> bootstrap.Charter:
+    """Members by the identity, their addresses by the configuration."""
+    by_name = {member.name: member for member in config.members}
+    missing = [name for _, name in identity.members if name not in by_name]
+    if missing:
+        raise OSError(f"cluster.peers does not name {', '.join(missing)}, a member according to the data directory")
+    members = tuple([by_name[name] for _, name in identity.members])
+    return bootstrap.Charter(identity.cluster_id, members, config.cluster.shards)
+
+
+def _broker(config: NodeConfig, core: Core, nursery: trio.Nursery) -> Broker:
+    amqp = config.amqp
+    settings = ConnectionSettings(
+        channel_max=amqp.channel_max,
+        frame_max=amqp.frame_max,
+        heartbeat=amqp.heartbeat_seconds,
+        message_size_max=amqp.message_size_max,
+        unfinished_content_max=2 * amqp.message_size_max,
+        server_properties={
+            "cluster_name": config.cluster.name,
+            "product": "cluster-mq",
+            "version": VERSION,
+            "platform": "Python",
+            "copyright": "",
+            "information": "",
+        },
+    )
+    return Broker(
+        node=core.node,
+        incarnation=core.incarnation,
+        catalog=core.catalog.catalog,
+        client=core.client,
+        switchboard=core.switchboard,
+        settings=settings,
+        limits=BrokerLimits(
+            connection_unconfirmed_max=config.limits.connection_unconfirmed_max,
+            connection_outgoing_max=config.limits.connection_outgoing_max,
+        ),
+        loopback_user=config.auth.default_user if config.auth.loopback_only else "",
+        wake=core.wake,
+        nursery=nursery,
+    )
+
+
+async def _join(config: NodeConfig, core: Core) -> None:
+    """Wait until the catalog is founded (found it, if this node leads it) and this copy is up to date."""
+    log = get_logger("node")
+    while True:
+        try:
+            await core.client.catch_up()
+            if not core.catalog.catalog.cluster_id:
+                await core.client.submit(await _founding(config, core))
+            worked = f"worked.{core.node}"
+            if worked not in core.catalog.catalog.settings:
+                await core.client.submit(c.PutSetting(worked, True))
+            if core.incarnation > 1:
+                await core.client.submit(c.NodeGone(core.node, core.incarnation - 1))
+            return
+        except NoQuorum as error:
+            log.warning("waiting for a quorum", reason=str(error))
+        except BrokerError as error:
+            raise OSError(f"the catalog refuses this node: {error}") from error
+
+
+async def _founding(config: NodeConfig, core: Core) -> c.FoundCluster:
+    password_hash = await trio.to_thread.run_sync(hash_password, config.auth.default_password.encode())
+    return c.FoundCluster(
+        core.charter.cluster_id,
+        config.cluster.name,
+        tuple([(n, m.name, m.host, m.port) for n, m in enumerate(core.charter.members, start=1)]),
+        tuple([(group, nodes) for group, nodes in core.placement.items() if group]),
+        config.auth.default_user,
+        password_hash,
+    )
+
+
+async def _serve_clients(
+    listener: Any, broker: Broker, *, task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        await accept_clients(listener, broker)
+
+
+async def _on_signal(stop: trio.Event, nursery: trio.Nursery) -> None:
+    """The first signal drains, the second ends at once."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            if stop.is_set():
+                nursery.cancel_scope.cancel()
+            stop.set()
+
+
+async def _drain(config: NodeConfig, core: Core, broker: Broker, clients: trio.CancelScope) -> None:
+    with trio.move_on_after(config.node.drain_timeout_seconds):
+        error = ConnectionException(
+            320, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
+        )
+        for connection in list(broker.connections.values()):
+            connection.fail(error)
+        await _until(lambda: all(s.quiet or not s.leader for s in core.switchboard.streams.values()))
+        hand_over_all(core)
+        with trio.move_on_after(_HAND_OVER_SECONDS):
+            await _until(lambda: not core.links.up_peers() or not _leads(core))
+        with trio.move_on_after(_HAND_OVER_SECONDS):
+            await _until(lambda: not broker.connections)
+    clients.cancel()
+
+
+def _leads(core: Core) -> bool:
+    return any(raft.leader == core.node for raft in core.runtime.groups.values())
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    """Looks a hundred times a second: nothing of this tells when it is done, and it happens once in a life."""
+    while not condition():  # noqa: ASYNC110 - see above
+        await trio.sleep(0.01)

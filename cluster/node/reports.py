@@ -1,0 +1,257 @@
+"""What the node tells the admin interface, and other nodes for theirs.
+
+Law: a report is made from counters, without waiting. Another node that does not answer within the time is reported as
+unreachable, with the reason; it is never waited for longer.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from cluster.node.admin.report import (
+    ClusterReport,
+    ConnectionReport,
+    GroupReport,
+    MemberReport,
+    NodeReport,
+    Phase,
+    QueueReport,
+    ReplicaRole,
+    decode_report,
+    encode_report,
+)
+from cluster.node.admin.source import Refusal, Refused
+from cluster.node.alarms import process_bytes
+from cluster.node.amqp.broker import Broker
+from cluster.node.amqp.login import Login
+from cluster.node.config import NodeConfig
+from cluster.node.core import Core, Request
+from cluster.node.kinds import Kind
+from cluster.node.links import LinkError
+from cluster.raft.group import NotLeader, ProposalDropped, Role
+from cluster.raft.types import NOBODY, GroupId, NodeId
+from cluster.store.lmdb_store import LmdbStore
+
+_ROLES: dict[Role, ReplicaRole] = {
+    Role.LEADER: "leader",
+    Role.FOLLOWER: "follower",
+    Role.CANDIDATE: "candidate",
+    Role.PRE_CANDIDATE: "candidate",
+}
+
+
+class Reports:
+    """A `NodeSource`."""
+
+    def __init__(self, config: NodeConfig, core: Core, broker: Broker, store: LmdbStore, version: str) -> None:
+        self.phase: Phase = "starting"
+        self._config = config
+        self._core = core
+        self._broker = broker
+        self._store = store
+        self._version = version
+        self._began = trio.current_time()
+        self._seen: dict[NodeId, float] = {}
+        self._names = {NodeId(n): m.name for n, m in enumerate(core.charter.members, start=1)}
+
+    def requests(self) -> dict[int, Request]:
+        """What other nodes ask."""
+        return {Kind.REPORT: self._give_report, Kind.QUEUES: self._give_queues, Kind.TRANSFER: self._give_transfer}
+
+    def local_report(self) -> NodeReport:
+        core, broker = self._core, self._broker
+        statistics = core.runtime.statistics()
+        store = self._store.statistics()
+        leaders = [seat.leader for seat in core.switchboard.seats.values() if seat.leader is not None]
+        queues = [queue for leader in leaders for queue in leader.queues.values()]
+        counters = broker.counters
+        return NodeReport(
+            name=self._config.node.name,
+            pid=os.getpid(),
+            version=self._version,
+            phase=self.phase,
+            uptime_seconds=trio.current_time() - self._began,
+            amqp_port=self._config.amqp.port,
+            http_port=self._config.http.port,
+            groups=tuple([self._group(group) for group in sorted(core.placement) if self._holds(group)]),
+            alarms=(broker.alarm,) if broker.alarm else (),
+            rss_bytes=process_bytes(),
+            memory_watermark_bytes=self._config.memory_watermark_bytes(),
+            payload_memory_bytes=sum(leader.payload_bytes for leader in leaders),
+            disk_used_bytes=store.used_bytes,
+            disk_free_bytes=shutil.disk_usage(self._config.data_dir).free,
+            fsync_p50_seconds=statistics.write_seconds_p50,
+            fsync_p99_seconds=statistics.write_seconds_p99,
+            write_rounds_total=statistics.writes,
+            written_bytes_total=statistics.bytes_written,
+            connections=len(broker.connections),
+            channels=sum(len(connection.channels) for connection in broker.connections.values()),
+            consumers=sum(
+                len(channel.consumers)
+                for connection in broker.connections.values()
+                for channel in connection.channels.values()
+            ),
+            queues=len(queues),
+            messages_ready=sum(queue.ready.count for queue in queues),
+            messages_unacked=sum(queue.unacked.count for queue in queues),
+            published_total=counters.published,
+            confirmed_total=counters.confirmed,
+            delivered_total=counters.delivered,
+            acknowledged_total=counters.acknowledged,
+            redelivered_total=counters.redelivered,
+        )
+
+    def _holds(self, group: GroupId) -> bool:
+        return self._core.node in self._core.placement[group]
+
+    def _group(self, group: GroupId) -> GroupReport:
+        report = self._core.runtime.report(group)
+        status = report.status
+        if status is None:
+            return GroupReport(group, "stopped", 0, "", 0, 0, 0, 0, (), fault=report.stopped)
+        configuration = status.configuration
+        role: ReplicaRole = "learner" if self._core.node in configuration.learners else _ROLES[status.role]
+        return GroupReport(
+            id=group,
+            role=role,
+            term=status.term,
+            leader=self._names.get(status.leader, ""),
+            commit_index=status.commit_index,
+            applied_index=status.applied_index,
+            first_index=status.first_index,
+            last_index=status.last_index,
+            voters=tuple([self._names[n] for n in configuration.voters]),
+            learners=tuple([self._names[n] for n in configuration.learners]),
+            match_indexes={self._names[n]: replica.match_index for n, replica in status.progress.items()},
+        )
+
+    async def cluster_report(self, timeout_seconds: float) -> ClusterReport:
+        found: dict[NodeId, MemberReport] = {}
+        async with trio.open_nursery() as nursery:
+            for node, member in enumerate(self._core.charter.members, start=1):
+                address = f"{member.host}:{member.port}"
+                nursery.start_soon(self._ask_member, NodeId(node), address, timeout_seconds, found)
+        return ClusterReport(
+            cluster_name=self._config.cluster.name,
+            cluster_id=self._core.charter.cluster_id,
+            answered_by=self._config.node.name,
+            version=self._version,
+            members=tuple([found[node] for node in sorted(found)]),
+        )
+
+    async def _ask_member(
+        self, node: NodeId, address: str, timeout_seconds: float, found: dict[NodeId, MemberReport]
+    ) -> None:
+        name = self._names[node]
+        if node == self._core.node:
+            found[node] = MemberReport(name, address, self.local_report(), last_seen_seconds=0.0)
+            return
+        try:
+            data = await self._core.links.call(node, Kind.REPORT, None, timeout_seconds)
+            self._seen[node] = trio.current_time()
+            found[node] = MemberReport(name, address, decode_report(data), last_seen_seconds=0.0)
+        except (LinkError, ValueError) as error:
+            seen = self._seen.get(node)
+            ago = None if seen is None else trio.current_time() - seen
+            found[node] = MemberReport(name, address, None, str(error), ago)
+
+    async def _give_report(self, peer: NodeId, body: Any) -> Any:
+        return encode_report(self.local_report())
+
+    async def queues(self, timeout_seconds: float) -> Sequence[QueueReport]:
+        rows: dict[int, Sequence[int]] = {}
+        async with trio.open_nursery() as nursery:
+            for node in self._names:
+                nursery.start_soon(self._ask_queues, node, timeout_seconds, rows)
+        reports = [
+            QueueReport(
+                name=queue.name,
+                vhost=queue.vhost,
+                durable=queue.durable,
+                leader=self._queue_leader(queue.shard if queue.replicated else 0, queue.home),
+                members=tuple([self._names[NodeId(n)] for n in self._core.placement.get(GroupId(queue.shard), ())])
+                if queue.replicated
+                else (),
+                group=int(queue.shard) if queue.replicated else None,
+                messages_ready=rows.get(queue.id, (0, 0, 0))[0],
+                messages_unacked=rows.get(queue.id, (0, 0, 0))[1],
+                consumers=rows.get(queue.id, (0, 0, 0))[2],
+            )
+            for queue in self._core.catalog.catalog.queues.values()
+        ]
+        return sorted(reports, key=lambda report: (report.vhost, report.name))
+
+    def _queue_leader(self, shard: int, home: int) -> str:
+        if not shard:
+            return self._names.get(NodeId(home), "")
+        stream = self._core.switchboard.streams.get(shard)
+        return self._names.get(NodeId(stream.leader), "") if stream is not None else ""
+
+    async def _ask_queues(self, node: NodeId, timeout_seconds: float, rows: dict[int, Sequence[int]]) -> None:
+        try:
+            if node == self._core.node:
+                answer = await self._give_queues(node, None)
+            else:
+                answer = await self._core.links.call(node, Kind.QUEUES, None, timeout_seconds)
+        except LinkError:
+            return
+        for queue, *counts in answer:
+            rows[queue] = counts
+
+    async def _give_queues(self, peer: NodeId, body: Any) -> Any:
+        return [
+            [int(queue.id), queue.ready.count, queue.unacked.count, queue.consumers]
+            for seat in self._core.switchboard.seats.values()
+            if seat.leader is not None
+            for queue in seat.leader.queues.values()
+        ]
+
+    async def connections(self, timeout_seconds: float) -> Sequence[ConnectionReport]:
+        wall = time.time() - trio.current_time()
+        return [
+            ConnectionReport(
+                name=connection.name,
+                node=self._config.node.name,
+                user=connection.user,
+                vhost=connection.vhost,
+                state="blocked" if connection.held_up else "running",
+                channels=len(connection.channels),
+                connected_at=wall + connection.connected_at,
+                client=str(connection.machine.client_properties.get("product", "")),
+            )
+            for connection in self._broker.connections.values()
+        ]
+
+    async def transfer(self, group: int, node: str) -> None:
+        target = next((n for n, name in self._names.items() if name == node), NOBODY)
+        voters = self._core.placement.get(GroupId(group))
+        if voters is None:
+            raise Refused(Refusal.NOT_FOUND, f"there is no group {group}")
+        if target not in voters:
+            raise Refused(Refusal.CONFLICT, f"{node} holds no replica of group {group}")
+        leader = self._core.leader_of(GroupId(group))
+        try:
+            if leader == self._core.node:
+                self._core.runtime.transfer_leadership(GroupId(group), target)
+            elif leader != NOBODY:
+                await self._core.links.call(leader, Kind.TRANSFER, [group, int(target)], 2.0)
+            else:
+                raise Refused(Refusal.UNAVAILABLE, f"group {group} has no leader")
+        except (NotLeader, ProposalDropped, LinkError) as error:
+            raise Refused(Refusal.CONFLICT, str(error)) from error
+
+    async def _give_transfer(self, peer: NodeId, body: Any) -> Any:
+        group, target = body
+        self._core.runtime.transfer_leadership(GroupId(group), NodeId(target))
+
+    async def authenticate(self, user: str, password: str, *, peer_host: str) -> frozenset[str] | None:
+        if await self._broker.judge_login(peer_host, user, password.encode()) is not Login.ACCEPTED:
+            return None
+        known = self._core.catalog.catalog.users.get(user)
+        return frozenset(known.tags) if known is not None else None
