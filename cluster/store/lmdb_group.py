@@ -99,6 +99,9 @@ class LmdbGroup:
         self._environment = environment
         self._state = state
         self._slots = slots
+        # The head as it was read last, and what it decoded to: it changes once a snapshot, and is asked for
+        # by every read.
+        self._decoded: tuple[bytes, SnapshotHead] = (b"", NEW_HEAD)
 
     def initial_state(self) -> InitialState:
         slots = self._slots.get(self._group)
@@ -196,7 +199,12 @@ class LmdbGroup:
         slots = self._slots.get(self._group)
         if slots is None:
             return NEW_HEAD, None
-        head = load_head(txn, self._state, self._group)
+        found = txn.get(state_key(self._group, HEAD), db=self._state)
+        record = bytes(found) if found is not None else b""
+        known, head = self._decoded
+        if record != known:
+            head = decode_head(self._group, record) if record else NEW_HEAD
+            self._decoded = (record, head)
         return head, slots[head.slot]
 
     def _check_in_log(

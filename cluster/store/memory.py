@@ -31,6 +31,7 @@ from cluster.store.chunk import (
 from cluster.store.identity import Identity
 from cluster.store.record import decode_entry, encode_entry
 from cluster.store.state import GroupState, after, check_in_log
+from cluster.store.statistics import StoreStatistics
 
 
 @dataclass(slots=True)
@@ -181,6 +182,7 @@ class MemoryStore:
         self.bytes_max = bytes_max
         self._groups: dict[GroupId, MemoryGroup] = {}
         self._identity: Identity | None = None
+        self._commit_count = 0
         self._lock = threading.Lock()
 
     def group(self, group: GroupId) -> MemoryGroup:
@@ -210,10 +212,27 @@ class MemoryStore:
         with self._lock:
             for owner, write, state, staged in plan:
                 owner.apply(write, state, staged)
+            self._commit_count += 1
 
     def used_bytes(self) -> int:
         """Bytes of data and snapshot indexes held, staged ones too."""
         return sum(owner.contents.size() + owner.staged.size() for owner in self._groups.values())
+
+    def statistics(self) -> StoreStatistics:
+        """As LmdbStore's, with pages of one byte."""
+        used = self.used_bytes()
+        size = used if self.bytes_max is None else self.bytes_max
+        return StoreStatistics(
+            file_size=used,
+            used_bytes=used,
+            free_pages=0,
+            page_size=1,
+            map_size=size,
+            map_size_max=size,
+            map_grow_count=0,
+            commit_count=self._commit_count,
+            last_commit_seconds=0.0,
+        )
 
     def damage(self, group: GroupId, index: LogIndex) -> None:
         """Let an entry rot: reading it raises StorageCorrupt until it is replaced or dropped."""

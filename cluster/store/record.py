@@ -39,25 +39,11 @@ _HEAD = struct.Struct(">BI")
 ENTRY_HEADER_SIZE = _ENTRY.size
 """Bytes that a stored entry takes beyond its data."""
 
-_UNLOCKED_CRC_MAX = 5000
-"""zlib releases the interpreter lock for buffers above 5 KiB. Under a busy main thread the writer then waits a
-whole switch interval to get it back, which costs more than the checksum: so larger data is summed in slices."""
-
-
-def checksum(data: Buffer, start: int = 0) -> int:
-    """CRC-32 of `data`, continued from `start`, without releasing the interpreter lock."""
-    if len(data) <= _UNLOCKED_CRC_MAX:
-        return zlib.crc32(data, start)
-    view = memoryview(data)
-    for offset in range(0, len(view), _UNLOCKED_CRC_MAX):
-        start = zlib.crc32(view[offset : offset + _UNLOCKED_CRC_MAX], start)
-    return start
-
 
 def encode_entry(group: GroupId, entry: Entry) -> bytes:
     """Stored form of an entry: a 24-byte header, then its data."""
     data = entry.data
-    header = _ENTRY.pack(0, checksum(data), len(data), entry.kind, entry.term)
+    header = _ENTRY.pack(0, zlib.crc32(data), len(data), entry.kind, entry.term)
     place = zlib.crc32(_PLACE.pack(group, entry.index))
     return b"".join((_CRC.pack(zlib.crc32(header[4:], place)), header[4:], data))
 
@@ -80,7 +66,7 @@ def decode_term(group: GroupId, index: int, record: Buffer) -> Term:
 def check_entry(group: GroupId, index: int, record: Buffer) -> tuple[EntryKind, Term]:
     """Kind and term of a stored entry whose data was checked too. Raises StorageCorrupt."""
     data_crc, kind, term = _entry_header(group, index, record)
-    if checksum(record[ENTRY_HEADER_SIZE:]) != data_crc:
+    if zlib.crc32(record[ENTRY_HEADER_SIZE:]) != data_crc:
         raise StorageCorrupt(f"group {group}: entry {index} does not match its checksum")
     return EntryKind(kind), Term(term)
 
@@ -113,14 +99,14 @@ def decode_hard_state(group: GroupId, record: Buffer) -> HardState:
 
 def encode_blob(group: GroupId, position: int, body: Buffer) -> bytes:
     """Stored form of opaque bytes that stand at `position` of a group."""
-    return b"".join((_CRC.pack(checksum(body, zlib.crc32(_PLACE.pack(group, position)))), body))
+    return b"".join((_CRC.pack(zlib.crc32(body, zlib.crc32(_PLACE.pack(group, position)))), body))
 
 
 def decode_blob(group: GroupId, position: int, record: Buffer, what: str) -> bytes:
     """The bytes given to `encode_blob`; `what` names them in the error. Raises StorageCorrupt."""
     body = record[4:]
     start = zlib.crc32(_PLACE.pack(group, position))
-    if len(record) < 4 or checksum(body, start) != _CRC.unpack_from(record)[0]:
+    if len(record) < 4 or zlib.crc32(body, start) != _CRC.unpack_from(record)[0]:
         raise StorageCorrupt(f"group {group}: {what} does not match its checksum")
     return bytes(body)
 

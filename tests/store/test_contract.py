@@ -257,3 +257,19 @@ def test_a_full_store_refuses_the_whole_write_and_goes_on_when_space_returns(sma
 def test_voters_are_part_of_the_meta(store: Store) -> None:
     store.write([GroupWrite(G, snapshot=(meta(0, term=0), b""))])
     assert store.group(G).snapshot_meta().configuration == VOTERS
+
+
+def test_statistics_count_writes_and_bytes(store: Store) -> None:
+    store.write([appended(1, 1)])
+    before = store.statistics()
+    store.write([GroupWrite(G, entries=[entry(2, bytes(100_000))])])
+    after = store.statistics()
+    assert after.commit_count == before.commit_count + 1
+    assert 100_000 <= after.used_bytes - before.used_bytes < 120_000
+    assert after.used_bytes <= after.map_size <= after.map_size_max
+
+
+def test_a_write_of_nothing_is_allowed(store: Store) -> None:
+    store.write([])
+    store.write([GroupWrite(G)])
+    assert store.group(G).initial_state().last_index == 0
