@@ -27,7 +27,10 @@ class Scope(Enum):
 
 
 class BrokerError(Exception):
-    """A refusal. `code` is the AMQP reply code, `text` the whole reply text including its prefix (255 octets)."""
+    """A refusal. `code` is the AMQP reply code, `text` the whole reply text including its prefix.
+
+    The text is as long as the names in it make it; `cluster.amqp.errors` cuts it to what the wire holds.
+    """
 
     def __init__(self, code: int, text: str, scope: Scope = Scope.CHANNEL) -> None:
         super().__init__(code, text, scope)

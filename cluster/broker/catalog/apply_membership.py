@@ -56,7 +56,7 @@ def put_member(state: State, command: PutMember, at: Applying) -> None:
     for other in state.members.values():
         if other.name == command.name and other.node != node:
             raise precondition_failed(f"node name '{command.name}' is that of node {other.node}")
-    if command.state not in MemberState._value2member_map_:
+    if command.state not in tuple(MemberState):
         raise precondition_failed(f"member state {command.state} does not exist")
     member = Member(node, command.name, command.host, command.port, MemberState(command.state))
     _put_member(state, member, at)

@@ -131,17 +131,18 @@ def judge_arguments(label: str, arguments: Arguments, queue_type: str) -> None:
     values = arguments.values
     if not values:
         return
-    _judge("x-queue-type", label, values)
+    if "x-queue-type" in values:
+        _judge("x-queue-type", label, values)
     if queue_type == "quorum":
         for name in values:
             if name in CLASSIC_ONLY:
                 raise precondition_failed(f"invalid arg '{name}' for {label} of queue type rabbit_quorum_queue")
     for name in _JUDGES:
-        _judge(name, label, values)
+        if name in values:
+            _judge(name, label, values)
 
 
 def _judge(name: str, label: str, values: Mapping[str, FieldValue]) -> None:
-    if name in values:
-        complaint = _JUDGES[name](values[name], values)
-        if complaint is not None:
-            raise precondition_failed(f"invalid arg '{name}' for {label}: {complaint}")
+    complaint = _JUDGES[name](values[name], values)
+    if complaint is not None:
+        raise precondition_failed(f"invalid arg '{name}' for {label}: {complaint}")

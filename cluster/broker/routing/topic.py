@@ -24,12 +24,52 @@ def split_words(key: str) -> list[str]:
 class _Node(Generic[D]):
     """What is bound at one pattern prefix. `loops` is true where the last word of the prefix is `#`."""
 
-    __slots__ = ("bound", "children", "loops")
+    __slots__ = ("any_number", "any_word", "bound", "loops", "words")
 
     def __init__(self, *, loops: bool) -> None:
         self.bound: D | dict[D, int] | None = None
-        self.children: dict[str, _Node[D]] | None = None
+        self.words: dict[str, _Node[D]] | None = None
+        """Children by a plain word; None rather than empty."""
+        self.any_word: _Node[D] | None = None
+        """The child for `*`."""
+        self.any_number: _Node[D] | None = None
+        """The child for `#`."""
         self.loops = loops
+
+    def child(self, word: str) -> _Node[D] | None:
+        if word == "*":
+            return self.any_word
+        if word == "#":
+            return self.any_number
+        return None if self.words is None else self.words.get(word)
+
+    def add_child(self, word: str) -> _Node[D]:
+        made: _Node[D] = _Node(loops=word == "#")
+        if word == "*":
+            self.any_word = made
+        elif word == "#":
+            self.any_number = made
+        else:
+            if self.words is None:
+                self.words = {}
+            self.words[word] = made
+        return made
+
+    def remove_child(self, word: str) -> None:
+        if word == "*":
+            self.any_word = None
+        elif word == "#":
+            self.any_number = None
+        else:
+            assert self.words is not None
+            del self.words[word]
+            if not self.words:
+                self.words = None
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing ends here or below."""
+        return self.bound is None and self.words is None and self.any_word is None and self.any_number is None
 
 
 class TopicMatcher(Generic[D]):
@@ -45,30 +85,23 @@ class TopicMatcher(Generic[D]):
     def add(self, destination: D, routing_key: str, _arguments: Arguments) -> None:
         node = self._root
         for word in split_words(routing_key):
-            if node.children is None:
-                node.children = {}
-            child = node.children.get(word)
-            if child is None:
-                child = node.children[word] = _Node(loops=word == "#")
-            node = child
+            node = node.child(word) or node.add_child(word)
         node.bound = added(node.bound, destination)
 
     def remove(self, destination: D, routing_key: str, _arguments: Arguments) -> None:
         path: list[tuple[_Node[D], str]] = []
         node = self._root
         for word in split_words(routing_key):
-            assert node.children is not None, "a binding that was never made cannot be removed"
+            child = node.child(word)
+            assert child is not None, "a binding that was never made cannot be removed"
             path.append((node, word))
-            node = node.children[word]
+            node = child
         assert node.bound is not None, "a binding that was never made cannot be removed"
         node.bound = removed(node.bound, destination)
         for parent, word in reversed(path):
-            if node.bound is not None or node.children is not None:
+            if not node.is_over:
                 return
-            assert parent.children is not None
-            del parent.children[word]
-            if not parent.children:
-                parent.children = None
+            parent.remove_child(word)
             node = parent
 
     def match(self, routing_key: str, _headers: HeadersLoader) -> Iterable[D]:
@@ -80,33 +113,30 @@ class TopicMatcher(Generic[D]):
             for node in previous:
                 if node.loops:
                     _reach(node, reached)
-                children = node.children
-                if children is None:
-                    continue
-                child = children.get(word)
-                if child is not None and not child.loops and word != "*":
-                    _reach(child, reached)
-                child = children.get("*")
-                if child is not None:
-                    _reach(child, reached)
+                words = node.words
+                if words is not None and (child := words.get(word)) is not None:
+                    reached[child] = None
+                    if child.any_number is not None:
+                        _reach(child.any_number, reached)
+                if (child := node.any_word) is not None:
+                    reached[child] = None
+                    if child.any_number is not None:
+                        _reach(child.any_number, reached)
             if not reached:
                 return ()
         if len(reached) == 1:
             return members(next(iter(reached)).bound)
         found: dict[D, None] = {}
         for node in reached:
-            for destination in members(node.bound):
-                found[destination] = None
+            if node.bound is not None:
+                for destination in members(node.bound):
+                    found[destination] = None
         return found
 
 
-def _reach(node: _Node[D], reached: dict[_Node[D], None]) -> None:
-    """Put `node` among the places reached, and what follows it by taking `#` for no word at all."""
-    while node not in reached:
+def _reach(start: _Node[D], reached: dict[_Node[D], None]) -> None:
+    """Put a node among the places reached, and what follows it by taking `#` for no word at all."""
+    node: _Node[D] | None = start
+    while node is not None and node not in reached:
         reached[node] = None
-        if node.children is None:
-            return
-        following = node.children.get("#")
-        if following is None:
-            return
-        node = following
+        node = node.any_number

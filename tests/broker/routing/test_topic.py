@@ -49,8 +49,7 @@ def test_the_trie_finds_what_the_definition_says_through_adds_and_removes(steps,
         assert route(matcher, key) == sorted(wanted)
     for pattern, queue in held:
         matcher.remove(queue, pattern, {})
-    assert matcher._root.children is None
-    assert matcher._root.bound is None
+    assert matcher._root.is_over
 
 
 @pytest.mark.parametrize(
