@@ -59,7 +59,7 @@ class Storm:
         self.world = World(self.random.randrange(1 << 60), nodes, Configuration(voters), weather)
         self.end = STORM_TICKS * TICK
         self._repeat(12, self._client)
-        self._repeat(TICK * 4, self._reader)
+        self._repeat(TICK * 2, self._reader)
         for mean_ticks, fault in (
             (40, self._partition),
             (45, self._crash),
@@ -95,7 +95,10 @@ class Storm:
             self.world.propose(self._leader_or_any())
 
     def _reader(self) -> None:
-        self.world.read(self._any() if self.random.random() < 0.5 else self._leader_or_any())
+        """Ask every member that takes itself for the leader, and anyone."""
+        for member in self.world.leaders():
+            self.world.read(member)
+        self.world.read(self._any())
 
     def _snapshot(self) -> None:
         self.world.snapshot(self._any())
