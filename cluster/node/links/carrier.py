@@ -45,6 +45,10 @@ class Carrier:
     def queue(self, peer: Peer, kind: int, body: Body, *, control: bool, droppable: bool) -> bool:
         """Put one message into the outbox of a peer that is up. Contract of `Links.send`."""
         assert peer.outgoing is not None
+        if droppable and not control and peer.outgoing.outbox.is_bulk_full:
+            # What will be dropped is not worth packing.
+            peer.messages_dropped += 1
+            return False
         packed = self._packer.pack(body)
         if len(packed) > self._limits.message_bytes_max:
             raise ValueError(f"message of {len(packed)} bytes, allowed are {self._limits.message_bytes_max}")

@@ -58,6 +58,11 @@ class Outbox:
         """Bytes not yet taken by the socket."""
         return self._control_bytes + self._bulk_bytes + frame_size(self._begun)
 
+    @property
+    def is_bulk_full(self) -> bool:
+        """True if no further bulk message can be put."""
+        return 0 < self._bulk_bytes >= self._bulk_bytes_max
+
     def put(self, frames: Sequence[Frame], *, control: bool) -> bool:
         """All frames of one message, or none: False when the lane is over its bound."""
         sized = [(frame, frame_size(frame)) for frame in frames]

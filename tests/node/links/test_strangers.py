@@ -1,8 +1,9 @@
+import logging
 import socket
+from contextlib import contextmanager
 
 import pytest
 import trio
-from structlog.testing import capture_logs
 
 from cluster.node.links import LinkLimits, PeerAddress, ProbeFailed, ProtocolViolation, probe
 from cluster.node.links.frames import HELLO, encode_frame, pack_body
@@ -11,14 +12,36 @@ from tests.node.links.linktools import DEADLINE_SECONDS, SECRET, A, B, Member, a
 FAST = LinkLimits(backoff_first_seconds=0.001, backoff_max_seconds=0.001)
 
 
-async def until_logged(logs, text):
+class Lines(logging.Handler):
+    """Remembers the events that links log."""
+
+    def __init__(self):
+        super().__init__()
+        self.events = []
+
+    def emit(self, record):
+        self.events.append(record.getMessage())
+
+
+@contextmanager
+def logged_lines():
+    lines = Lines()
+    logger = logging.getLogger("cluster.links")
+    logger.addHandler(lines)
+    try:
+        yield lines.events
+    finally:
+        logger.removeHandler(lines)
+
+
+async def until_logged(events, text):
     with trio.fail_after(DEADLINE_SECONDS):
-        while not any(text in line["event"] for line in logs):
+        while not any(text in event for event in events):
             await trio.lowlevel.checkpoint()
 
 
 async def refused_pair(first, second, text):
-    with capture_logs() as logs:
+    with logged_lines() as logs:
         async with trio.open_nursery() as nursery:
             await nursery.start(first.run)
             await nursery.start(second.run)
@@ -32,7 +55,7 @@ async def refused_pair(first, second, text):
 async def test_another_secret_is_complained_of_by_name_and_only_once():
     one, two = addresses(2)
     first, second = Member(one, [two], limits=FAST), Member(two, [one], secret=b"other", limits=FAST)
-    with capture_logs() as logs:
+    with logged_lines() as logs:
         async with trio.open_nursery() as nursery:
             await nursery.start(first.run)
             await nursery.start(second.run)
@@ -42,7 +65,7 @@ async def test_another_secret_is_complained_of_by_name_and_only_once():
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
     for name in ("mq-1", "mq-2"):
-        assert sum(line["event"].endswith(f"cluster secret mismatch with {name}") for line in logs) == 1
+        assert sum(event.endswith(f"cluster secret mismatch with {name}") for event in logs) == 1
 
 
 async def test_another_cluster_is_refused():
