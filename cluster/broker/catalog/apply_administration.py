@@ -1,7 +1,8 @@
 """How commands about the cluster, vhosts, users, policies and limits change the state.
 
-Law: each raises before anything is changed. An administrator's mistake is a BrokerError with code 406, or 404 for
-something that is not there; only HTTP and the command line ever show it.
+Law: each raises before anything is changed, and may be repeated: what is gone already counts as deleted. An
+administrator's mistake is a BrokerError with code 406, or 404 for something that is not there; only HTTP and the
+command line ever show it.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def put_vhost(state: State, command: PutVhost, at: Applying) -> None:
 
 
 def delete_vhost(state: State, command: DeleteVhost, at: Applying) -> None:
-    vhost = _known_vhost(state, command.name)
+    vhost = state.vhosts.get(command.name)
+    if vhost is None:
+        return
     at.delete_queues(state, list(vhost.queues.values()))
     del state.vhosts[command.name]
     state.access.forget_vhost(command.name)
@@ -65,9 +68,9 @@ def put_user(state: State, command: PutUser, at: Applying) -> None:
 
 
 def delete_user(state: State, command: DeleteUser, at: Applying) -> None:
-    _require_user(state, command.name)
-    state.access.forget_user(command.name)
-    _access_changed(at, command.name)
+    if command.name in state.access.users:
+        state.access.forget_user(command.name)
+        _access_changed(at, command.name)
 
 
 def set_permissions(state: State, command: SetPermissions, at: Applying) -> None:
@@ -116,9 +119,8 @@ def put_policy(state: State, command: PutPolicy, at: Applying) -> None:
 
 def delete_policy(state: State, command: DeletePolicy, at: Applying) -> None:
     vhost = _known_vhost(state, command.vhost)
-    if vhost.policies.table(operator=command.operator).pop(command.name, None) is None:
-        raise not_found(f"no policy '{command.name}' in vhost '{command.vhost}'")
-    _policies_changed(vhost, at)
+    if vhost.policies.table(operator=command.operator).pop(command.name, None) is not None:
+        _policies_changed(vhost, at)
 
 
 def set_vhost_limit(state: State, command: SetVhostLimit, at: Applying) -> None:

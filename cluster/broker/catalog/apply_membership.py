@@ -65,7 +65,7 @@ def put_member(state: State, command: PutMember, at: Applying) -> None:
 def remove_member(state: State, command: RemoveMember, at: Applying) -> None:
     node = NodeId(command.node)
     if node not in state.members:
-        raise not_found(f"no node {node}")
+        return
     for group in sorted(state.placement):
         if node in state.placement[group]:
             raise precondition_failed(f"node {node} holds a replica of shard {group}")

@@ -63,10 +63,8 @@ def bind(state: State, command: BindQueue | BindExchange, at: Applying) -> None:
 
 
 def unbind(state: State, command: UnbindQueue | UnbindExchange, at: Applying) -> None:
-    vhost = state.vhost(command.vhost)
-    binding = exchange_rules.binding_of(command)
-    if exchange_rules.judge_unbind(vhost, binding):
-        vhost.unbind(binding)
+    """Not judged again: the first time may have taken an auto-delete exchange with it, and a repetition is good."""
+    if state.vhost(command.vhost).unbind(exchange_rules.binding_of(command)):
         at.touched = True
 
 

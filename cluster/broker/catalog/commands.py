@@ -3,6 +3,7 @@
 Law: a command says everything its effect depends on besides the state it meets; its fields are only str, int,
 bool, bytes, None and tuples of those, so that it is written and read without loss. A field is never removed or given
 another meaning; a new one goes last and has a default that means what was meant before (older entries lack it).
+To repeat a command is safe: who does not know what became of it proposes it again.
 Arguments are an AMQP field table as `encode_table` makes it, so that every value keeps its type; b"" is empty.
 """
 
@@ -271,7 +272,7 @@ class BindExchange:
 
 @dataclass(frozen=True, slots=True)
 class UnbindExchange:
-    """Nothing to do when there is no such binding; refused when an exchange is missing."""
+    """Nothing to do when there is no such binding."""
 
     opcode: ClassVar[int] = 35
     vhost: str

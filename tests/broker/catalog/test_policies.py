@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.broker.catalog.commands import DeletePolicy, PutPolicy
+from cluster.broker.catalog.commands import DeletePolicy, DeleteUser, DeleteVhost, PutPolicy, RemoveMember
 from cluster.broker.catalog.outcome import PoliciesChanged, Refused
 from tests.broker.catalog.build import bind, channel, exchange, queue
 
@@ -95,7 +95,7 @@ def test_a_policy_that_says_nothing_understandable_is_refused(cluster, command, 
     assert cluster.apply(command) == Refused(b"id", channel(406, f"PRECONDITION_FAILED - {detail}"))
 
 
-def test_deleting_a_missing_policy_is_told(cluster):
-    assert cluster.apply(DeletePolicy("/", "p", operator=True)) == Refused(
-        b"id", channel(404, "NOT_FOUND - no policy 'p' in vhost '/'")
-    )
+def test_what_is_gone_already_is_deleted(cluster):
+    version = cluster.catalog.version
+    cluster.ok(DeletePolicy("/", "p", operator=True), DeleteUser("nobody"), DeleteVhost("nope"), RemoveMember(9))
+    assert cluster.catalog.version == version
