@@ -105,12 +105,20 @@ class Runtime:
         self._touch(group)
 
     def remove_group(self, group: GroupId) -> None:
-        """Take no part in a group any more; a write of it that is under way still happens."""
+        """Take no part in a group any more; a write of it that is under way still happens.
+
+        It may be added again once that has ended (`is_writing`).
+        """
         self._members.pop(group, None)
         self._stopped.pop(group, None)
 
+    def is_writing(self, group: GroupId) -> bool:
+        """True while something of the group, taken part in or removed, waits for the disk."""
+        return self._rounds.holds(group)
+
     def _add(self, group: GroupId, handler: GroupHandler) -> None:
         assert group not in self._members
+        assert not self._rounds.holds(group), "what is read now would be overtaken by a write under way"
         self._stopped.pop(group, None)
         storage = self._storage.group(group)
         try:
@@ -147,7 +155,10 @@ class Runtime:
     # -- what is asked of it
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until `stop` or cancellation; then waits for a write under way. Raises StorageIO, and our own errors."""
+        """Until `stop` or cancellation; then waits for a write under way.
+
+        Raises, in an ExceptionGroup, StorageIO and our own errors.
+        """
         writer = self._writer or ThreadWriter(self._storage)
         self._is_running = True
         try:

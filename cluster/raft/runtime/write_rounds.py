@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import outcome
 
@@ -18,6 +19,7 @@ from cluster.raft.runtime.interface import RuntimeConfig
 from cluster.raft.runtime.member import Member
 from cluster.raft.runtime.writer import Done, WriteOutcome, Writer
 from cluster.raft.storage import StorageCorrupt, StorageFull
+from cluster.raft.types import GroupId
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,11 @@ class WriteRounds:
     @property
     def is_writing(self) -> bool:
         return bool(self._batch)
+
+    def holds(self, group: GroupId) -> bool:
+        """True if something of the group was offered and has not come back."""
+        pendings = chain(self._batch, self._next, self._blocked, self._suspects)
+        return any(pending.persist.write.group == group for pending in pendings)
 
     def is_blocked(self, member: Member) -> bool:
         return any(pending.member is member for pending in self._blocked)
@@ -154,7 +161,3 @@ class WriteRounds:
             return 0.0, 0.0, 0.0
         ordered = sorted(self._latencies)
         return self._latencies[-1], ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100]
-
-    def retry_at(self) -> float | None:
-        """When a full disk is to be asked again; None if nothing waits for that."""
-        return self._retry_at if self._blocked and not self._batch else None

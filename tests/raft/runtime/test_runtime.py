@@ -220,6 +220,24 @@ async def test_a_new_member_is_added_and_filled(autojump_clock):
         assert not status.configuration.outgoing_voters
 
 
+async def test_a_removed_group_is_silent_and_may_be_added_again_after_its_last_write(autojump_clock):
+    async with running_cluster() as cluster:
+        leader = await cluster.leader(G)
+        leader.machines[G].want(b"a")
+        await trio.sleep(0.001)
+        assert leader.runtime.is_writing(G)
+        leader.runtime.remove_group(G)
+        await trio.sleep(0.01)
+        assert not leader.runtime.is_writing(G)
+        assert not leader.runtime.groups
+        await cluster.leader(G, other_than=leader.node)
+        again = type(leader.machines[G])()
+        again.runtime, again.group = leader.runtime, G
+        leader.machines[G] = again
+        leader.runtime.add_group(G, again)
+        await again.until(lambda: again.commands == [b"a"])
+
+
 async def test_an_idle_node_runs_a_round_a_tick_and_no_writes(autojump_clock):
     async with running_cluster([GroupId(number) for number in range(9)]) as cluster:
         for number in range(9):
