@@ -8,9 +8,8 @@ only when something happened to it. Between two rounds all other tasks have thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
-from typing import ParamSpec, TypeVar
 
 import trio
 
@@ -27,14 +26,12 @@ from cluster.raft.runtime.interface import (
 )
 from cluster.raft.runtime.mailbox import Inbox, Outbox
 from cluster.raft.runtime.member import Member
+from cluster.raft.runtime.roster import Roster
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.runtime.write_rounds import Pending, WriteRounds
 from cluster.raft.runtime.writer import ThreadWriter, WriteOutcome, Writer
 from cluster.raft.storage import GroupWrite, Storage, StorageCorrupt
 from cluster.raft.types import NOBODY, Configuration, Entry, GroupId, LogIndex, NodeId
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 class Runtime:
@@ -60,16 +57,14 @@ class Runtime:
         self._storage = storage
         self._transport = transport
         self._config = config
-        self._random = random
         self._listener = storage_listener
         self._writer = writer
-        self._members: dict[GroupId, Member] = {}
-        self._stopped: dict[GroupId, str] = {}
         self._wakeup = Wakeup()
         self._rounds = WriteRounds(config)
         self._ended: WriteOutcome | None = None
         self._inbox = Inbox(config)
         self._outbox = Outbox()
+        self._roster = Roster(node, storage, config.raft, random, self._outbox)
         self._touched: dict[GroupId, None] = {}
         """May have something ready."""
         self._unwritten: dict[GroupId, None] = {}
@@ -88,20 +83,21 @@ class Runtime:
         self._bytes_proposed = 0
         self._entries_applied = 0
         for group, handler in handlers.items():
-            self._add(group, handler)
+            self._roster.add(group, handler)
 
     # -- groups
 
     @property
     def groups(self) -> dict[GroupId, RaftGroup]:
         """Those that take part, by id."""
-        return {group: member.raft for group, member in self._members.items()}
+        return {group: member.raft for group, member in self._roster.members.items()}
 
     def add_group(self, group: GroupId, handler: GroupHandler) -> None:
         """Take part in another group, with what the storage has of it (for a new replica: nothing)."""
-        self._add(group, handler)
-        if self._is_running and group in self._members:
-            self._guard(group, self._members[group].start)
+        assert not self._rounds.holds(group), "what is read now would be overtaken by a write under way"
+        self._roster.add(group, handler)
+        if self._is_running:
+            self._roster.start(group)
         self._touch(group)
 
     def remove_group(self, group: GroupId) -> None:
@@ -109,48 +105,11 @@ class Runtime:
 
         It may be added again once that has ended (`is_writing`).
         """
-        self._members.pop(group, None)
-        self._stopped.pop(group, None)
+        self._roster.remove(group)
 
     def is_writing(self, group: GroupId) -> bool:
         """True while something of the group, taken part in or removed, waits for the disk."""
         return self._rounds.holds(group)
-
-    def _add(self, group: GroupId, handler: GroupHandler) -> None:
-        assert group not in self._members
-        assert not self._rounds.holds(group), "what is read now would be overtaken by a write under way"
-        self._stopped.pop(group, None)
-        storage = self._storage.group(group)
-        try:
-            raft = RaftGroup(
-                node=self._node, group=group, storage=storage, config=self._config.raft, random=self._random
-            )
-        except StorageCorrupt as error:
-            self._stopped[group] = str(error)
-            return
-        self._members[group] = Member(raft, handler, storage)
-        self._touched[group] = None
-
-    def _guard(self, group: GroupId, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
-        """Let a member act; damage in its storage stops that group only, and gives None."""
-        try:
-            return act(*args, **kwargs)
-        except StorageCorrupt as error:
-            self._stop_group(group, error)
-            return None
-
-    def _stop_group(self, group: GroupId, error: StorageCorrupt) -> None:
-        member = self._members.pop(group, None)
-        if member is None:
-            return
-        self._stopped[group] = str(error)
-        try:
-            member.raft.step_down()
-            ready = member.raft.ready()
-        except StorageCorrupt:
-            ready = Ready([], [], [], None, None)
-        self._outbox.put(ready.messages)
-        member.handler.role_changed(Role.FOLLOWER, member.raft.term, NOBODY)
 
     # -- what is asked of it
 
@@ -162,8 +121,9 @@ class Runtime:
         writer = self._writer or ThreadWriter(self._storage)
         self._is_running = True
         try:
-            for group, member in list(self._members.items()):
-                self._guard(group, member.start)
+            for group in list(self._roster.members):
+                self._roster.start(group)
+                self._touched[group] = None
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._tick)
                 task_status.started()
@@ -197,36 +157,36 @@ class Runtime:
 
     def peer_connected(self, peer: NodeId) -> None:
         """Both ways to the peer are open."""
-        for group, member in list(self._members.items()):
-            self._guard(group, member.raft.peer_connected, peer)
+        for group, member in list(self._roster.members.items()):
+            self._roster.guard(group, member.raft.peer_connected, peer)
             self._touch(group)
 
     def peer_disconnected(self, peer: NodeId) -> None:
         """The way to the peer broke: where it led, an election begins."""
-        for group, member in list(self._members.items()):
-            self._guard(group, member.raft.peer_disconnected, peer)
+        for group, member in list(self._roster.members.items()):
+            self._roster.guard(group, member.raft.peer_disconnected, peer)
             self._touch(group)
 
     def campaign(self, group: GroupId) -> None:
         """Begin an election now, unless the group has a leader."""
-        if group in self._members and self._members[group].raft.leader == NOBODY:
-            self._guard(group, self._members[group].raft.campaign)
+        if group in self._roster.members and self._roster.members[group].raft.leader == NOBODY:
+            self._roster.guard(group, self._roster.members[group].raft.campaign)
             self._touch(group)
 
     def read_index(self, group: GroupId, context: int) -> None:
         """Answered by `GroupHandler.read_ready`, or never if leadership moves: whoever asked asks again."""
-        if group in self._members:
-            self._guard(group, self._members[group].raft.read_index, context)
+        if group in self._roster.members:
+            self._roster.guard(group, self._roster.members[group].raft.read_index, context)
             self._touch(group)
 
     def transfer_leadership(self, group: GroupId, target: NodeId) -> None:
         """Raises NotLeader, ProposalDropped."""
-        self._guard(group, self._member(group).raft.transfer_leadership, target)
+        self._roster.guard(group, self._roster.member(group).raft.transfer_leadership, target)
         self._touch(group)
 
     def propose_configuration(self, group: GroupId, change: Configuration) -> LogIndex:
         """Raises NotLeader, ProposalDropped, ValueError; see `RaftGroup.propose_configuration`."""
-        index = self._guard(group, self._member(group).raft.propose_configuration, change)
+        index = self._roster.guard(group, self._roster.member(group).raft.propose_configuration, change)
         self._touch(group)
         if index is None:
             raise NotLeader(NOBODY)
@@ -234,21 +194,19 @@ class Runtime:
 
     def snapshot_created(self, group: GroupId, index: LogIndex, data: bytes) -> None:
         """The handler's state as of applied `index`; durable with one of the next writes."""
-        if group in self._members:
-            self._guard(group, self._members[group].raft.snapshot_created, index, data)
+        if group in self._roster.members:
+            self._roster.guard(group, self._roster.members[group].raft.snapshot_created, index, data)
             self._touch(group)
 
     def compact_payloads(self, group: GroupId, delete: Sequence[LogIndex], replace: Sequence[Entry]) -> None:
         """Payloads at or below the latest snapshot that died or shrank."""
-        if group in self._members:
-            self._guard(group, self._members[group].raft.compact_payloads, delete, replace)
+        if group in self._roster.members:
+            self._roster.guard(group, self._roster.members[group].raft.compact_payloads, delete, replace)
             self._touch(group)
 
     def report(self, group: GroupId) -> GroupReport:
         """Raises KeyError for a group this node takes no part in."""
-        if group in self._stopped:
-            return GroupReport(group, self._stopped[group], None)
-        return GroupReport(group, "", self._members[group].status())
+        return self._roster.report(group)
 
     def statistics(self) -> RuntimeStatistics:
         rounds = self._rounds
@@ -270,13 +228,8 @@ class Runtime:
             messages_dropped=self._inbox.dropped,
             is_storage_full=bool(rounds.full_text),
             is_stalled=self._is_stalled,
-            groups_stopped=len(self._stopped),
+            groups_stopped=len(self._roster.stopped),
         )
-
-    def _member(self, group: GroupId) -> Member:
-        if group not in self._members:
-            raise NotLeader(NOBODY)
-        return self._members[group]
 
     def _touch(self, group: GroupId) -> None:
         self._touched[group] = None
@@ -308,7 +261,7 @@ class Runtime:
         self._outbox.send(self._transport)
         self._write(writer)
         for group, member, ready in readies:
-            applied = self._guard(group, member.perform, ready)
+            applied = self._roster.guard(group, member.perform, ready)
             self._entries_applied += applied or 0
             if ready.role_change is not None and ready.role_change.role is Role.LEADER:
                 self._dirty[group] = None
@@ -321,7 +274,7 @@ class Runtime:
         return bool(self._unwritten) or self._rounds.is_due(trio.current_time())
 
     def _step_inbox(self) -> None:
-        members = self._members
+        members = self._roster.members
         for message in self._inbox.take():
             group = message.group
             member = members.get(group)
@@ -331,18 +284,18 @@ class Runtime:
             try:
                 member.raft.step(message)
             except StorageCorrupt as error:
-                self._stop_group(group, error)
+                self._roster.stop(group, error)
             self._touched[group] = None
 
     def _tick_members(self) -> None:
-        members = list(self._members.values())
+        members = list(self._roster.members.values())
         stalled = self._rounds.stalled_members(members, trio.current_time())
         self._is_stalled = bool(stalled)
-        for group, member in list(self._members.items()):
+        for group, member in list(self._roster.members.items()):
             if stalled and member in stalled and member.may_hand_over():
-                self._guard(group, member.raft.step_down)
+                self._roster.guard(group, member.raft.step_down)
             else:
-                self._guard(group, member.raft.tick)
+                self._roster.guard(group, member.raft.tick)
             self._touched[group] = None
         self._dirty |= self._held
         self._held = {}
@@ -351,7 +304,7 @@ class Runtime:
         dirty, self._dirty = self._dirty, {}
         limit = self._config.proposal_bytes_max
         for group in dirty:
-            member = self._members.get(group)
+            member = self._roster.members.get(group)
             if member is None or not member.is_told_leader():
                 continue
             if self._rounds.is_blocked(member):
@@ -376,12 +329,12 @@ class Runtime:
         touched, self._touched = self._touched, {}
         readies: list[tuple[GroupId, Member, Ready]] = []
         for group in touched:
-            member = self._members.get(group)
+            member = self._roster.members.get(group)
             if member is None:
                 continue
             self._unwritten[group] = None
             if member.raft.has_ready():
-                ready = self._guard(group, member.raft.ready)
+                ready = self._roster.guard(group, member.raft.ready)
                 if ready is not None:
                     readies.append((group, member, ready))
                     self._outbox.put(ready.messages)
@@ -397,8 +350,8 @@ class Runtime:
         unwritten, self._unwritten = self._unwritten, {}
         offered: list[Pending] = []
         for group in unwritten:
-            member = self._members.get(group)
-            persist = self._guard(group, member.raft.take_persist) if member is not None else None
+            member = self._roster.members.get(group)
+            persist = self._roster.guard(group, member.raft.take_persist) if member is not None else None
             if member is None or persist is None:
                 continue
             if persist.write == GroupWrite(group):
@@ -418,7 +371,7 @@ class Runtime:
         for pending in finished.durable:
             self._settle(pending.member.raft.group, pending)
         for pending, error in finished.corrupt:
-            self._stop_group(pending.member.raft.group, error)
+            self._roster.stop(pending.member.raft.group, error)
         full = self._rounds.full_text
         if full != self._told_full:
             self._told_full = full
@@ -426,7 +379,7 @@ class Runtime:
                 self._listener.storage_full_changed(bool(full), full)
 
     def _settle(self, group: GroupId, pending: Pending) -> None:
-        if self._members.get(group) is pending.member:
-            self._guard(group, pending.member.raft.persisted, pending.persist)
+        if self._roster.members.get(group) is pending.member:
+            self._roster.guard(group, pending.member.raft.persisted, pending.persist)
             self._outbox.put(pending.persist.messages)
             self._touch(group)
