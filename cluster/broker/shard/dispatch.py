@@ -61,8 +61,12 @@ class Dispatcher:
             if not holder.hungry:
                 holder.queued = False
                 continue
+            full = False
             for first, end in ready.take(min(holder.credit, share), state.watermark):
-                self._deliver(queue, holder, first, end)
+                position = first if full else self._deliver(queue, holder, first, end)
+                if position < end:
+                    ready.add(position, end)
+                    full = True
             if holder.hungry:
                 queue.turn.append(holder)
             else:
@@ -93,8 +97,8 @@ class Dispatcher:
         value = [first, redelivered, sizes, records, queue.ready.count]
         self._out.reply(node, request, ReplyStatus.OK, value)
 
-    def _deliver(self, queue: LeaderQueue, holder: Holder, first: int, end: int) -> None:
-        """Send `[first, end)` to a consumer as far as its bytes allow; the rest is ready again."""
+    def _deliver(self, queue: LeaderQueue, holder: Holder, first: int, end: int) -> int:
+        """Send `[first, end)` to a consumer as far as its bytes allow. Returns where that ended."""
         deliveries = self._out.to(holder.node).deliveries
         position = first
         for a, b, redelivered in queue.redelivered_split(first, end):
@@ -120,5 +124,4 @@ class Dispatcher:
             break
         if position > first:
             queue.unacked.put(first, position, holder)
-        if position < end:
-            queue.ready.add(position, end)
+        return position

@@ -291,6 +291,11 @@ class ShardStream:
         """Messages have been delivered to `sink` (known already for what came by `receive`)."""
         self._hold(queue, first, count, sink.consumer)
 
+    def holds(self, queue: QueueId, seq: int) -> bool:
+        """Would a new leader be told that this message is held here?"""
+        held = self._held.get(queue)
+        return held is not None and held.covers(seq, seq + 1)
+
     # ---- inside
 
     def _hold(self, queue: QueueId, first: int, count: int, consumer: int) -> None:

@@ -140,6 +140,8 @@ class Home:
         self.stream = ShardStream(shard=1, node=node, incarnation=incarnation, limits=limits)
         self.publishers = [Publisher((node << 16) + (incarnation << 8) + n, oracle) for n in range(2)]
         self.consumers: list[Consumer] = []
+        self.asked: list[tuple[int, Consumer | None]] = []
+        """Requests made, answered or not."""
         self.numbers = 0
         self.holder = self._consumer(QueueId(0), 0)
 
@@ -158,16 +160,12 @@ class Home:
         def answered(status: int, value: object) -> None:
             if status != ReplyStatus.OK:
                 consumer.left = True
-            elif consumer.left:
-                self.stream.request(RequestOp.CANCEL, queue, (consumer.consumer,), lambda _, __: None)
             else:
                 self.stream.join(queue, consumer)
 
         args = (consumer.consumer, consumer.credit, consumer.bytes_credit, int(exclusive))
         request = self.stream.request(RequestOp.CONSUME, queue, args, answered)
-        if self.random.random() < 0.1:
-            self.stream.forget_request(request)
-            consumer.left = True
+        self.asked.append((request, consumer))
 
     def cancel(self) -> None:
         """basic.cancel: deliveries go on until the reply; what is outstanding stays so."""
@@ -204,8 +202,16 @@ class Home:
                 self.holder.take(queue, seq, split_records(sizes, records))
 
         request = self.stream.request(RequestOp.GET, queue, (self.holder.consumer,), answered)
-        if self.random.random() < 0.2:
-            self.stream.forget_request(request)
+        self.asked.append((request, None))
+
+    def forget(self) -> None:
+        """A channel closes while it waits for an answer."""
+        if not self.asked:
+            return
+        request, consumer = self.asked.pop(self.random.randrange(len(self.asked)))
+        self.stream.forget_request(request)
+        if consumer is not None and consumer.consumer not in self.stream.consumers:
+            consumer.left = True
 
     def purge(self, queue: QueueId) -> None:
         def answered(status: int, value: object) -> None:
@@ -217,3 +223,10 @@ class Home:
         holding = [c for c in self.consumers if c.outstanding]
         if holding:
             self.random.choice(holding).answer_some(self.random)
+
+    def check_held(self) -> None:
+        """The stream could tell a new leader of everything that is outstanding here."""
+        for consumer in self.consumers:
+            for queue, seq in consumer.outstanding:
+                held = self.stream.holds(QueueId(queue), seq)
+                assert held or (queue, seq) in self.oracle.excused or queue in self.oracle.dropped

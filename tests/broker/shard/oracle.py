@@ -7,7 +7,7 @@ comes after it the consumers; each asserts the promises of design.md §4 at the 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from cluster.broker.shard.entry import QueueId
@@ -25,6 +25,15 @@ _ID = struct.Struct(">II")
 
 def make_record(message: MessageId, filler: int) -> bytes:
     return _ID.pack(*message) + bytes(filler)
+
+
+def places_of(words: ToHome, gets: dict[int, int]) -> set[Place]:
+    """All messages in a leader's words. `gets`: request -> queue."""
+    places = {(queue, first + i) for _, queue, first, count, *_ in words.deliveries for i in range(count)}
+    for request, status, value in words.replies:
+        if request in gets and status == ReplyStatus.OK and isinstance(value, list):
+            places.add((gets[request], value[0]))
+    return places
 
 
 def split_records(sizes: bytes, records: bytes) -> list[bytes]:
@@ -82,6 +91,8 @@ class Oracle:
         for queue, seq, by_home in change.settled:
             if not by_home:
                 self.done_by_leader.add((queue, seq))
+                held = self.holders.get((queue, seq)) and (queue, seq) not in self.excused
+                assert not held, f"{(queue, seq)} is purged from under its consumer"
             elif queue not in self.dropped:
                 assert (queue, seq) in self.acked, f"{(queue, seq)} was settled and nobody had acked it"
         self.dropped.update(change.dropped)
@@ -91,8 +102,18 @@ class Oracle:
 
     # ---- leaders
 
-    def handed_out(self, leader: ShardLeader, out: dict[int, ToHome], gets: dict[tuple[int, int], int]) -> None:
-        """What a leader's `take_out` gave. `gets`: (node, request) of basic.get calls -> queue."""
+    def handed_out(
+        self,
+        leader: ShardLeader,
+        out: dict[int, ToHome],
+        gets: dict[tuple[int, int], int],
+        in_flight: Callable[[Place], bool],
+    ) -> None:
+        """What a leader's `take_out` gave.
+
+        gets        (node, request) of basic.get calls -> queue
+        in_flight   is a message still on its way to a home node, from this leader or an earlier one?
+        """
         handed: dict[int, list[tuple[int, bool, bytes, int]]] = {}
         for node, words in out.items():
             for _, queue, first, count, redelivered, sizes, records in words.deliveries:
@@ -110,6 +131,8 @@ class Oracle:
             assert len(seqs) == len(set(seqs)), f"queue {queue}: handed out twice at once"
             for seq, redelivered, record, node in sorted(messages):
                 self._hand_out(queue, seq, redelivered, record)
+                if (queue, seq) in self.excused and not self.holders.get((queue, seq)) and not in_flight((queue, seq)):
+                    self.excused.remove((queue, seq))
                 self.handed_to[(queue, seq)] = node
             ready = leader.queues[QueueId(queue)].ready.starts
             assert not ready or ready[0] > seqs[-1], f"queue {queue}: {seqs[-1]} went before {ready[0]}"

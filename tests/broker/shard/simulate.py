@@ -21,7 +21,7 @@ from cluster.broker.shard.messages import FromHome, RequestOp, ToHome
 from cluster.broker.shard.state import ShardState
 from tests.broker.shard.home import Home
 from tests.broker.shard.naive import same_state
-from tests.broker.shard.oracle import Oracle
+from tests.broker.shard.oracle import Oracle, Place, places_of
 
 REPLICAS = (1, 2, 3)
 HOMES = (1, 2, 3)
@@ -35,7 +35,8 @@ class Link:
         self.home_up = True
         self.leader_up = True
         self.broken = False
-        self.to_home: deque[tuple[str, bytes]] = deque()
+        self.to_home: deque[tuple[str, bytes, set[Place]]] = deque()
+        """Kind, wire form, and the messages in it."""
         self.to_leader: deque[bytes] = deque()
 
 
@@ -96,7 +97,7 @@ class World:
     def announce(self, home: int) -> None:
         link = self.links[(home, self.leading)]
         if not link.broken:
-            link.to_home.append((_ANNOUNCE, msgpack.packb(self.term)))
+            link.to_home.append((_ANNOUNCE, msgpack.packb(self.term), set()))
 
     def attended(self, home: int) -> None:
         self.awaited.discard(home)
@@ -171,14 +172,18 @@ class World:
         if leader is None:
             return
         out = leader.take_out()
-        self.oracle.handed_out(leader, out, self.gets)
+        self.oracle.handed_out(leader, out, self.gets, self.in_flight)
         self.oracle.in_one_place(leader)
         for home, words in out.items():
             link = self.links[(home, self.leading)]
             if not link.broken:
-                link.to_home.append(("words", msgpack.packb(words.to_wire(1, self.term))))
+                gets = {request: queue for (node, request), queue in self.gets.items() if node == home}
+                link.to_home.append(("words", msgpack.packb(words.to_wire(1, self.term)), places_of(words, gets)))
         if self.faults and self.random.random() < 0.1:
             self.announce(self.random.choice([h for h in HOMES if self.links[(h, self.leading)].leader_up] or HOMES))
+
+    def in_flight(self, place: Place) -> bool:
+        return any(place in places for link in self.links.values() for _, _, places in link.to_home)
 
     def home_speaks(self, home: int) -> None:
         stream = self.homes[home].stream
@@ -193,7 +198,7 @@ class World:
         link = self.links[(home, replica)]
         if not link.to_home:
             return
-        kind, data = link.to_home.popleft()
+        kind, data, _ = link.to_home.popleft()
         stream = self.homes[home].stream
         if kind == _ANNOUNCE:
             stream.leader_is(replica, msgpack.unpackb(data))
@@ -201,6 +206,7 @@ class World:
             body = msgpack.unpackb(data)
             if body[1] == stream.term:
                 stream.receive(ToHome.from_wire(body))
+                self.homes[home].check_held()
 
     def leader_hears(self, home: int, replica: int) -> None:
         link = self.links[(home, replica)]
@@ -290,8 +296,9 @@ class World:
             (0.7, actor.close_channel),
             (1.5, lambda: actor.get(queue)),
             (0.3, lambda: actor.purge(queue)),
-            (0.2, lambda: self.deleted and actor.publish([random.choice(self.deleted)])),
-            (0.1, lambda: self.deleted and actor.consume(random.choice(self.deleted))),
+            (0.2, lambda: actor.publish([random.choice([queue, *self.deleted])])),
+            (0.1, lambda: actor.consume(random.choice([queue, *self.deleted]))),
+            (0.5, actor.forget),
             (14, lambda: self.home_speaks(home)),
             (14, lambda: self.home_hears(home, replica)),
             (14, lambda: self.leader_hears(home, replica)),
