@@ -30,12 +30,13 @@ from cluster.node.shards.local import LOCAL_SHARDS, LocalShard
 from cluster.node.shards.seat import Seat
 from cluster.node.shards.switchboard import Switchboard
 from cluster.raft.group import RaftConfig
-from cluster.raft.messages import Append, Message, from_wire, to_wire
+from cluster.raft.messages import Append, Message, SnapshotChunkMessage, from_wire, to_wire
 from cluster.raft.runtime import GroupHandler, Runtime, RuntimeConfig
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.storage import Storage
 from cluster.raft.types import NOBODY, GroupId, LogIndex, NodeId
 
+_BULK = (Append, SnapshotChunkMessage)
 Request = Callable[[NodeId, Any], Awaitable[Any]]
 
 
@@ -198,8 +199,8 @@ class Core:
 
     def send(self, peer: NodeId, messages: list[Message]) -> None:
         """`Transport`: appends keep their order in the bulk lane, the rest overtakes them."""
-        bulk = [to_wire(message) for message in messages if isinstance(message, Append)]
-        quick = [to_wire(message) for message in messages if not isinstance(message, Append)]
+        bulk = [to_wire(message) for message in messages if isinstance(message, _BULK)]
+        quick = [to_wire(message) for message in messages if not isinstance(message, _BULK)]
         if quick:
             self.links.send(peer, Kind.RAFT, quick, control=True, droppable=True)
         if bulk:
