@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import methodcaller
 from random import Random
 
-from cluster.raft.group import Persist, RaftConfig, RaftGroup, ReadState
+from cluster.raft.group import Persist, RaftConfig, RaftGroup, ReadState, Role
 from cluster.raft.membership import decode_configuration
 from cluster.raft.messages import (
     Append,
@@ -172,6 +172,9 @@ class Ensemble:
     def propose(self, node: int, *data: str) -> None:
         for text in data:
             self.do(node, methodcaller("propose", text.encode()))
+
+    def role(self, node: int) -> Role:
+        return self.groups[node].role
 
     def logs(self) -> dict[int, str]:
         """Terms of every entry that a member has in its log."""

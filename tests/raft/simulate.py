@@ -59,11 +59,11 @@ class Storm:
         self.world = World(self.random.randrange(1 << 60), nodes, Configuration(voters), weather)
         self.end = STORM_TICKS * TICK
         self._repeat(12, self._client)
-        self._repeat(TICK * 2, self._reader)
+        self._repeat(self.random.choice([TICK // 2, TICK * 3]), self._reader)
         for mean_ticks, fault in (
-            (40, self._partition),
+            (self.random.choice([20, 40]), self._partition),
             (45, self._crash),
-            (60, self._change_members),
+            (self.random.choice([12, 60]), self._change_members),
             (60, self._transfer),
             (90, self._step_down),
             (90, self._campaign),

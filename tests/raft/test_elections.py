@@ -38,7 +38,7 @@ def test_a_follower_without_a_leader_stands_after_one_to_two_election_timeouts()
 def test_a_pre_vote_opens_no_term() -> None:
     ensemble = Ensemble()
     ensemble.do(1, RaftGroup.campaign)
-    assert ensemble.groups[1].role is Role.PRE_CANDIDATE
+    assert ensemble.role(1) is Role.PRE_CANDIDATE
     assert ensemble.groups[1].term == 0
     [request, _] = ensemble.take(1)
     assert isinstance(request, PreVoteRequest)
@@ -51,13 +51,13 @@ def test_a_majority_of_pre_votes_opens_the_term_and_a_majority_of_votes_wins_it(
     ensemble.do(1, RaftGroup.campaign)
     ensemble.deliver(1, 2)
     ensemble.deliver(2, 1)
-    assert ensemble.groups[1].role is Role.CANDIDATE
+    assert ensemble.role(1) is Role.CANDIDATE
     ensemble.write(1)
-    assert ensemble.groups[1].role is Role.CANDIDATE
+    assert ensemble.role(1) is Role.CANDIDATE
     ensemble.deliver(1, 2, VoteRequest)
     ensemble.write(2)
     ensemble.deliver(2, 1)
-    assert ensemble.groups[1].role is Role.LEADER
+    assert ensemble.role(1) is Role.LEADER
 
 
 def test_a_candidate_does_not_win_before_its_own_vote_is_durable() -> None:
@@ -66,9 +66,9 @@ def test_a_candidate_does_not_win_before_its_own_vote_is_durable() -> None:
     ensemble.settle(without_writes_of=[1])
     assert ensemble.disks[2].hard_state.vote == 1
     assert ensemble.disks[3].hard_state.vote == 1
-    assert ensemble.groups[1].role is Role.CANDIDATE
+    assert ensemble.role(1) is Role.CANDIDATE
     ensemble.write(1)
-    assert ensemble.groups[1].role is Role.LEADER
+    assert ensemble.role(1) is Role.LEADER
 
 
 def test_a_vote_is_durable_before_it_is_told() -> None:
@@ -122,7 +122,7 @@ def test_a_voter_that_hears_from_its_leader_ignores_candidates() -> None:
     assert ensemble.take(2) == []
     assert ensemble.groups[2].term == 1
     ensemble.do(1, lambda group: group.step(VoteRequest(GROUP, THREE, ONE, Term(9), LogIndex(99), Term(9), False)))
-    assert ensemble.groups[1].role is Role.LEADER
+    assert ensemble.role(1) is Role.LEADER
 
 
 def test_a_voter_that_was_left_alone_long_enough_votes_again() -> None:
@@ -148,11 +148,11 @@ def test_a_leader_of_an_earlier_term_is_told_so() -> None:
     ensemble.tick(3, 4)
     ensemble.settle()
     assert {ensemble.groups[2].term, ensemble.groups[3].term} == {2}
-    assert ensemble.groups[1].role is Role.LEADER
+    assert ensemble.role(1) is Role.LEADER
     ensemble.heal()
     ensemble.tick(1, 2)
     ensemble.settle()
-    assert ensemble.groups[1].role is Role.FOLLOWER
+    assert ensemble.role(1) is Role.FOLLOWER
     assert ensemble.groups[1].term == 2
 
 
@@ -177,7 +177,7 @@ def test_a_leader_without_a_quorum_steps_down_within_an_election_timeout() -> No
     leader = ensemble.elect(1)
     ensemble.isolate(1)
     ensemble.tick(1, 12)
-    assert leader.role is Role.FOLLOWER
+    assert ensemble.role(1) is Role.FOLLOWER
     assert leader.term == 1
     with pytest.raises(NotLeader) as refusal:
         leader.propose(b"x")
@@ -187,20 +187,20 @@ def test_a_leader_without_a_quorum_steps_down_within_an_election_timeout() -> No
 
 def test_one_voter_of_two_others_is_enough_to_stay_leader() -> None:
     ensemble = Ensemble()
-    leader = ensemble.elect(1)
+    ensemble.elect(1)
     ensemble.crash(3)
     for _ in range(40):
         ensemble.tick(1)
         ensemble.settle()
-    assert leader.role is Role.LEADER
+    assert ensemble.role(1) is Role.LEADER
 
 
 def test_a_single_voter_elects_itself_with_its_own_write() -> None:
     ensemble = Ensemble([1])
     ensemble.do(1, RaftGroup.campaign)
-    assert ensemble.groups[1].role is Role.CANDIDATE
+    assert ensemble.role(1) is Role.CANDIDATE
     ensemble.write(1)
-    assert ensemble.groups[1].role is Role.LEADER
+    assert ensemble.role(1) is Role.LEADER
     assert ensemble.groups[1].commit_index == 0
     ensemble.write(1)
     assert ensemble.groups[1].commit_index == 1
@@ -211,9 +211,9 @@ def test_a_candidate_that_meets_the_leader_of_its_term_follows_it() -> None:
     ensemble.do(2, RaftGroup.campaign)
     ensemble.deliver(2, 1)
     ensemble.deliver(1, 2)
-    assert ensemble.groups[2].role is Role.CANDIDATE
+    assert ensemble.role(2) is Role.CANDIDATE
     ensemble.do(2, lambda group: group.step(Heartbeat(GROUP, THREE, TWO, Term(1), LogIndex(0), 1)))
-    assert ensemble.groups[2].role is Role.FOLLOWER
+    assert ensemble.role(2) is Role.FOLLOWER
     assert ensemble.groups[2].leader == 3
 
 
@@ -225,7 +225,7 @@ def test_refused_by_a_majority_a_candidate_becomes_a_follower() -> None:
         ensemble.start(node)
     ensemble.do(1, RaftGroup.campaign)
     ensemble.settle()
-    assert ensemble.groups[1].role is Role.FOLLOWER
+    assert ensemble.role(1) is Role.FOLLOWER
     assert ensemble.groups[1].term == 1
 
 
@@ -233,7 +233,7 @@ def test_a_learner_never_stands() -> None:
     ensemble = Ensemble([1, 2], others=[3])
     ensemble.do(3, RaftGroup.campaign)
     ensemble.tick(3, 60)
-    assert ensemble.groups[3].role is Role.FOLLOWER
+    assert ensemble.role(3) is Role.FOLLOWER
     assert ensemble.take(3) == []
 
 
@@ -247,7 +247,7 @@ def test_the_survivor_of_the_first_rank_stands_at_once_and_wins() -> None:
     ensemble.do(2, lambda group: group.peer_disconnected(ONE))
     ensemble.do(3, lambda group: group.peer_disconnected(ONE))
     ensemble.settle()
-    assert ensemble.groups[2].role is Role.LEADER
+    assert ensemble.role(2) is Role.LEADER
     assert ensemble.groups[3].leader == 2
 
 
@@ -259,7 +259,7 @@ def test_ranks_differ_between_groups() -> None:
         for node in (2, 3):
             ensemble.groups[node]._state.group = GroupId(number)
             ensemble.groups[node].peer_disconnected(ONE)
-            if ensemble.groups[node].role is Role.PRE_CANDIDATE:
+            if ensemble.role(node) is Role.PRE_CANDIDATE:
                 firsts.add(node)
     assert firsts == {2, 3}
 
@@ -268,11 +268,11 @@ def test_the_second_rank_stands_two_ticks_later() -> None:
     ensemble = Ensemble()
     ensemble.elect(1)
     ensemble.do(3, lambda group: group.peer_disconnected(ONE))
-    assert ensemble.groups[3].role is Role.FOLLOWER
+    assert ensemble.role(3) is Role.FOLLOWER
     ensemble.tick(3)
-    assert ensemble.groups[3].role is Role.FOLLOWER
+    assert ensemble.role(3) is Role.FOLLOWER
     ensemble.tick(3)
-    assert ensemble.groups[3].role is Role.PRE_CANDIDATE
+    assert ensemble.role(3) is Role.PRE_CANDIDATE
 
 
 def test_a_voter_that_has_not_noticed_yet_votes_when_it_does() -> None:
@@ -281,10 +281,10 @@ def test_a_voter_that_has_not_noticed_yet_votes_when_it_does() -> None:
     ensemble.crash(1)
     ensemble.do(2, lambda group: group.peer_disconnected(ONE))
     ensemble.settle()
-    assert ensemble.groups[2].role is Role.PRE_CANDIDATE
+    assert ensemble.role(2) is Role.PRE_CANDIDATE
     ensemble.do(3, lambda group: group.peer_disconnected(ONE))
     ensemble.settle()
-    assert ensemble.groups[2].role is Role.LEADER
+    assert ensemble.role(2) is Role.LEADER
 
 
 def test_what_a_dead_leader_said_before_does_not_bring_it_back() -> None:
@@ -294,7 +294,7 @@ def test_what_a_dead_leader_said_before_does_not_bring_it_back() -> None:
     ensemble.do(2, lambda group: group.peer_disconnected(ONE))
     stale = Append(GROUP, ONE, TWO, Term(1), LogIndex(1), Term(1), LogIndex(1), [])
     ensemble.do(2, lambda group: group.step(stale))
-    assert ensemble.groups[2].role is Role.PRE_CANDIDATE
+    assert ensemble.role(2) is Role.PRE_CANDIDATE
     ensemble.do(2, lambda group: group.peer_connected(ONE))
     ensemble.do(2, lambda group: group.step(stale))
     assert ensemble.groups[2].leader == 1
@@ -311,7 +311,7 @@ def test_the_better_log_stands_at_once_when_the_first_rank_cannot_win() -> None:
     ensemble.do(3, lambda group: group.peer_disconnected(ONE))
     ensemble.do(2, lambda group: group.peer_disconnected(ONE))
     ensemble.settle()
-    assert ensemble.groups[3].role is Role.LEADER
+    assert ensemble.role(3) is Role.LEADER
 
 
 def test_losing_another_follower_changes_nothing() -> None:

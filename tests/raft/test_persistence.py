@@ -227,5 +227,5 @@ def test_stepping_down_keeps_the_term_and_asks_the_best_voter_to_take_over() -> 
     ensemble.do(1, RaftGroup.step_down)
     assert (leader.role, leader.term) == (Role.FOLLOWER, 1)
     ensemble.settle(without_writes_of=[1])
-    assert ensemble.groups[3].role is Role.LEADER
+    assert ensemble.role(3) is Role.LEADER
     assert ensemble.groups[3].commit_index == 3

@@ -152,7 +152,7 @@ def test_a_new_leader_brings_every_follower_of_figure_7_to_its_log(terms: list[i
     for node in (1, 2, 3):
         ensemble.start(node)
     ensemble.elect(1)
-    assert ensemble.groups[1].role is Role.LEADER
+    assert ensemble.role(1) is Role.LEADER
     assert set(ensemble.logs().values()) == {"1 1 1 4 4 5 5 6 6 6 8"}
     assert ensemble.disks[2].log == ensemble.disks[1].log
     assert ensemble.groups[2].commit_index == 11
