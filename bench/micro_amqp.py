@@ -144,11 +144,11 @@ def main() -> None:
         + content_frames(1, m.BasicPublish("", "q", False, False).encode(), b"\x00\x3c" + bytes(12), b"", 4096)
         for tag in range(1, MESSAGES + 1)
     )
-    same, keyed, varied = publish_stream(1, False), publish_stream(300, False), publish_stream(300, True)
+    same, keyed, varied = publish_stream(1, False), publish_stream(200, False), publish_stream(200, True)
     for title, work in (
         ("publish, one key, same header", parse(same, publishes)),
-        ("publish, 300 keys, same header", parse(keyed, publishes)),
-        ("publish, 300 keys, message ids", parse(varied, publishes)),
+        ("publish, 200 keys, same header", parse(keyed, publishes)),
+        ("publish, 200 keys, message ids", parse(varied, publishes)),
         ("single ack, runs", parse(ack_stream, acks)),
         ("ack and publish in turn, both", parse(ack_pairs, lambda event: int(isinstance(event, ev.AckBatch)))),
         ("peek, delivery mode only", peeks(same)),

@@ -116,8 +116,8 @@ class ChannelTable:
     def runs(self, buffer: bytes, position: int, events: list[ev.Event]) -> int:
         """Take the publishes and single acks that stand complete at `position`; the position after them."""
         while len(buffer) - position >= ACK_FRAME_SIZE:
-            kind, number, _, key = METHOD_HEAD.unpack_from(buffer, position)
-            if key not in _RUN_KEYS or kind != c.FRAME_METHOD:
+            _, number, _, key = METHOD_HEAD.unpack_from(buffer, position)
+            if key not in _RUN_KEYS:
                 break
             channel = self.channels.get(number)
             if channel is None or channel.state is not ChannelState.OPEN:

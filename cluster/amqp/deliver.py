@@ -29,7 +29,7 @@ _CHUNK_SIZE_TARGET: Final = 256 * 1024
 """Frames are joined into pieces of about this many octets for the socket."""
 _COPY_SIZE_MAX: Final = 4096
 """Average record size up to which copying a slice is cheaper than a view of it."""
-_SHAPES_MAX: Final = 256
+_SHAPES_MAX: Final = 64
 """Shapes of record an encoder remembers; when there are more, the memory starts anew."""
 
 

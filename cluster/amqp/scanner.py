@@ -28,7 +28,7 @@ BASIC_CLASS_WEIGHT_0: Final = 0x003C0000
 ACK_FRAME_SIZE: Final = 21
 CONTENT_HEADER_SIZE_MIN: Final = 14
 """Class, weight, body size, one word of property flags."""
-KNOWN_METHODS_MAX: Final = 1024
+KNOWN_METHODS_MAX: Final = 256
 """Publish payloads remembered by a connection; when there are more, the memory starts anew."""
 _NO_PREAMBLE: Final = b"\xff" * 8
 """Matches no frame: no frame type is 255."""
@@ -123,8 +123,6 @@ class Scanner:
             if buffer.startswith(self._method_frame, position):
                 head = position + len(self._method_frame)
                 method = self._method
-                if buffer[position + 1] << 8 | buffer[position + 2] != channel:
-                    break
             else:
                 if end - position < 11:
                     break
@@ -134,7 +132,6 @@ class Scanner:
                     key != PUBLISH_KEY
                     or on_channel != channel
                     or kind != 1
-                    or size > payload_size_max
                     or head > end
                     or buffer[head - 1] != FRAME_END
                 ):

@@ -12,6 +12,7 @@ from cluster.amqp import methods as m
 from cluster.amqp.connection import ServerConnection
 from cluster.amqp.errors import ConnectionException
 from cluster.amqp.method import Method
+from cluster.amqp.properties import BasicProperties
 from tests.amqp.client import Sent, frame, method, publish, running, sent, starting
 
 OPEN_PUBLISH = method(1, m.BasicPublish("", "q", False, False))
@@ -58,6 +59,16 @@ def test_a_frame_above_frame_max_is_501_as_soon_as_its_size_is_known() -> None:
     error = ConnectionException(501, text)
     assert connection.receive(frame(3, 1, bytes(200000))[:7]) == [ev.ConnectionFailed(error)]
     assert sent(connection) == [Sent(0, m.ConnectionClose(501, text, 0, 0))]
+
+
+def test_every_frame_of_a_publish_is_held_to_frame_max_also_when_all_of_it_comes_at_once() -> None:
+    small = m.ConnectionTuneOk(2047, 4096, 60)
+    body = publish(1, bytes(4089))
+    text = "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,4089,4088}"
+    assert_closed(running(1, tune_ok=small), body, 501, text)
+    header = publish(1, b"abc", properties=BasicProperties(headers={"k": "x" * 4100}))
+    text = "FRAME_ERROR - type 2, all octets = <<>>: {frame_too_large,4125,4088}"
+    assert_closed(running(1, tune_ok=small), header, 501, text)
 
 
 def test_the_close_ok_behind_a_frame_above_frame_max_is_still_understood() -> None:
@@ -153,6 +164,9 @@ def test_a_content_header_with_a_weight_is_505() -> None:
 def test_a_content_header_too_short_to_be_one_is_501() -> None:
     text = "FRAME_ERROR - type 2, all octets = <<0,60>>: unknown_frame"
     assert_closed(running(1), OPEN_PUBLISH + frame(2, 1, b"\x00\x3c"), 501, text)
+    text = "FRAME_ERROR - type 2, all octets = <<0,60,0,0,0,0,0,0,0,0,0,3,0>>: unknown_frame"
+    header = frame(2, 1, b"\x00\x3c\x00\x00" + (3).to_bytes(8) + b"\x00")
+    assert_closed(running(1), OPEN_PUBLISH + header + frame(3, 1, b"abc"), 501, text)
 
 
 def test_a_heartbeat_on_another_channel_than_0_is_505() -> None:

@@ -100,6 +100,7 @@ def test_random_arguments_are_a_method_or_501(cls: type[Method], arguments: byte
     assert code == 501
 
 
+@pytest.mark.filterwarnings("ignore:This command is deprecated:DeprecationWarning")
 @given(st.data())
 @settings(print_blob=True)
 def test_pamqp_reads_what_we_write_and_we_read_what_it_writes(data: st.DataObject) -> None:

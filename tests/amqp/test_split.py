@@ -167,3 +167,55 @@ def test_a_channel_that_the_broker_closes_between_chunks_is_deaf_in_the_next() -
     [batch] = connection.receive(publish(1) + publish(2) + method(1, m.BasicAck(1, False)))
     assert isinstance(batch, ev.PublishBatch)
     assert batch.channel == 2
+
+
+PIECES = [
+    publish(channel, body, routing_key, properties)
+    for channel in (1, 2)
+    for routing_key in ("q", "other")
+    for properties in (BasicProperties(), BasicProperties(delivery_mode=2))
+    for body in (b"", b"abc", bytes(60))
+] + [method(channel, m.BasicAck(tag, tag == 3)) for channel in (1, 2) for tag in (1, 2, 3)]
+SMALL_SETTINGS = ConnectionSettings(message_size_max=59)
+
+
+def in_chunks(stream: bytes, sizes: Iterable[int], of: ConnectionSettings) -> tuple[list[ev.Event], list[bytes]]:
+    connection = running(1, 2, settings=of)
+    events: list[ev.Event] = []
+    position = 0
+    for size in [*sizes, len(stream)]:
+        events += connection.receive(stream[position : position + size])
+        position += size
+    return merged(events), connection.take_output()
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=12),
+    st.lists(st.integers(1, 200), max_size=12),
+    st.booleans(),
+)
+@settings(print_blob=True, deadline=None, max_examples=300)
+def test_runs_are_scanned_as_frames_are_read_one_by_one(pieces: list[bytes], sizes: list[int], small: bool) -> None:
+    stream = b"".join(pieces)
+    limits = SMALL_SETTINGS if small else SETTINGS
+    assert in_chunks(stream, sizes, limits) == in_chunks(stream, [1] * len(stream), limits)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        publish(1, b"abc") + publish(1, b"abc"),
+        publish(1, b"abc") + publish(1, b"abc", properties=BasicProperties()),
+        publish(1, b"abc") + publish(1, b"abc", "other"),
+        publish(1, b"") + publish(1, b""),
+        method(1, m.BasicAck(1, False)) + method(1, m.BasicAck(2, False)) + method(1, m.BasicAck(3, True)),
+    ],
+    ids=["same", "other header", "other key", "empty", "acks"],
+)
+def test_a_changed_octet_in_a_run_is_seen_as_it_is_frame_by_frame(stream: bytes) -> None:
+    for position in range(len(stream)):
+        octet = stream[position]
+        for other in {0, 1, 2, 3, 0x3C, 0x28, 0x50, 0xCE, 0xFF, octet - 1 & 255, octet + 1 & 255} - {octet}:
+            changed = stream[:position] + bytes((other,)) + stream[position + 1 :]
+            one_by_one = in_chunks(changed, [1] * len(changed), SETTINGS)
+            assert in_chunks(changed, (), SETTINGS) == one_by_one, (position, other)
