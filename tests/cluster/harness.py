@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.local_cluster import HOST, LocalCluster, free_ports, wait_until
+from chaos.local_cluster import LocalCluster, free_ports, wait_until
+from cluster.node.dev.layout import HOST
 
 __all__ = ["HOST", "LocalCluster", "free_ports", "wait_until"]

@@ -1,0 +1,120 @@
+"""One fault after the other on a local cluster: strike the leader of a queue, make it whole, wait until all is well.
+
+Law: at most one node is struck at a time, and the next fault waits until the cluster calls itself healthy. Every wait
+has a deadline, after which the campaign fails.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import time
+import urllib.request
+from typing import Any, Literal
+
+from chaos.ledger import Fault
+from chaos.load import RemoteLoad
+from chaos.local_cluster import LocalCluster, wait_until
+
+Mode = Literal["kill", "stop", "term"]
+MODES: tuple[Mode, ...] = ("kill", "stop", "term")
+
+HEALTHY_SECONDS = 60.0
+"""How long a cluster may take until it calls itself healthy after a fault."""
+OUTAGE_SECONDS: dict[Mode, tuple[float, float]] = {"kill": (0.5, 2.0), "stop": (2.0, 8.0), "term": (0.0, 1.0)}
+"""How long a node stays down, from..to, before it is started again or goes on."""
+CALM_SECONDS = (1.0, 6.0)
+"""From the end of one fault to the next, from..to; leaders return to their places meanwhile or not."""
+_AUTHORIZATION = "Basic " + base64.b64encode(b"guest:guest").decode()
+
+
+def ask(cluster: LocalCluster, path: str) -> Any:
+    """A document of the admin interface, from the first node that answers. None when none does."""
+    for index, child in enumerate(cluster.children):
+        if child is None:
+            continue
+        request = urllib.request.Request(cluster.url(index) + path, headers={"Authorization": _AUTHORIZATION})
+        try:
+            with urllib.request.urlopen(request, timeout=3) as response:
+                return json.load(response)
+        except OSError:
+            continue
+    return None
+
+
+def leaders(cluster: LocalCluster) -> dict[str, str]:
+    """Queue -> the node that leads its group, "" if none does."""
+    status, queues = ask(cluster, "/api/cluster/status"), ask(cluster, "/api/queues")
+    if status is None or queues is None:
+        return {}
+    by_group = {group["id"]: group["leader"] or "" for group in status["groups"]}
+    return {queue["name"]: by_group.get(queue["group"], "") for queue in queues}
+
+
+def messages(cluster: LocalCluster, queues: list[str]) -> int:
+    """In these queues, ready or held by a consumer."""
+    rows = ask(cluster, "/api/queues") or []
+    return sum(int(row["messages_ready"]) + int(row["messages_unacked"]) for row in rows if row["name"] in queues)
+
+
+def is_healthy(cluster: LocalCluster) -> bool:
+    """Do all nodes answer, and does the cluster say so?"""
+    status = ask(cluster, "/api/cluster/status")
+    return status is not None and status["verdict"]["health"] == "healthy"
+
+
+class Campaign:
+    """Faults of one kind, one after the other. `number` counts them."""
+
+    def __init__(self, cluster: LocalCluster, load: RemoteLoad, mode: Mode, rng: random.Random) -> None:
+        self.number = 0
+        self._cluster = cluster
+        self._load = load
+        self._mode: Mode = mode
+        self._random = rng
+
+    def strike(self, queues: list[str]) -> str:
+        """One fault on the leader of one of `queues`, up to its end. Returns a line about it."""
+        cluster, mode = self._cluster, self._mode
+        queue = self._random.choice(queues)
+        led: dict[str, str] = {}
+
+        def is_led() -> bool:
+            led.update(leaders(cluster))
+            return bool(led.get(queue))
+
+        wait_until(is_led, f"{queue} has a leader")
+        name = led[queue]
+        index = [node.name for node in cluster.nodes].index(name)
+        # Told before it happens: what the clients see of it comes after.
+        struck = tuple([q for q in queues if led[q] == name])
+        self._load.fault_begins(Fault(self.number, mode, index, struck, time.monotonic()))
+        began = time.monotonic()
+        match mode:
+            case "kill":
+                cluster.kill(index)
+            case "stop":
+                cluster.freeze(index)
+            case "term":
+                cluster.terminate(index)
+        time.sleep(self._random.uniform(*OUTAGE_SECONDS[mode]))
+        down = time.monotonic() - began
+        if mode == "stop":
+            cluster.thaw(index)
+        else:
+            cluster.start(index)
+        cluster.wait_ready()
+        wait_until(lambda: is_healthy(cluster), f"healthy after {mode} {self.number} of {name}", HEALTHY_SECONDS)
+        well = time.monotonic() - began
+        self._load.fault_is_over(self.number)
+        gap = self._load.gap(self.number)
+        self.number += 1
+        return (
+            f"{mode} {self.number:3} of {name} (led {', '.join(struck)}): "
+            f"confirms paused {gap:.3f} s, down {down:.1f} s, healthy after {well:.1f} s"
+        )
+
+    def calm(self) -> None:
+        """Let the cluster be for a while."""
+        time.sleep(self._random.uniform(*CALM_SECONDS))
