@@ -34,7 +34,7 @@ from cluster.amqp.errors import (
 from cluster.amqp.field_table import FieldTable
 from cluster.amqp.frames import FRAME_HEAD, content_frames, method_frame
 from cluster.amqp.heartbeat import Heartbeat
-from cluster.amqp.login import read_response
+from cluster.amqp.login import capabilities_of, read_response, usual_refusal
 from cluster.amqp.method import Method
 from cluster.amqp.reader import FrameReader
 from cluster.amqp.settings import SERVER_CAPABILITIES, ConnectionSettings, check_tune_ok
@@ -239,9 +239,7 @@ class ServerConnection:
 
     def _start_ok(self, method: m.ConnectionStartOk, events: list[ev.Event]) -> None:
         self.client_properties = method.client_properties
-        capabilities = method.client_properties.get("capabilities")
-        if isinstance(capabilities, dict):
-            self.client_capabilities = frozenset(name for name, value in capabilities.items() if value is True)
+        self.client_capabilities = capabilities_of(method.client_properties)
         if method.mechanism not in self.settings.mechanisms.split():
             text = f"unknown authentication mechanism '{method.mechanism}'"
             raise command_invalid(text, method.CLASS_ID, method.METHOD_ID)
@@ -289,11 +287,7 @@ class ServerConnection:
     def refuse_login(self, text: str | None = None) -> None:
         """Answer a LoginRequest with close 403. `text` follows `ACCESS_REFUSED - `; None is RabbitMQ's words."""
         if self._deciding(ConnectionState.LOGGING_IN):
-            usual = (
-                f"Login was refused using authentication mechanism {self.mechanism}. "
-                "For details see the broker logfile."
-            )
-            self.connection_error(login_refused(usual if text is None else text))
+            self.connection_error(login_refused(usual_refusal(self.mechanism) if text is None else text))
 
     def accept_open(self) -> list[ev.Event]:
         """Answer an OpenRequest with open-ok. Returns what the client had sent ahead."""

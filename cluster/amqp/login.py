@@ -1,14 +1,27 @@
-"""The two login mechanisms: what a start-ok response says.
+"""What a client says of itself in start-ok: its capabilities, and by one of two mechanisms who it is.
 
-Law: pure functions from a response to a user name and a password; no octet of a response gets into an error.
+Law: pure functions from what was sent to what it means; no octet of a response gets into an error.
 """
 
 from __future__ import annotations
 
 from cluster.amqp.errors import syntax_error
-from cluster.amqp.field_table import FieldValue, Malformed, read_table
+from cluster.amqp.field_table import FieldTable, FieldValue, Malformed, read_table
 
 MECHANISMS = ("PLAIN", "AMQPLAIN")
+
+
+def capabilities_of(client_properties: FieldTable) -> frozenset[str]:
+    """Names of the capabilities that the client set to true."""
+    capabilities = client_properties.get("capabilities")
+    if not isinstance(capabilities, dict):
+        return frozenset()
+    return frozenset(name for name, value in capabilities.items() if value is True)
+
+
+def usual_refusal(mechanism: str) -> str:
+    """RabbitMQ's words for a login that failed; they do not say why."""
+    return f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
 
 
 def read_response(mechanism: str, response: bytes) -> tuple[str, bytes]:
