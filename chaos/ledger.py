@@ -222,7 +222,8 @@ class Ledger:
             f" to consumer {d.receiving}"
             for d in self._deliveries.get(message, [])
         ]
-        return f"{kind}: {message[0]}/{message[1]} by node {publishing.node} into {publishing.queue}: " + "; ".join(seen)
+        what = f"{kind}: {message[0]}/{message[1]} by node {publishing.node} into {publishing.queue}"
+        return f"{what}: {'; '.join(seen)}"
 
     def _moment(self, at: float) -> str:
         before = [fault for fault in self.faults if fault.began <= at]
@@ -231,10 +232,13 @@ class Ledger:
         return f"{at - before[-1].began:.3f} s after fault {before[-1].number} of node {before[-1].node}"
 
     def _needless(self, deliveries: list[Delivery]) -> bool:
-        """Was it delivered again while the first receiver had not been disturbed?"""
-        ordered = sorted(deliveries, key=lambda d: d.at)
+        """Was it delivered again while the receiver before had not been disturbed?
+
+        A node that stood still hands out late what it was given before: the flag tells which delivery was first.
+        """
+        ordered = sorted(deliveries, key=lambda d: (d.redelivered, d.at))
         return any(
-            not self._disturbed(self.receivings[one.receiving].node, one.at, other.at)
+            not self._disturbed(self.receivings[one.receiving].node, min(one.at, other.at), max(one.at, other.at))
             for one, other in pairwise(ordered)
         )
 
