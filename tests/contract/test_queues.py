@@ -1,0 +1,404 @@
+"""queue.declare, bind, purge and delete as RabbitMQ answers them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+
+from cluster.amqp import methods as m
+from tests.cluster.harness import wait_until
+from tests.contract.clients import Clients, bodies, channel_refused, ready_count, take
+from tests.contract.wire import Wire, publish
+
+NO_PREVIOUS = "NOT_FOUND - no previously declared queue"
+
+
+def label(name: str) -> str:
+    return f"queue '{name}' in vhost '/'"
+
+
+def locked(name: str) -> str:
+    return (
+        f"RESOURCE_LOCKED - cannot obtain exclusive access to locked {label(name)}. "
+        "It could be originally declared on another connection or the exclusive property value "
+        "does not match that of the original declaration."
+    )
+
+
+def is_there(channel: BlockingChannel, name: str) -> bool:
+    """Asks on a channel of its own, which a 404 may close."""
+    probe = channel.connection.channel()
+    try:
+        probe.queue_declare(name, passive=True)
+    except Exception as error:
+        assert getattr(error, "reply_code", None) == 404, error
+        return False
+    probe.close()
+    return True
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ({"durable": True}, {}, "'durable' for {}: received 'false' but current is 'true'"),
+        ({}, {"auto_delete": True}, "'auto_delete' for {}: received 'true' but current is 'false'"),
+        (
+            {"arguments": {"x-message-ttl": 1000}},
+            {"arguments": {"x-message-ttl": 5}},
+            "'x-message-ttl' for {}: received '5' but current is '1000'",
+        ),
+        (
+            {},
+            {"arguments": {"x-message-ttl": 5}},
+            "'x-message-ttl' for {}: received the value '5' of type 'signedint' but current is none",
+        ),
+        (
+            {"arguments": {"x-message-ttl": 1000}},
+            {},
+            "'x-message-ttl' for {}: received none but current is the value '1000' of type 'signedint'",
+        ),
+        (
+            {"durable": True, "arguments": {"x-queue-type": "quorum"}},
+            {"durable": True},
+            "'x-queue-type' for {}: received none but current is the value 'quorum' of type 'longstr'",
+        ),
+    ],
+)
+def test_a_redeclaration_that_differs_closes_the_channel_with_406(
+    clients: Clients, name: str, before: dict[str, object], after: dict[str, object], words: str
+) -> None:
+    clients.channel().queue_declare(name, **before)  # type: ignore[arg-type]
+    channel = clients.channel()
+    with channel_refused(channel, 406, f"PRECONDITION_FAILED - inequivalent arg {words.format(label(name))}"):
+        channel.queue_declare(name, **after)  # type: ignore[arg-type]
+
+
+def test_an_equal_redeclaration_tells_messages_and_consumers(clients: Clients, name: str) -> None:
+    channel = clients.channel()
+    channel.queue_declare(name, durable=True)
+    channel.confirm_delivery()
+    for _ in range(3):
+        channel.basic_publish("", name, b"x")
+    other = clients.channel()
+    again = other.queue_declare(name, durable=True).method
+    assert (again.queue, again.message_count, again.consumer_count) == (name, 3, 0)
+    other.basic_qos(prefetch_count=1)
+    other.basic_consume(name, lambda *_: None)
+    again = clients.channel().queue_declare(name, passive=True).method
+    assert again.consumer_count == 1
+    wait_until(lambda: ready_count(channel, name) == 2, "one message is out")
+
+
+@pytest.mark.parametrize("act", ["declare", "declare not exclusive", "passive", "consume", "get", "purge", "delete"])
+def test_an_exclusive_queue_is_locked_for_other_connections(clients: Clients, name: str, act: str) -> None:
+    clients.channel().queue_declare(name, exclusive=True)
+    other = clients.channel()
+    with channel_refused(other, 405, locked(name)):
+        match act:
+            case "declare":
+                other.queue_declare(name, exclusive=True)
+            case "declare not exclusive":
+                other.queue_declare(name)
+            case "passive":
+                other.queue_declare(name, passive=True)
+            case "consume":
+                other.basic_consume(name, lambda *_: None)
+            case "get":
+                other.basic_get(name)
+            case "purge":
+                other.queue_purge(name)
+            case _:
+                other.queue_delete(name)
+
+
+def test_an_exclusive_queue_must_be_redeclared_exclusive_by_its_owner_too(
+    channel: BlockingChannel, name: str
+) -> None:
+    channel.queue_declare(name, exclusive=True)
+    channel.queue_declare(name, exclusive=True)
+    with channel_refused(channel, 405, locked(name)):
+        channel.queue_declare(name)
+
+
+def test_anybody_may_publish_to_an_exclusive_queue(clients: Clients, name: str) -> None:
+    owner, other = clients.channel(0), clients.channel(1)
+    owner.queue_declare(name, exclusive=True)
+    other.confirm_delivery()
+    other.basic_publish("", name, b"hello", mandatory=True)
+    assert take(owner, name)[2] == b"hello"
+
+
+@pytest.mark.parametrize("end", ["close", "break"])
+def test_an_exclusive_queue_goes_with_its_connection(
+    clients: Clients, wire: Wire, name: str, end: str
+) -> None:
+    wire.call(m.QueueDeclare(name, False, False, True, False, False, {}))
+    wire.expect(m.QueueDeclareOk)
+    channel = clients.channel()
+    if end == "close":
+        wire.call(m.ConnectionClose(200, "", 0, 0), 0)
+        wire.expect(m.ConnectionCloseOk, 0)
+        assert not is_there(channel, name)
+    else:
+        wire.__exit__(None, None, None)
+        channel.confirm_delivery()
+        wait_until(lambda: channel.queue_declare(f"{name}-x").method.queue == f"{name}-x", "declared")
+    wait_until(lambda: _free(channel, name), "the name is free again")
+
+
+def _free(channel: BlockingChannel, name: str) -> bool:
+    """Whether a queue of that name can be declared."""
+    probe = channel.connection.channel()
+    try:
+        probe.queue_declare(name, exclusive=True)
+    except Exception as error:
+        assert getattr(error, "reply_code", None) == 405, error
+        return False
+    probe.queue_delete(name)
+    return True
+
+
+@pytest.mark.parametrize("passive", [False, True])
+def test_the_reserved_prefix_is_refused_and_only_missed_when_passive(channel: BlockingChannel, passive: bool) -> None:
+    code, text = 403, "ACCESS_REFUSED - queue name 'amq.foo' contains reserved prefix 'amq.*'"
+    if passive:
+        code, text = 404, "NOT_FOUND - no queue 'amq.foo' in vhost '/'"
+    with channel_refused(channel, code, text):
+        channel.queue_declare("amq.foo", passive=passive)
+
+
+def test_a_server_named_queue_is_what_the_empty_name_means_from_then_on(channel: BlockingChannel) -> None:
+    name = channel.queue_declare("", exclusive=True).method.queue
+    assert re.fullmatch(r"amq\.gen-[A-Za-z0-9_-]{22}", name)
+    channel.queue_bind("", "amq.direct", "key")
+    channel.confirm_delivery()
+    channel.basic_publish("amq.direct", "key", b"x", mandatory=True)
+    assert channel.queue_declare("", passive=True).method.message_count == 1
+    assert take(channel, "")[2] == b"x"
+    assert channel.queue_purge("").method.message_count == 0
+    channel.queue_unbind("", "amq.direct", "key")
+    channel.basic_consume("", lambda *_: None)
+    channel.queue_delete("")
+    assert not is_there(channel, name)
+
+
+def test_an_empty_queue_and_routing_key_bind_the_last_queue_by_its_name(channel: BlockingChannel) -> None:
+    name = channel.queue_declare("", exclusive=True).method.queue
+    channel.queue_bind("", "amq.direct", "")
+    channel.confirm_delivery()
+    channel.basic_publish("amq.direct", name, b"x", mandatory=True)
+    assert bodies(channel, name) == [b"x"]
+
+
+@pytest.mark.parametrize("act", ["passive", "bind", "unbind", "purge", "get", "consume", "delete"])
+def test_the_empty_name_means_nothing_before_a_declaration(channel: BlockingChannel, act: str) -> None:
+    with channel_refused(channel, 404, NO_PREVIOUS):
+        match act:
+            case "passive":
+                channel.queue_declare("", passive=True)
+            case "bind":
+                channel.queue_bind("", "amq.direct", "key")
+            case "unbind":
+                channel.queue_unbind("", "amq.direct", "key")
+            case "purge":
+                channel.queue_purge("")
+            case "get":
+                channel.basic_get("")
+            case "consume":
+                channel.basic_consume("", lambda *_: None)
+            case _:
+                channel.queue_delete("")
+
+
+@pytest.mark.parametrize("act", ["passive", "purge", "get", "consume", "bind"])
+def test_a_missing_queue_closes_the_channel_with_404(channel: BlockingChannel, name: str, act: str) -> None:
+    with channel_refused(channel, 404, f"NOT_FOUND - no {label(name)}"):
+        match act:
+            case "passive":
+                channel.queue_declare(name, passive=True)
+            case "purge":
+                channel.queue_purge(name)
+            case "get":
+                channel.basic_get(name)
+            case "consume":
+                channel.basic_consume(name, lambda *_: None)
+            case _:
+                channel.queue_bind(name, "amq.direct", "key")
+
+
+def test_binding_to_a_missing_exchange_closes_the_channel_with_404(channel: BlockingChannel, name: str) -> None:
+    queue = channel.queue_declare("", exclusive=True).method.queue
+    with channel_refused(channel, 404, f"NOT_FOUND - no exchange '{name}' in vhost '/'"):
+        channel.queue_bind(queue, name, "key")
+
+
+def test_deleting_a_missing_queue_is_answered_with_delete_ok_and_0(channel: BlockingChannel, name: str) -> None:
+    assert channel.queue_delete(name).method.message_count == 0
+
+
+def test_purge_and_delete_tell_how_many_messages_went(clients: Clients, name: str) -> None:
+    channel, other = clients.channel(), clients.channel()
+    channel.queue_declare(name, durable=True)
+    channel.confirm_delivery()
+    for _ in range(3):
+        channel.basic_publish("", name, b"x")
+    take(channel, name)
+    assert other.queue_purge(name).method.message_count == 2
+    channel.basic_publish("", name, b"y")
+    assert other.queue_delete(name).method.message_count == 1
+
+
+def test_a_queue_with_messages_is_not_deleted_if_empty(clients: Clients, name: str) -> None:
+    channel = clients.channel()
+    channel.queue_declare(name, durable=True)
+    channel.confirm_delivery()
+    channel.basic_publish("", name, b"x")
+    other = clients.channel()
+    with channel_refused(other, 406, f"PRECONDITION_FAILED - {label(name)} not empty"):
+        other.queue_delete(name, if_empty=True)
+    channel.queue_purge(name)
+    channel.queue_delete(name, if_empty=True)
+    assert not is_there(channel, name)
+
+
+def test_a_queue_with_consumers_is_not_deleted_if_unused(clients: Clients, name: str) -> None:
+    channel = clients.channel()
+    channel.queue_declare(name, durable=True)
+    tag = channel.basic_consume(name, lambda *_: None)
+    other = clients.channel()
+    with channel_refused(other, 406, f"PRECONDITION_FAILED - {label(name)} in use"):
+        other.queue_delete(name, if_unused=True)
+    channel.basic_cancel(tag)
+    channel.queue_delete(name, if_unused=True)
+    assert not is_there(channel, name)
+
+
+def test_unbinding_what_is_not_bound_is_answered_with_unbind_ok(channel: BlockingChannel, name: str) -> None:
+    queue = channel.queue_declare("", exclusive=True).method.queue
+    channel.queue_unbind(queue, "amq.direct", "never")
+    channel.queue_unbind(queue, name, "no such exchange")
+    channel.queue_unbind(name, "amq.direct", "no such queue")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"x-message-ttl": -1}, "'x-message-ttl' for {}: {{value_negative,-1}}"),
+        ({"x-message-ttl": "1"}, "'x-message-ttl' for {}: \"expected integer, got longstr\""),
+        ({"x-expires": 0}, "'x-expires' for {}: {{value_zero,0}}"),
+        ({"x-max-priority": 256}, "'x-max-priority' for {}: {{max_value_exceeded,256}}"),
+        ({"x-overflow": "spill"}, "'x-overflow' for {}: invalid_overflow"),
+        ({"x-queue-leader-locator": "moon"}, "'x-queue-leader-locator' for {}: invalid_queue_locator_arg"),
+        ({"x-dead-letter-routing-key": "k"}, "'x-dead-letter-routing-key' for {}: routing_key_but_no_dlx_defined"),
+        ({"x-queue-type": "bogus"}, "'x-queue-type' for {}: \"unsupported queue type 'bogus'\""),
+    ],
+)
+def test_bad_arguments_close_the_channel_with_406(
+    channel: BlockingChannel, name: str, arguments: dict[str, object], words: str
+) -> None:
+    with channel_refused(channel, 406, f"PRECONDITION_FAILED - invalid arg {words.format(label(name))}"):
+        channel.queue_declare(name, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"durable": False}, "invalid property 'non-durable' for {}"),
+        ({"durable": True, "exclusive": True}, "invalid property 'exclusive-owner' for {}"),
+        ({"durable": True, "auto_delete": True}, "invalid property 'auto-delete' for {}"),
+        (
+            {"durable": True, "arguments": {"x-max-priority": 5}},
+            "invalid arg 'x-max-priority' for {} of queue type rabbit_quorum_queue",
+        ),
+        (
+            {"durable": True, "arguments": {"x-queue-mode": "lazy"}},
+            "invalid arg 'x-queue-mode' for {} of queue type rabbit_quorum_queue",
+        ),
+    ],
+)
+def test_what_a_quorum_queue_cannot_be_closes_the_channel_with_406(
+    channel: BlockingChannel, name: str, options: dict[str, object], words: str
+) -> None:
+    options = {**options, "arguments": {"x-queue-type": "quorum", **options.get("arguments", {})}}  # type: ignore[dict-item]
+    with channel_refused(channel, 406, f"PRECONDITION_FAILED - {words.format(label(name))}"):
+        channel.queue_declare(name, **options)  # type: ignore[arg-type]
+
+
+def test_a_quorum_queue_cannot_be_server_named(channel: BlockingChannel) -> None:
+    text = "PRECONDITION_FAILED - Cannot declare a server-named queue for type rabbit_quorum_queue"
+    with channel_refused(channel, 406, text):
+        channel.queue_declare("", durable=True, arguments={"x-queue-type": "quorum"})
+
+
+def test_a_quorum_queue_takes_the_overflow_that_it_cannot_follow(channel: BlockingChannel, name: str) -> None:
+    arguments = {"x-queue-type": "quorum", "x-overflow": "reject-publish-dlx", "x-max-length": 5}
+    channel.queue_declare(name, durable=True, arguments=arguments)
+
+
+def test_no_wait_methods_are_carried_out_in_order_and_not_answered(wire: Wire, name: str) -> None:
+    wire.call(m.ExchangeDeclare(name, "fanout", False, False, False, False, True, {}))
+    wire.call(m.QueueDeclare(name, False, True, False, False, True, {}))
+    wire.call(m.QueueBind(name, name, "", True, {}))
+    wire.call(m.ConfirmSelect(True))
+    wire.send(publish(name, "", b"one") + publish(name, "", b"two"))
+    wire.call(m.BasicConsume(name, "tag", False, False, False, True, {}))
+    seen = []
+    while len(seen) < 3:
+        channel, method = wire.method()
+        if isinstance(method, m.BasicDeliver):
+            for _ in range(2):
+                wire.frame()
+            seen.append(method)
+        else:
+            assert isinstance(method, m.BasicAck), method
+            seen += [method] if method.delivery_tag == 2 else []
+        assert channel == 1
+    wire.call(m.BasicCancel("tag", True))
+    wire.call(m.QueuePurge(name, True))
+    wire.call(m.ExchangeDelete(name, False, True))
+    wire.call(m.QueueDelete(name, False, False, True))
+    wire.call(m.QueueDeclare(name, True, False, False, False, False, {}))
+    wire.assert_channel_closed(404, f"NOT_FOUND - no {label(name)}")
+
+
+def test_no_wait_does_not_hide_an_error(wire: Wire, name: str) -> None:
+    wire.call(m.QueueBind(name, "amq.direct", "key", True, {}))
+    wire.assert_channel_closed(404, f"NOT_FOUND - no {label(name)}")
+
+
+@pytest.mark.parametrize("durable", [True, False])
+@pytest.mark.parametrize("end", ["cancel", "channel", "connection", "break"])
+def test_an_auto_delete_queue_goes_with_its_last_consumer(
+    clients: Clients, wire: Wire, name: str, durable: bool, end: str
+) -> None:
+    channel = clients.channel()
+    channel.queue_declare(name, durable=durable, auto_delete=True)
+    tag = channel.basic_consume(name, lambda *_: None)
+    wire.call(m.BasicConsume(name, "t", False, False, False, False, {}))
+    wire.expect(m.BasicConsumeOk)
+    channel.basic_cancel(tag)
+    assert is_there(channel, name)
+    match end:
+        case "cancel":
+            wire.call(m.BasicCancel("t", False))
+            wire.expect(m.BasicCancelOk)
+        case "channel":
+            wire.call(m.ChannelClose(200, "", 0, 0))
+            wire.expect(m.ChannelCloseOk)
+        case "connection":
+            wire.call(m.ConnectionClose(200, "", 0, 0), 0)
+            wire.expect(m.ConnectionCloseOk, 0)
+        case _:
+            wire.__exit__(None, None, None)
+    wait_until(lambda: not is_there(channel, name), "the queue is gone")
+
+
+def test_an_auto_delete_queue_that_nobody_consumed_stays(clients: Clients, name: str) -> None:
+    declarer = clients.connect()
+    declarer.channel().queue_declare(name, auto_delete=True)
+    declarer.close()
+    channel = clients.channel()
+    assert is_there(channel, name)
+    channel.queue_delete(name)
