@@ -71,4 +71,6 @@ class Follower:
         state, log = self._state, self._state.log
         if log.commit_index < message.commit_index <= log.last_index:
             log.commit_to(message.commit_index)
+        if not message.round:
+            return
         state.reply(HeartbeatReply(state.group, state.node, message.source, state.term, message.round, log.last_index))

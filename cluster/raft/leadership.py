@@ -149,7 +149,8 @@ class Leadership:
             self._replicate(peer, progress, batches)
             known = min(progress.match_index, commit_index)
             if known > progress.commit_sent:
-                self._heartbeat(peer, progress)
+                # No append was about to carry it.
+                self._heartbeat(peer, progress, 0)
 
     def _replicate(self, peer: NodeId, progress: Progress, batches: dict[LogIndex, list[Entry]]) -> None:
         state, log = self._state, self._state.log
@@ -185,18 +186,18 @@ class Leadership:
             progress.sent(last_index, sum([len(entry.data) for entry in entries]))
             progress.commit_sent = max(progress.commit_sent, min(log.commit_index, last_index))
 
-    def _heartbeat(self, peer: NodeId, progress: Progress) -> None:
+    def _heartbeat(self, peer: NodeId, progress: Progress, number: int) -> None:
         state = self._state
         known = min(progress.match_index, state.log.commit_index)
         progress.commit_sent = max(progress.commit_sent, known)
-        state.outbox.append(Heartbeat(state.group, state.node, peer, state.term, known, self._round))
+        state.outbox.append(Heartbeat(state.group, state.node, peer, state.term, known, number))
 
     def _heartbeat_all(self) -> None:
         self._round += 1
         if not self._round_ticks or self._round_ticks[-1][1] != self._ticks:
             self._round_ticks.append((self._round, self._ticks))
         for peer, progress in self._progress.items():
-            self._heartbeat(peer, progress)
+            self._heartbeat(peer, progress, self._round)
 
     def _send_chunk(self, peer: NodeId, progress: Progress) -> None:
         state = self._state

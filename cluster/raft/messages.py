@@ -101,7 +101,10 @@ class AppendReply:
 
 @dataclass(slots=True)
 class Heartbeat:
-    """`commit_index` is never above what the target acknowledged, so the order of arrival does not matter."""
+    """`commit_index` is never above what the target acknowledged, so the order of arrival does not matter.
+
+    Rounds are numbered from 1 and answered; one of round 0 only tells the commit index.
+    """
 
     group: GroupId
     source: NodeId

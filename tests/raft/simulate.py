@@ -67,7 +67,7 @@ class Storm:
             (60, self._transfer),
             (90, self._step_down),
             (90, self._campaign),
-            (50, self._flap),
+            (self.random.choice([15, 50]), self._flap),
             (self.random.choice([10, 50]), self._snapshot),
         ):
             if self.random.random() < 0.7:
@@ -146,13 +146,18 @@ class Storm:
         self.world.act(self._any(), lambda group: group.campaign())
 
     def _flap(self) -> None:
-        """Connections that break and come back although both ends live."""
-        if self.world.weather.tells_disconnects:
-            node, peer = self.random.sample(list(self.world.members), 2)
-            delay = self.random.randint(0, TICK)
+        """Connections break and come back although both ends live: one, or all of a leader's."""
+        if not self.world.weather.tells_disconnects:
+            return
+        if self.random.random() < 0.5:
+            pairs = [tuple(self.random.sample(list(self.world.members), 2))]
+        else:
+            leader = self._leader_or_any().node
+            pairs = [(leader, peer) for peer in self.world.members if peer != leader]
+        for node, peer in pairs:
             for first, second in ((node, peer), (peer, node)):
                 self.world.tell(first, second, False, self.random.randint(0, TICK))
-                self.world.tell(first, second, True, TICK + delay)
+                self.world.tell(first, second, True, self.random.randint(TICK, 4 * TICK))
 
     # -- afterwards
 
