@@ -30,14 +30,17 @@ _CORRUPT_ERRORS = (
     lmdb.InvalidError,
     lmdb.VersionMismatchError,
     lmdb.IncompatibleError,
+    lmdb.PageFullError,
+    lmdb.CursorFullError,
+    lmdb.BadTxnError,
 )
-"""What LMDB says of a damaged or foreign file."""
+"""What LMDB says of a damaged or foreign file; the last, of a transaction that met damage before."""
 
 
 def translate(error: lmdb.Error, path: Path) -> StorageError:
     """One of our errors for one of LMDB's."""
-    if isinstance(error, _CORRUPT_ERRORS):
-        return StorageCorrupt(f"{path / DATA_NAME} is damaged: {error.what or type(error).__name__}")
+    if isinstance(error, _CORRUPT_ERRORS) or error.code == 0:  # 0: py-lmdb itself knows no such file
+        return StorageCorrupt(f"{path / DATA_NAME} is damaged: {error.reason or error.what}")
     if error.code in _FULL_CODES:
         return StorageFull(f"no space left for {path / DATA_NAME}: {os.strerror(error.code)}")
     if isinstance(error, lmdb.TxnFullError):
@@ -71,14 +74,14 @@ class GrowingEnvironment:
             )
         except lmdb.Error as error:
             raise translate(error, path) from error
+        self._page_size: int = self._env.stat()["psize"]
         self._pad()
 
     def _pad(self) -> None:
         """Give a file that was cut off its length back: reading a missing page is then a checksum error and
         not a SIGBUS. (LMDB may end a healthy file early too, when the last pages it took were unused.)"""
-        info = self._env.info()
         data = self.path / DATA_NAME
-        size = (info["last_pgno"] + 1) * self._env.stat()["psize"]
+        size = (self._env.info()["last_pgno"] + 1) * self._page_size
         if data.stat().st_size < size:
             os.truncate(data, size)
 
@@ -117,8 +120,10 @@ class GrowingEnvironment:
         Raises StorageFull (nothing took effect), StorageIO (and ever after), StorageCorrupt.
         """
         limit = self.map_size_max + (0 if adds_data else self.reserve_bytes)
-        if self.map_size > limit:
-            self._resize(limit)
+        info = self._env.info()
+        smallest = max(limit, (info["last_pgno"] + 1) * self._page_size)
+        if info["map_size"] > smallest:
+            self._resize(smallest)
         return self._growing(lambda: self._transact(body), limit)
 
     def _transact(self, body: Callable[[lmdb.Transaction[bytes]], Result]) -> Result:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
 from cluster.raft.storage import StorageCorrupt, StorageError
 from cluster.raft.types import NodeId
@@ -50,6 +51,29 @@ class Identity:
             raise IdentityMismatch(f"the data belongs to cluster {self.cluster_id!r}, not to {cluster_id!r}")
         if node_name is not None and node_name != self.node_name:
             raise IdentityMismatch(f"the data belongs to node {self.node_name!r}, not to {node_name!r}")
+
+
+class IdentityStore(Protocol):
+    """Where an identity is kept; every store of this package is one."""
+
+    def read_identity(self) -> Identity | None: ...
+
+    def write_identity(self, identity: Identity) -> None: ...
+
+
+def begin_incarnation(store: IdentityStore, *, cluster_id: str | None, node_name: str | None) -> Identity | None:
+    """The owner of a directory, one start later, durably; None if nobody owns it yet.
+
+    Raises IdentityMismatch if it belongs to another cluster or node (None asks nothing) or has a newer format,
+    StorageCorrupt, StorageFull, StorageIO.
+    """
+    found = store.read_identity()
+    if found is None:
+        return None
+    found.check(cluster_id=cluster_id, node_name=node_name)
+    begun = found.next_incarnation()
+    store.write_identity(begun)
+    return begun
 
 
 def check_format(format_version: int) -> None:

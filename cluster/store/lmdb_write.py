@@ -99,8 +99,9 @@ class GroupWriter:
     def _truncate(self, slot: lmdb._Database, first: LogIndex) -> None:
         with self._txn.cursor(slot) as cursor:
             found = cursor.set_range(log_key(first))
-            while found:
-                found = cursor.delete()
+            keys = list(cursor.iternext(keys=True, values=False)) if found else []
+        for key in keys:
+            self._txn.delete(key, db=slot)
 
     def _snapshot(self, slot: lmdb._Database, meta: SnapshotMeta, index: bytes) -> None:
         part_count = 0

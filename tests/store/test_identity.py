@@ -15,7 +15,7 @@ import pytest
 from cluster.raft.storage import StorageCorrupt
 from cluster.raft.types import NodeId
 from cluster.store.directory import DirectoryInUse
-from cluster.store.identity import Identity, IdentityMismatch, decode_identity, encode_identity
+from cluster.store.identity import Identity, IdentityMismatch, begin_incarnation, decode_identity, encode_identity
 from cluster.store.lmdb_store import LmdbStore
 
 from .conftest import Store
@@ -34,11 +34,18 @@ def test_an_identity_is_kept(store: Store) -> None:
 
 
 def test_each_start_has_its_own_incarnation(store: Store) -> None:
+    assert begin_incarnation(store, cluster_id="blue", node_name="b") is None
     store.write_identity(IDENTITY)
-    found = store.read_identity()
-    assert found is not None
-    store.write_identity(found.next_incarnation())
-    assert store.read_identity() == replace(IDENTITY, incarnation=2)
+    assert begin_incarnation(store, cluster_id="blue", node_name="b") == replace(IDENTITY, incarnation=2)
+    assert begin_incarnation(store, cluster_id=None, node_name=None) == replace(IDENTITY, incarnation=3)
+    assert store.read_identity() == replace(IDENTITY, incarnation=3)
+
+
+def test_a_start_under_another_name_leaves_the_incarnation_alone(store: Store) -> None:
+    store.write_identity(IDENTITY)
+    with pytest.raises(IdentityMismatch):
+        begin_incarnation(store, cluster_id="blue", node_name="a")
+    assert store.read_identity() == IDENTITY
 
 
 def test_an_identity_survives_the_process(tmp_path: Path) -> None:

@@ -164,7 +164,9 @@ def test_a_data_file_that_was_cut_off_is_corrupt_and_no_crash(tmp_path: Path, le
 def test_a_foreign_data_file_is_corrupt(tmp_path: Path, content: bytes) -> None:
     LmdbStore(tmp_path).close()
     (tmp_path / "data.mdb").write_bytes(content)
-    with pytest.raises(StorageCorrupt, match=f"^{tmp_path}/data.mdb is damaged: "):
+    with pytest.raises(
+        StorageCorrupt, match=f"^{tmp_path}/data.mdb is damaged: MDB_INVALID: File is not an LMDB file$"
+    ):
         LmdbStore(tmp_path)
     (tmp_path / "data.mdb").unlink()
 
