@@ -46,30 +46,31 @@ _FRAME_HEAD_SIZE: Final = 7
 
 
 class ConnectionState(Enum):
-    """The values are RabbitMQ's names, which reply texts contain.
+    """`label` is RabbitMQ's name, which reply texts contain; `reads` says whether input is being parsed.
 
     In LOGGING_IN and AWAITING_VHOST the broker is to decide, and input is held back. In CLOSING we have sent
     connection.close; in CLIENT_CLOSING the client has, and our close-ok waits for the broker.
     """
 
-    AWAITING_PROTOCOL_HEADER = "pre_init"
-    STARTING = "starting"
-    LOGGING_IN = "securing"
-    TUNING = "tuning"
-    OPENING = "opening"
-    AWAITING_VHOST = "opening_vhost"
-    RUNNING = "running"
-    CLOSING = "closing"
-    CLIENT_CLOSING = "client_closing"
-    CLOSED = "closed"
+    AWAITING_PROTOCOL_HEADER = ("pre_init", True)
+    STARTING = ("starting", True)
+    LOGGING_IN = ("securing", False)
+    TUNING = ("tuning", True)
+    OPENING = ("opening", True)
+    AWAITING_VHOST = ("opening_vhost", False)
+    RUNNING = ("running", True)
+    CLOSING = ("closing", True)
+    CLIENT_CLOSING = ("client_closing", False)
+    CLOSED = ("closed", False)
+
+    def __init__(self, label: str, reads: bool) -> None:
+        self.label = label
+        self.reads = reads
 
 
 _CLOSE_IDS: Final = m.ConnectionClose.KEY.to_bytes(4)
 _HOLDING = frozenset({ConnectionState.LOGGING_IN, ConnectionState.AWAITING_VHOST})
-_IGNORING = frozenset({ConnectionState.CLIENT_CLOSING, ConnectionState.CLOSED})
-_ENDING = _IGNORING | {ConnectionState.CLOSING}
-
-
+_ENDING = frozenset({ConnectionState.CLOSING, ConnectionState.CLIENT_CLOSING, ConnectionState.CLOSED})
 _EXPECTED: Final[dict[ConnectionState, type[Method]]] = {
     ConnectionState.STARTING: m.ConnectionStartOk,
     ConnectionState.TUNING: m.ConnectionTuneOk,
@@ -109,10 +110,10 @@ class ServerConnection:
     def receive(self, data: bytes | bytearray | memoryview) -> list[ev.Event]:
         """What `data`, behind all that came before, means. `data` may be reused afterwards. Never raises."""
         self._heartbeat.heard = True
-        if self._deaf or self.state in _IGNORING:
+        if self._deaf:
             return []
-        if self.state in _HOLDING:
-            return self._hold(data)
+        if not self.state.reads:
+            return self._hold(data) if self.state in _HOLDING else []
         buffer = self._reader.add(data)
         return [] if buffer is None else self._parse(buffer)
 
@@ -146,7 +147,7 @@ class ServerConnection:
             self._protocol_header(buffer[:position], events)
         end = len(buffer)
         needed = 0
-        while self.state not in _IGNORING and self.state not in _HOLDING and not self._deaf:
+        while self.state.reads and not self._deaf:
             position = self._channels.runs(buffer, position, events)
             if end - position < _FRAME_HEAD_SIZE:
                 needed = _FRAME_HEAD_SIZE
@@ -163,7 +164,7 @@ class ServerConnection:
             position = after
         if position > end:
             self._reader.skip = position - end
-        elif position < end and not self._deaf and self.state not in _IGNORING:
+        elif position < end and not self._deaf and (self.state.reads or self.state in _HOLDING):
             self._reader.keep(buffer, position, needed)
         return events
 
@@ -207,8 +208,7 @@ class ServerConnection:
     def _frame_on_0(self, kind: int, payload: bytes, events: list[ev.Event]) -> None:
         match kind:
             case c.FRAME_METHOD:
-                cls = method_class(method_key(payload))
-                self._method(cls, payload, events)
+                self._method(method_class(method_key(payload)), payload, events)
             case c.FRAME_HEARTBEAT if not payload:
                 pass
             case c.FRAME_HEADER | c.FRAME_BODY:
@@ -219,7 +219,7 @@ class ServerConnection:
     def _method(self, cls: type[Method], payload: bytes, events: list[ev.Event]) -> None:
         """A method on channel 0, in a state that is neither holding nor ending."""
         if cls is not m.ConnectionClose and cls is not _EXPECTED[self.state]:
-            text = f"unexpected method in connection state {self.state.value}"
+            text = f"unexpected method in connection state {self.state.label}"
             raise channel_misuse(text, cls.CLASS_ID, cls.METHOD_ID)
         match cls.decode(payload):
             case m.ConnectionClose() as method:
@@ -337,7 +337,10 @@ class ServerConnection:
         self._write(self._channels.close_ok(channel))
 
     def connection_error(self, error: ConnectionException) -> None:
-        """Send connection.close and ignore everything until close-ok; ConnectionClosed comes with that or eof()."""
+        """Send connection.close and ignore everything until close-ok; ConnectionClosed comes with that or eof().
+
+        A peer that sent garbage may never manage either, so the caller sets it a time limit.
+        """
         if self.state in _ENDING:
             return
         if self.state is ConnectionState.AWAITING_PROTOCOL_HEADER:
@@ -365,7 +368,7 @@ class ServerConnection:
         if self.state in _ENDING:
             return False
         if self.state is not state:
-            raise RuntimeError(f"nobody asked: the connection is {self.state.value}, not {state.value}")
+            raise RuntimeError(f"nobody asked: the connection is {self.state.label}, not {state.label}")
         return True
 
     def _write(self, frames: bytes) -> None:
