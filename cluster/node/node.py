@@ -25,7 +25,7 @@ from cluster.node.admin.server import serve_admin
 from cluster.node.alarms import watch_resources
 from cluster.node.amqp.broker import Broker, BrokerLimits
 from cluster.node.amqp.listener import accept_clients
-from cluster.node.amqp.login import hash_password
+from cluster.node.amqp.password_hash import hash_password
 from cluster.node.balance import balance, hand_over_all
 from cluster.node.catalog.client import NoQuorum
 from cluster.node.config import NodeConfig
@@ -141,8 +141,8 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             core.requests.update(reports.requests())
 
             def catalog_changed(changes: list[Change]) -> None:
-                if changes:
-                    broker.catalog_changed()
+                # Exchanges and bindings leave no Change: `changes` does not tell whether routes still hold.
+                broker.catalog_changed()
 
             core.on_catalog = catalog_changed
             await nursery.start(core.run)

@@ -16,7 +16,7 @@ from cluster.broker.catalog import apply_administration as administration
 from cluster.broker.catalog import apply_membership as membership
 from cluster.broker.catalog import apply_topology as topology
 from cluster.broker.catalog import commands as c
-from cluster.broker.catalog.access import User
+from cluster.broker.catalog.access import Access, User
 from cluster.broker.catalog.applying import Applying
 from cluster.broker.catalog.checks import Checks
 from cluster.broker.catalog.codec import decode_command
@@ -168,6 +168,11 @@ class Catalog:
     @property
     def users(self) -> Mapping[str, User]:
         return self._state.access.users
+
+    @property
+    def access(self) -> Access:
+        """Users, permissions and limits. For reading only."""
+        return self._state.access
 
     def user_limits(self, user: str) -> Mapping[str, int]:
         """limit -> value, for the limits that are set."""

@@ -13,19 +13,11 @@ from hashlib import sha256
 from ipaddress import ip_address
 
 import trio
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+
+from cluster.node.amqp.password_hash import verify
 
 REMEMBERED_MAX = 1024
 """Right passwords remembered; when full all are forgotten."""
-
-_HASHER = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
-"""OWASP's minimum for argon2id: 19 MiB, two passes."""
-
-
-def hash_password(password: bytes) -> str:
-    """What the catalog keeps of a password."""
-    return _HASHER.hash(password)
 
 
 class Login(Enum):
@@ -58,16 +50,9 @@ class Passwords:
         mark = hmac.digest(self._key, password_hash.encode() + b"\0" + password, sha256)
         if mark in self._remembered:
             return True
-        if not await trio.to_thread.run_sync(_verify, password_hash, password, limiter=self._threads):
+        if not await trio.to_thread.run_sync(verify, password_hash, password, limiter=self._threads):
             return False
         if len(self._remembered) >= REMEMBERED_MAX:
             self._remembered.clear()
         self._remembered[mark] = None
         return True
-
-
-def _verify(password_hash: str, password: bytes) -> bool:
-    try:
-        return _HASHER.verify(password_hash, password)
-    except (VerificationError, InvalidHashError):
-        return False
