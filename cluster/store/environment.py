@@ -39,7 +39,7 @@ _CORRUPT_ERRORS = (
 
 def translate(error: lmdb.Error, path: Path) -> StorageError:
     """One of our errors for one of LMDB's."""
-    if isinstance(error, _CORRUPT_ERRORS) or error.code == 0:  # 0: py-lmdb itself knows no such file
+    if isinstance(error, _CORRUPT_ERRORS):
         return StorageCorrupt(f"{path / DATA_NAME} is damaged: {error.reason or error.what}")
     if error.code in _FULL_CODES:
         return StorageFull(f"no space left for {path / DATA_NAME}: {os.strerror(error.code)}")
@@ -73,6 +73,8 @@ class GrowingEnvironment:
                 mode=0o750,
             )
         except lmdb.Error as error:
+            if error.code == 0:  # py-lmdb itself, which looks at the file first: no format that it knows
+                raise StorageCorrupt(f"{path / DATA_NAME} is damaged: {error.what}") from error
             raise translate(error, path) from error
         self._page_size: int = self._env.stat()["psize"]
         self._pad()

@@ -171,6 +171,24 @@ def test_a_foreign_data_file_is_corrupt(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.mdb").unlink()
 
 
+def test_a_data_file_of_an_unknown_lmdb_format_is_corrupt(tmp_path: Path) -> None:
+    LmdbStore(tmp_path).close()
+    with (tmp_path / "data.mdb").open("r+b") as file:
+        file.seek(20)  # the version in the first meta page: a header of 16 bytes, then magic, then version
+        file.write(b"\x77\x00\x00\x00")
+    with pytest.raises(StorageCorrupt, match=f"^{tmp_path}/data.mdb is damaged: .*LMDB data format v119"):
+        LmdbStore(tmp_path)
+
+
+def test_reading_a_closed_store_is_no_sign_of_damage(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    group = store.group(G)
+    store.write([appended(1, 1)])
+    store.close()
+    with pytest.raises(StorageIO, match=r"Attempt to operate on closed/deleted/dropped object\.$"):
+        group.payload(index(1))
+
+
 def test_one_group_too_many_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path, groups_max=2)
     store.write([appended(1, 1, group=GroupId(1)), appended(1, 1, group=GroupId(2))])
