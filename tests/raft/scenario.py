@@ -7,6 +7,7 @@ what happens into them, to be read before it is committed.
 
     cluster voters=1,2,3 [others=4] [option=number ...]     begin; options are those of RaftConfig
     disk NODE terms=1,1,2 [term=3] [vote=1] [commit=1]      give a member a history, and restart it
+    elect NODE                                              campaign and settle, told in one line
     campaign NODE | step-down NODE | propose NODE text... | transfer NODE TARGET | read NODE context
     members NODE voters=1,2 [learners=3]                    propose a configuration
     snapshot NODE                                           the state machine makes its index of all applied
@@ -76,6 +77,10 @@ class Player:
         )
         self.ensemble.start(node)
 
+    def _elect(self, words: list[str], options: dict[str, str]) -> None:
+        leader = self.ensemble.elect(int(words[0]))
+        self.ensemble.lines[:] = [f"{words[0]} is {leader.role.value} in term {leader.term}"]
+
     def _propose(self, words: list[str], options: dict[str, str]) -> None:
         group = self.ensemble.groups[int(words[0])]
         for text in words[1:]:
@@ -133,6 +138,7 @@ _Action = Callable[[Player, list[str], dict[str, str]], object]
 _COMMANDS: dict[str, _Action] = {
     "cluster": Player._cluster,
     "disk": Player._disk,
+    "elect": Player._elect,
     "propose": Player._propose,
     "members": Player._members,
     "snapshot": Player._snapshot,
