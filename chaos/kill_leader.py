@@ -88,6 +88,8 @@ def _campaign(
     campaign = Campaign(cluster, load, asked.mode, rng)
     began = time.monotonic()
     while time.monotonic() - began < asked.duration and (not asked.faults or campaign.number < asked.faults):
+        if campaign.number:
+            campaign.calm()
         line = campaign.strike(queues)
         progress = load.progress()
         print(
@@ -95,7 +97,6 @@ def _campaign(
             f"  confirmed {progress.confirmed:,}  delivered {progress.delivered:,}",
             flush=True,
         )
-        campaign.calm()
     load.stop_publishing()
     deadline = time.monotonic() + DRAIN_SECONDS
     progress = load.progress()

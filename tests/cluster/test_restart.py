@@ -1,0 +1,92 @@
+"""Nodes that stop, all or one, and a node that is left alone."""
+
+from __future__ import annotations
+
+import time
+
+import pika
+import pytest
+from pika.exceptions import AMQPError, ConnectionClosedByBroker
+
+from chaos.faults import leaders
+from tests.cluster.clients import PERSISTENT, consume, declare, drain, publish
+from tests.cluster.harness import LocalCluster, wait_until
+
+REFUSAL_SECONDS = 10.0
+"""How long a node without a quorum may take to say so."""
+
+
+def test_a_cluster_killed_at_once_has_everything_confirmed_whatever_the_order_of_its_start() -> None:
+    with LocalCluster() as cluster:
+        declare(cluster, "kept")
+        publish(cluster.connect(0), "kept", range(60))
+        consumer = consume(cluster.connect(1), "kept", prefetch_count=100)
+        drain(consumer, 60)
+        consumer.channel.basic_ack(20, multiple=True)
+        # Answered once the acks are committed.
+        consumer.channel.queue_declare("kept", passive=True)
+        for index in range(3):
+            cluster.kill(index)
+        cluster.start(2)
+        cluster.start(1)
+        cluster.wait_ready(2, 1)
+        first = consume(cluster.connect(2), "kept", prefetch_count=100)
+        assert drain(first, 40) == [(n, True) for n in range(20, 60)]
+        first.channel.connection.close()
+        cluster.start_all()
+        last = consume(cluster.connect(0), "kept", prefetch_count=100)
+        assert drain(last, 40) == [(n, True) for n in range(20, 60)]
+
+
+def test_a_node_told_to_stop_hands_over_says_320_and_ends_with_code_0() -> None:
+    with LocalCluster() as cluster:
+        declare(cluster, "drained")
+        names = [node.name for node in cluster.nodes]
+        wait_until(lambda: leaders(cluster).get("drained", "") in names, "a leader")
+        leader = names.index(leaders(cluster)["drained"])
+        survivor = cluster.connect((leader + 1) % 3)
+        client = cluster.connect(leader)
+        publish(client, "drained", range(20))
+        child = cluster.children[leader]
+        assert child is not None
+        cluster.terminate(leader)
+        assert child.end() == "exit code 0"
+        began = time.monotonic()
+        publish(survivor, "drained", range(20, 40))
+        assert time.monotonic() - began < 5
+        with pytest.raises(ConnectionClosedByBroker) as closed:
+            client.process_data_events(1)
+        assert closed.value.reply_code == 320
+        consumer = consume(survivor, "drained", prefetch_count=100)
+        assert [n for n, _ in drain(consumer, 40)] == list(range(40))
+
+
+def test_one_of_three_refuses_soon_and_says_why_and_confirms_nothing_until_it_is_not_alone() -> None:
+    with LocalCluster() as cluster:
+        declare(cluster, "alone")
+        client = cluster.connect(0)
+        cluster.kill(1)
+        cluster.kill(2)
+
+        began = time.monotonic()
+        with pytest.raises(AMQPError) as refused:
+            client.channel().queue_declare("never", durable=True)
+        assert time.monotonic() - began < REFUSAL_SECONDS
+        assert "no leader with a quorum" in str(refused.value)
+
+        # A connection is let in all the same, so that a client can be told; what it publishes waits.
+        publisher = cluster.connect(0)
+        channel = publisher.channel()
+        confirmed: list[object] = []
+        channel.confirm_delivery()
+        channel._impl.add_callback(confirmed.append, [pika.spec.Basic.Ack, pika.spec.Basic.Nack], one_shot=False)
+        channel._impl.basic_publish("", "alone", b"1", PERSISTENT)
+        publisher.process_data_events(2)
+        assert not confirmed, "confirmed by a minority"
+
+        cluster.start_all()
+        wait_until(lambda: publisher.process_data_events(0) or bool(confirmed), "the confirm, with a quorum again")
+        assert isinstance(confirmed[0].method, pika.spec.Basic.Ack)  # type: ignore[attr-defined]
+        consumer = consume(cluster.connect(1), "alone", prefetch_count=10)
+        assert [n for n, _ in drain(consumer, 1)] == [1]
+        assert consumer.channel.queue_declare("alone", passive=True).method.message_count == 0
