@@ -93,15 +93,16 @@ class GrowingEnvironment:
         return self._env.info()["map_size"]
 
     def open_databases(self, names: list[bytes]) -> list[lmdb._Database]:
-        """Handles that stay valid until `close`; what is missing is created durably, while nobody reads.
+        """Handles that stay valid until `close`; what is missing is created in one transaction,
+        while nobody reads.
 
         Raises StorageFull, StorageIO, StorageCorrupt.
         """
         return self._growing(lambda: self._open_all(names), self.map_size_max + self.reserve_bytes)
 
     def _open_all(self, names: list[bytes]) -> list[lmdb._Database]:
-        with self._gate:
-            return [self._env.open_db(name) for name in names]
+        with self._gate, self._env.begin(write=True) as txn:
+            return [self._env.open_db(name, txn=txn) for name in names]
 
     @contextmanager
     def read(self) -> Iterator[lmdb.Transaction[memoryview]]:

@@ -99,16 +99,16 @@ class LmdbStore:
         with self._environment.read() as txn, txn.cursor() as cursor:
             found = {group_of(bytes(name)) for name in cursor.iternext(keys=True, values=False)}
         self._slots: dict[GroupId, Slots] = {}
-        for group in sorted(group for group in found if group is not None):
-            self._open_slots(group)
+        self._open_slots(sorted(group for group in found if group is not None))
         self._known: Known = {}
         self._commit_count = 0
         self._last_commit_seconds = 0.0
         self._drop_unfinished()
 
-    def _open_slots(self, group: GroupId) -> None:
-        first, second = self._environment.open_databases(slot_names(group))
-        self._slots[group] = (first, second)
+    def _open_slots(self, groups: Sequence[GroupId]) -> None:
+        names = [name for group in groups for name in slot_names(group)]
+        handles = iter(self._environment.open_databases(names))
+        self._slots.update((group, (next(handles), next(handles))) for group in groups)
 
     def _drop_unfinished(self) -> None:
         """Empty the slots of snapshots that were being received: their transfers ended with the process."""
@@ -146,8 +146,7 @@ class LmdbStore:
         """
         assert self._writing.acquire(blocking=False), "two threads write at a time"
         try:
-            for write in writes:
-                self._make_slots(write.group)
+            self._make_slots(writes)
             start = time.perf_counter()
             moved = self._environment.write(lambda txn: self._apply(txn, writes), adds_data=any(map(adds_data, writes)))
             self._known.update(moved)
@@ -156,12 +155,12 @@ class LmdbStore:
         finally:
             self._writing.release()
 
-    def _make_slots(self, group: GroupId) -> None:
-        if group in self._slots:
-            return
-        if len(self._slots) == self._groups_max:
-            raise StorageFull(f"{self.path} holds {self._groups_max} groups, its configured maximum")
-        self._open_slots(group)
+    def _make_slots(self, writes: Sequence[GroupWrite]) -> None:
+        new = {write.group for write in writes} - self._slots.keys()
+        if len(self._slots) + len(new) > self._groups_max:
+            raise StorageFull(f"{self.path} has no room for another group, {self._groups_max} is its maximum")
+        if new:
+            self._open_slots(sorted(new))
 
     def _apply(self, txn: lmdb.Transaction[bytes], writes: Sequence[GroupWrite]) -> Known:
         """The groups that `writes` moved, as they are once `txn` is durable."""

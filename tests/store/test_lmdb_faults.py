@@ -192,7 +192,7 @@ def test_reading_a_closed_store_is_no_sign_of_damage(tmp_path: Path) -> None:
 def test_one_group_too_many_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path, groups_max=2)
     store.write([appended(1, 1, group=GroupId(1)), appended(1, 1, group=GroupId(2))])
-    with pytest.raises(StorageFull, match=f"^{tmp_path} holds 2 groups, its configured maximum$"):
+    with pytest.raises(StorageFull, match=f"^{tmp_path} has no room for another group, 2 is its maximum$"):
         store.write([appended(1, 1, group=GroupId(3))])
     store.write([appended(2, 2, group=GroupId(1))])
     assert list(store.groups()) == [1, 2]

@@ -27,6 +27,17 @@ def test_the_map_doubles_until_a_write_fits(tmp_path: Path) -> None:
     store.close()
 
 
+def test_many_groups_begin_in_a_small_map(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path, map_size=32 << 10, map_size_max=MEGABYTE)
+    groups = [GroupId(number) for number in range(100)]
+    store.write([GroupWrite(group, entries=[entry(1, b"%d" % group)]) for group in groups])
+    assert list(store.groups()) == groups
+    store.close()
+    store = LmdbStore(tmp_path)
+    assert [store.group(group).payload(index(1)) for group in groups] == [b"%d" % group for group in groups]
+    store.close()
+
+
 def test_a_grown_file_opens_with_a_small_map_again(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path, map_size=MEGABYTE, map_size_max=64 * MEGABYTE)
     store.write([GroupWrite(G, entries=[entry(1, bytes(10 * MEGABYTE))])])
