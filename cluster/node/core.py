@@ -129,7 +129,7 @@ class Core:
     async def _deadlines(self) -> None:
         while True:
             await trio.sleep(0.25)
-            self.switchboard.check_deadlines()
+            self.switchboard.check_deadlines(trio.current_time())
 
     def _claim(self) -> None:
         """Stand for what this node should lead, where nobody leads."""

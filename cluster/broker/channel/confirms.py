@@ -1,8 +1,9 @@
 """Publisher confirms of one channel (RabbitMQ's confirm.select extension).
 
-Law: every publish has a number, from 1, in the order of the wire; it is confirmed once. Numbers below `low` are
-all done. What is done in one piece from `low` on goes out as one `multiple` ack; what is done before its
-elders goes out by itself at once.
+Law: every publish has a number, from 1, in the order of the wire; it is answered once, by an ack or a nack. Numbers
+below `low` are all answered. What is done in one piece from `low` on goes out as one `multiple` ack; what is done
+before its elders goes out by itself at once. Nacks go out one by one and before the acks of their round, so that a
+`multiple` ack never means them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Ack = tuple[int, bool]
 class Confirms:
     """Numbers given and numbers done."""
 
-    __slots__ = ("_done", "_loose", "_told", "low", "next_number")
+    __slots__ = ("_done", "_loose", "_refused", "_told", "low", "next_number")
 
     def __init__(self) -> None:
         self.next_number = 1
@@ -24,6 +25,7 @@ class Confirms:
         self._told = 1
         self._done = IntervalSet()
         self._loose: list[Range] = []
+        self._refused: list[Range] = []
 
     def number(self, count: int) -> int:
         """Numbers for `count` publishes. Returns the first."""
@@ -33,17 +35,32 @@ class Confirms:
 
     def done(self, first: int, count: int) -> None:
         """These publishes are safe (or need no safety)."""
-        end = first + count
+        if self._answered(first, first + count):
+            self._loose.append((first, first + count))
+
+    def refused(self, first: int, count: int) -> None:
+        """These publishes are not stored."""
+        self._refused.append((first, first + count))
+        self._answered(first, first + count)
+
+    def _answered(self, first: int, end: int) -> bool:
+        """Whether elders are still open."""
         done = self._done
         if first == self.low and not done.starts:
             self.low = end
-            return
+            return False
         done.add(first, end)
         if done.starts[0] == self.low:
             self.low = done.ends[0]
             done.drop_below(self.low)
-        else:
-            self._loose.append((first, end))
+            return False
+        return True
+
+    def take_nacks(self) -> list[int]:
+        """Numbers to be nacked now, before `take_acks` is asked."""
+        numbers = [number for first, end in self._refused for number in range(first, end)]
+        self._refused.clear()
+        return numbers
 
     def take_acks(self) -> list[Ack]:
         """What to tell the publisher now."""

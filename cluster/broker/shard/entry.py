@@ -43,6 +43,11 @@ def pack_column(values: array[int]) -> bytes:
     return values.tobytes()
 
 
+def pack_numbers(numbers: list[int]) -> bytes:
+    """The bytes of a u64 column."""
+    return pack_column(array("Q", numbers)) if numbers else b""
+
+
 def unpack_column(typecode: str, data: bytes) -> array[int]:
     """The column back from `pack_column`."""
     values: array[int] = array(typecode)
@@ -56,11 +61,14 @@ def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
 
 
-def _column(typecode: str, data: object, multiple: int) -> array[int]:
-    """A column of `multiple` numbers for each row. Raises EntryCorrupt."""
-    if not isinstance(data, bytes) or len(data) % (multiple * (4 if typecode == "I" else 8)):
+def _check_column(data: object, row_bytes: int) -> None:
+    if type(data) is not bytes or len(data) % row_bytes:
         raise EntryCorrupt("a column is cut off")
-    return unpack_column(typecode, data)
+
+
+def _triples(data: object) -> array[int]:
+    _check_column(data, 24)
+    return unpack_column("Q", data)  # type: ignore[arg-type]
 
 
 def _check_runs(runs: array[int], slots: int) -> None:
@@ -113,12 +121,13 @@ class Batch:
         ):
             raise EntryCorrupt("a batch has three integers and five byte strings")
         batch = cls(*wire)  # type: ignore[arg-type]
-        sizes = _column("I", batch.sizes, 1)
+        _check_column(batch.sizes, 4)
+        sizes = unpack_column("I", batch.sizes)
         if sum(sizes) != len(batch.payload):
             raise EntryCorrupt("a batch is shorter or longer than its records")
-        _check_runs(_column("Q", batch.runs, 3), len(sizes))
-        _column("Q", batch.settles, 3)
-        _column("Q", batch.returns, 3)
+        _check_runs(_triples(batch.runs), len(sizes))
+        _check_column(batch.settles, 24)
+        _check_column(batch.returns, 24)
         return batch
 
     @property
@@ -202,18 +211,12 @@ def decode_head(data: bytes) -> EntryHead:
     batches: list[BatchHead] = []
     slot = 0
     for row in rows:
-        if not isinstance(row, list) or len(row) != 7 or not all(_is_count(v) for v in row[:4]):
+        if not isinstance(row, list) or len(row) != 7:
             raise EntryCorrupt("a batch has four integers and three columns")
         node, incarnation, number, slots, runs, settles, returns = row
-        batch = BatchHead(
-            node,
-            incarnation,
-            number,
-            slot,
-            _column("Q", runs, 3),
-            _column("Q", settles, 3),
-            _column("Q", returns, 3),
-        )
+        if not (_is_count(node) and _is_count(incarnation) and _is_count(number) and _is_count(slots)):
+            raise EntryCorrupt("a batch has four integers and three columns")
+        batch = BatchHead(node, incarnation, number, slot, _triples(runs), _triples(settles), _triples(returns))
         _check_runs(batch.runs, slots)
         batches.append(batch)
         slot += slots
@@ -227,8 +230,8 @@ def _leader_ops(wire: object) -> LeaderOps:
         return LeaderOps()
     if not isinstance(wire, list) or len(wire) != 5:
         raise EntryCorrupt("the leader's operations have five columns")
-    for column, multiple in zip(wire, (1, 2, 3, 3, 1), strict=True):
-        _column("Q", column, multiple)
+    for column, row_bytes in zip(wire, (8, 16, 24, 24, 8), strict=True):
+        _check_column(column, row_bytes)
     return LeaderOps(*wire)
 
 
@@ -241,7 +244,8 @@ class EntryPayloads:
         """Raises EntryCorrupt."""
         head, start = _unpack(data)
         self.data = data
-        self.sizes = _column("I", head[4], 1)
+        _check_column(head[4], 4)
+        self.sizes = unpack_column("I", head[4])  # type: ignore[arg-type]
         self.offsets = array("Q", accumulate(self.sizes, initial=start))
         if self.offsets[-1] != len(data):
             raise EntryCorrupt("entry is shorter or longer than its records")

@@ -8,13 +8,12 @@ delivered: the home nodes are telling what their channels hold.
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cluster.broker.shard.dispatch import Dispatcher, Outbox
-from cluster.broker.shard.entry import Batch, LeaderOps, QueueId, encode_entry, pack_column, unpack_column
+from cluster.broker.shard.entry import Batch, LeaderOps, QueueId, encode_entry, pack_numbers, unpack_column
 from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, Holder, HolderState, LeaderQueue
 from cluster.broker.shard.messages import AttachedConsumer, ReplyStatus, RequestOp, ToHome
 from cluster.broker.shard.payload_cache import PayloadCache
@@ -162,11 +161,11 @@ class ShardLeader:
         self.batch_bytes -= size
         orphans = self._take_orphans() if self._orphans else []
         ops = LeaderOps(
-            pack_column(array("Q", hot)),
-            pack_column(array("Q", [n for pair in self._watermarks.items() for n in pair])),
-            pack_column(array("Q", self._settles)),
-            pack_column(array("Q", [n for o in orphans for n in o.triples])),
-            pack_column(array("Q", self._drops)),
+            pack_numbers(list(hot)),
+            pack_numbers([n for pair in self._watermarks.items() for n in pair]),
+            pack_numbers(self._settles),
+            pack_numbers([n for o in orphans for n in o.triples]),
+            pack_numbers(self._drops),
         )
         self._watermarks.clear()
         self._settles.clear()

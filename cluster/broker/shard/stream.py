@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cluster.broker.shard.entry import Batch, QueueId, pack_column, unpack_column
+from cluster.broker.shard.entry import Batch, QueueId, pack_column, pack_numbers, unpack_column
 from cluster.broker.shard.intervals import IntervalMap, Range
 from cluster.broker.shard.messages import AttachedConsumer, FromHome, ReplyStatus, Request, RequestOp, ToHome
 
@@ -45,6 +45,9 @@ class PublishSink(Protocol):
     def published(self, first: int, count: int, size: int) -> None:
         """The publishes numbered `first`.. of this sink, `size` bytes together, are committed."""
 
+    def refused(self, first: int, count: int, size: int) -> None:
+        """They are not stored, and will not be."""
+
 
 class SettleSink(Protocol):
     """Who is told that settles are done."""
@@ -68,14 +71,24 @@ class ConsumerSink(Protocol):
         """The queue is gone."""
 
 
+class _Publishes:
+    """Publishes of one sink in a batch: numbers `first`.. of the sink, `size` bytes together."""
+
+    __slots__ = ("count", "first", "sink", "size")
+
+    def __init__(self, sink: PublishSink, first: int, count: int, size: int) -> None:
+        self.sink = sink
+        self.first = first
+        self.count = count
+        self.size = size
+
+
 class _Flight:
     """A batch under way, with whom to tell when it is done."""
 
     __slots__ = ("batch", "publishes", "settles")
 
-    def __init__(
-        self, batch: Batch, publishes: list[tuple[PublishSink, int, int, int]], settles: dict[SettleSink, int]
-    ) -> None:
+    def __init__(self, batch: Batch, publishes: list[_Publishes], settles: dict[SettleSink, int]) -> None:
         self.batch = batch
         self.publishes = publishes
         self.settles = settles
@@ -105,7 +118,7 @@ class ShardStream:
         self._runs: list[int] = []
         self._settles: list[int] = []
         self._returns: list[int] = []
-        self._publish_sinks: list[tuple[PublishSink, int, int, int]] = []
+        self._publish_sinks: list[_Publishes] = []
         self._settle_sinks: dict[SettleSink, int] = {}
         self._credits: dict[tuple[QueueId, int], list[int]] = {}
         self._requests: dict[int, tuple[Request, ReplyCallback]] = {}
@@ -144,11 +157,12 @@ class ShardStream:
         self._record_bytes += size
         self._sizes.extend(sizes)
         sinks = self._publish_sinks
-        if sinks and sinks[-1][0] is sink and sinks[-1][1] + sinks[-1][2] == first:
-            _, start, before, bytes_before = sinks[-1]
-            sinks[-1] = (sink, start, before + count, bytes_before + size)
+        last = sinks[-1] if sinks else None
+        if last is not None and last.sink is sink and last.first + last.count == first:
+            last.count += count
+            last.size += size
         else:
-            sinks.append((sink, first, count, size))
+            sinks.append(_Publishes(sink, first, count, size))
         if self._record_bytes >= self._limits.batch_bytes_max:
             self._seal()
 
@@ -219,6 +233,23 @@ class ShardStream:
         if self.leader == node:
             self.leader = 0
             self._attach_due = False
+
+    def refuse_unsent(self) -> None:
+        """There has been no leader for too long: publishes that no leader was given are refused.
+
+        What was given to one may be stored: it stays, and so do settles and returns.
+        """
+        self._seal()
+        for flight in self._sealed:
+            refused, flight.publishes = flight.publishes, []
+            flight.batch.sizes = flight.batch.runs = flight.batch.payload = b""
+            for sink, first, count, size in refused:
+                sink.refused(first, count, size)
+
+    @property
+    def unsent(self) -> bool:
+        """Are there publishes that no leader was given?"""
+        return bool(self._runs) or any(flight.publishes for flight in self._sealed)
 
     @property
     def busy(self) -> bool:
@@ -337,8 +368,8 @@ class ShardStream:
             for column in (flight.batch.settles, flight.batch.returns):
                 if column:
                     self._release(unpack_column("Q", column))
-            for sink, first, count, size in flight.publishes:
-                sink.published(first, count, size)
+            for publishes in flight.publishes:
+                publishes.sink.published(publishes.first, publishes.count, publishes.size)
             for settle_sink, count in flight.settles.items():
                 settle_sink.settled(count)
 
@@ -357,9 +388,9 @@ class ShardStream:
             self.incarnation,
             self._number,
             pack_column(self._sizes),
-            pack_column(array("Q", self._runs)),
-            pack_column(array("Q", self._settles)),
-            pack_column(array("Q", self._returns)),
+            pack_numbers(self._runs),
+            pack_numbers(self._settles),
+            pack_numbers(self._returns),
             b"".join(self._records),
         )
         self._sealed.append(_Flight(batch, self._publish_sinks, self._settle_sinks))

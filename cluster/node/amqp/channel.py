@@ -2,8 +2,8 @@
 
 Law: publishes, acks and deliveries are carried out where they arrive, without waiting. Everything else on the
 channel is carried out in order by `work`, one at a time; while it works, what comes later on this channel waits
-in `backlog`, and other channels go on. A synchronous method is answered only after everything that the channel
-settled before is committed.
+in `backlog`, and other channels go on. A synchronous method is carried out only after everything that the channel
+published, settled or gave back before is committed: what it asks for includes it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ import trio
 
 from cluster.amqp import methods as m
 from cluster.amqp.deliver import Record
-from cluster.amqp.errors import AmqpException, ChannelException, ConnectionException, internal_error
+from cluster.amqp.errors import (
+    AmqpException,
+    ChannelException,
+    ConnectionException,
+    internal_error,
+    not_implemented,
+)
 from cluster.amqp.events import AckBatch, ChannelClosed, MethodReceived, PublishBatch
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.queue_rules import in_exclusive_use
 from cluster.broker.channel.confirms import Confirms
 from cluster.broker.channel.unacked import Answered, Unacked
-from cluster.broker.errors import BrokerError, Scope, no_queue, not_allowed
+from cluster.broker.errors import BrokerError, Scope, no_queue
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import PublishSink, ShardStream
@@ -35,6 +41,8 @@ from cluster.node.catalog.client import NoQuorum
 if TYPE_CHECKING:
     from cluster.node.amqp.connection import Connection
 
+LEADER_TIMEOUT_SECONDS = 5.0
+"""How long a method waits for its queue's leader, or for what the channel did before."""
 BACKLOG_MAX = 256
 """Events that may wait on one channel before its connection is no longer read."""
 
@@ -71,9 +79,13 @@ class Channel:
         self._parked: deque[Delivery] = deque()
         """Deliveries over that limit. Bounded by the consumers' credit."""
         self._working = False
-        self._unsettled = 0
-        """Messages whose settle or return is not yet committed."""
-        self._all_settled: trio.Event | None = None
+        self._idle: trio.Event | None = None
+        self._publish_number = 1
+        """Of the next publish without a confirm."""
+        self._uncommitted = 0
+        """Messages whose publish, settle or return is not yet committed. Automatic acks of deliveries, which never
+        end by themselves, are not among them."""
+        self._all_committed: trio.Event | None = None
 
     # ---- what arrives
 
@@ -112,7 +124,7 @@ class Channel:
             event = self.backlog.popleft()
             try:
                 if not self._at_once(event):
-                    await self._all_committed()
+                    await self.committed()
                     await self.connection.carry_out(self, event)
             except (BrokerError, AmqpException) as error:
                 self.fail(error, event)
@@ -120,11 +132,29 @@ class Channel:
                 self.fail(internal_error(str(error)), event)
             self.connection.unblock()
         self._working = False
+        if self._idle is not None:
+            self._idle.set()
 
-    async def _all_committed(self) -> None:
-        while self._unsettled:
-            self._all_settled = trio.Event()
-            await self._all_settled.wait()
+    async def idle(self) -> None:
+        """Until everything that came is carried out."""
+        if self._working:
+            self._idle = trio.Event()
+            await self._idle.wait()
+
+    async def committed(self) -> None:
+        """Until everything that was published, settled or given back is committed. Raises NoQuorum."""
+        with trio.move_on_after(LEADER_TIMEOUT_SECONDS):
+            while self._uncommitted:
+                self._all_committed = trio.Event()
+                await self._all_committed.wait()
+            return
+        raise NoQuorum("a queue that the channel has used has no leader with a quorum")
+
+    def _done(self, count: int) -> None:
+        self._uncommitted -= count
+        if not self._uncommitted and self._all_committed is not None:
+            self._all_committed.set()
+            self._all_committed = None
 
     def fail(self, error: BrokerError | AmqpException, event: ChannelEvent) -> None:
         """The client's mistake: close what it closes."""
@@ -205,7 +235,11 @@ class Channel:
         confirms = self.confirms
         count = len(sizes)
         connection.broker.counters.published += count
-        first = confirms.number(count) if confirms is not None else 0
+        if confirms is not None:
+            first = confirms.number(count)
+        else:
+            first = self._publish_number
+            self._publish_number = first + count
         targets = route.targets
         if not targets:
             if route.mandatory:
@@ -217,9 +251,8 @@ class Channel:
             return
         size = sum(sizes)
         connection.budget.taken(size)
-        sink: PublishSink = self if confirms is not None else connection.uncounted
-        if len(targets) > 1:
-            sink = Countdown(sink, len(targets))
+        self._uncommitted += count
+        sink: PublishSink = Countdown(self, len(targets)) if len(targets) > 1 else self
         for stream, queues in targets:
             stream.publish(queues, parts, sizes, size, sink, first)
             connection.broker.switchboard.stirred(stream)
@@ -227,21 +260,27 @@ class Channel:
     def published(self, first: int, count: int, size: int) -> None:
         """`PublishSink`: committed."""
         self.connection.budget.returned(size)
+        self._done(count)
         if self.state is State.OPEN and self.confirms is not None:
             self.connection.broker.counters.confirmed += count
             self.confirms.done(first, count)
             self.connection.confirms_soon(self)
 
+    def refused(self, first: int, count: int, size: int) -> None:
+        """`PublishSink`: not stored."""
+        self.connection.budget.returned(size)
+        if self.state is State.OPEN and self.confirms is not None:
+            self.confirms.refused(first, count)
+            self.connection.confirms_soon(self)
+
     def take_confirms(self) -> bytes:
-        """basic.ack frames for what is done."""
+        """basic.nack frames for what is refused, then basic.ack frames for what is done."""
         if self.state is not State.OPEN or self.confirms is None:
             return b""
-        return b"".join(
-            [
-                _ACK_FRAME.pack(1, self.number, 13, 60, 80, tag, multiple, 0xCE)
-                for tag, multiple in self.confirms.take_acks()
-            ]
-        )
+        pack = _ACK_FRAME.pack
+        frames = [pack(1, self.number, 13, 60, 120, tag, 0, 0xCE) for tag in self.confirms.take_nacks()]
+        frames += [pack(1, self.number, 13, 60, 80, tag, last, 0xCE) for tag, last in self.confirms.take_acks()]
+        return b"".join(frames)
 
     def _return(self, route: Route, header: bytes, body: bytes) -> None:
         method = m.BasicReturn(312, "NO_ROUTE", route.exchange, route.routing_key)
@@ -270,8 +309,7 @@ class Channel:
             counters.redelivered += count
         if consumer.no_ack:
             tag = self.unacked.tag_automatic(count)
-            consumer.stream.settle(consumer.queue, first, count, self)
-            self._unsettled += count
+            consumer.stream.settle(consumer.queue, first, count, AUTOMATIC)
             self.stirred(consumer.stream)
         else:
             tag = self.unacked.tag(consumer, first, count)
@@ -301,9 +339,9 @@ class Channel:
         self._unpark()
 
     async def consume(self, queue: QueueDefinition, method: m.BasicConsume, tag: str) -> None:
-        """Start a consumer. Raises BrokerError 403, 404, 530; NoQuorum."""
-        if tag in self.consumers:
-            raise not_allowed(f"attempt to reuse consumer tag '{tag}'")
+        """Start a consumer, whose tag is new. Raises BrokerError 403, 404; ConnectionException 540; NoQuorum."""
+        if self._global_prefetch and queue.type == "quorum":
+            raise not_implemented(f"{queue.label} does not support global qos")
         connection = self.connection
         limits = [n for n in (self.prefetch_count, self._global_prefetch) if n]
         consumer = Consumer(
@@ -357,8 +395,7 @@ class Channel:
             first, redelivered, _, data, left = value
             stream.hold(queue.id, first, 1, holder)
             if self.state is State.CLOSED:
-                stream.give_back(queue.id, first, 1, self)
-                self._unsettled += 1
+                self._give_back((holder, first, 1))
             else:
                 self._got(holder, first, Record.decode(data), redelivered=redelivered, left=left, no_ack=no_ack)
             self.stirred(stream)
@@ -373,7 +410,7 @@ class Channel:
         if no_ack:
             tag = self.unacked.tag_automatic(1)
             holder.stream.settle(holder.queue, first, 1, self)
-            self._unsettled += 1
+            self._uncommitted += 1
         else:
             tag = self.unacked.tag(holder, first, 1)
         exchange, routing_key = record.address()
@@ -385,15 +422,26 @@ class Channel:
         """The queue is gone (RabbitMQ's consumer cancel notification)."""
         if self.consumers.pop(consumer.tag, None) is None:
             return
+        self._give_back_parked(consumer)
         if "consumer_cancel_notify" in self.connection.machine.client_capabilities:
             self.connection.machine.send(self.number, m.BasicCancel(consumer.tag, True))
             self.connection.flush_soon()
 
     def forget_consumer(self, consumer: Consumer) -> None:
-        """The leader knows that it is gone; what it holds stays on the channel."""
+        """The leader knows that it is gone; what was handed out to it stays on the channel."""
         self.consumers.pop(consumer.tag, None)
         consumer.stream.leave(consumer)
+        self._give_back_parked(consumer)
         self.connection.broker.consumer_left(consumer.queue)
+
+    def _give_back_parked(self, consumer: Consumer) -> None:
+        """What was not handed out to the consumer yet."""
+        parked, self._parked = self._parked, deque()
+        for delivery in parked:
+            if delivery[0] is consumer:
+                self._give_back((consumer, delivery[1], delivery[2]))
+            else:
+                self._parked.append(delivery)
 
     def _leave(self, holder: Holder) -> None:
         holder.stream.leave(holder)
@@ -404,10 +452,7 @@ class Channel:
 
     def settled(self, count: int) -> None:
         """`SettleSink`: committed."""
-        self._unsettled -= count
-        if not self._unsettled and self._all_settled is not None:
-            self._all_settled.set()
-            self._all_settled = None
+        self._done(count)
 
     def recover(self) -> None:
         """Everything outstanding goes back (basic.recover)."""
@@ -425,7 +470,7 @@ class Channel:
             self.connection.broker.counters.acknowledged += count
             holder.stream.settle(holder.queue, first, count, self)
             holder.acked(count)
-            self._unsettled += count
+            self._uncommitted += count
             self.stirred(holder.stream)
         if self._parked:
             self._unpark()
@@ -443,11 +488,21 @@ class Channel:
         holder, first, count = answered
         holder.stream.give_back(holder.queue, first, count, self)
         holder.acked(count)
-        self._unsettled += count
+        self._uncommitted += count
         self.stirred(holder.stream)
 
     def stirred(self, stream: ShardStream) -> None:
         self.connection.broker.switchboard.stirred(stream)
+
+
+class _Automatic:
+    """The sink of automatic acks: nobody waits for them."""
+
+    def settled(self, count: int) -> None:
+        """Committed."""
+
+
+AUTOMATIC = _Automatic()
 
 
 def _ignore(status: int, value: object) -> None:

@@ -61,30 +61,24 @@ class Route:
 
 
 class Countdown:
-    """Tells a sink once all shards of a publish have it."""
+    """Tells a sink once all shards of a publish have answered: refused if one of them refused."""
 
-    __slots__ = ("_left", "_sink")
+    __slots__ = ("_left", "_refused", "_sink")
 
     def __init__(self, sink: PublishSink, shards: int) -> None:
         self._sink = sink
         self._left = shards
+        self._refused = False
 
     def published(self, first: int, count: int, size: int) -> None:
         self._left -= 1
         if not self._left:
-            self._sink.published(first, count, size)
+            answer = self._sink.refused if self._refused else self._sink.published
+            answer(first, count, size)
 
-
-class Uncounted:
-    """The sink of publishes without confirms: only their bytes are of interest."""
-
-    __slots__ = ("_budget",)
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-
-    def published(self, first: int, count: int, size: int) -> None:
-        self._budget.returned(size)
+    def refused(self, first: int, count: int, size: int) -> None:
+        self._refused = True
+        self.published(first, count, size)
 
 
 class Budget:

@@ -25,6 +25,10 @@ _PASSES_MAX = 8
 """Rounds of question and answer between a stream and a leader of this node within one `pump`."""
 
 
+REFUSE_AFTER_SECONDS = 5.0
+"""How long publishes wait for a shard's leader before they are refused (basic.nack)."""
+
+
 class Sender(Protocol):
     """The links."""
 
@@ -55,6 +59,8 @@ class Switchboard:
         self._limits = limits
         self._disturbed: dict[Seat, None] = {}
         self._busy: dict[ShardStream, None] = {}
+        self._leaderless: dict[int, float] = {}
+        """Shard -> since when no leader is known."""
 
     def stream(self, shard: int) -> ShardStream:
         """This node's stream to a shard."""
@@ -164,9 +170,23 @@ class Switchboard:
         for seat in self.seats.values():
             seat.link_down(peer)
 
-    def check_deadlines(self) -> None:
+    def check_deadlines(self, now: float) -> None:
+        """To be called now and then, with monotonic seconds."""
         for seat in self.seats.values():
             seat.check_deadline()
+        for stream in self.streams.values():
+            if self._is_led(stream):
+                self._leaderless.pop(stream.shard, None)
+            elif now - self._leaderless.setdefault(stream.shard, now) >= REFUSE_AFTER_SECONDS and stream.unsent:
+                stream.refuse_unsent()
+                self._wake()
+
+    def _is_led(self, stream: ShardStream) -> bool:
+        """A leader is known, and if it is to be this node, it is."""
+        if stream.leader != self._node:
+            return stream.leader != 0
+        seat = self.seats.get(stream.shard)
+        return seat is not None and seat.leader is not None
 
     def hosts(self) -> list[ShardHost]:
         """The replicas among the seats."""
