@@ -1,6 +1,8 @@
 """What a round of the store costs on this disk, and what its choices were measured against.
 
-    python bench/micro_store.py [--directory DIR] [--rounds N] [commits|busy|flags|reads|snapshot ...]
+    python bench/micro_store.py [--directory DIR] [--rounds N] [--commits] [--busy] [--flags] [--reads] [--snapshot]
+
+Without a choice: commits and reads.
 
 commits   one entry of 4, 64, 256 KiB for 1 and 8 groups: milliseconds of a `write`, median and 99th percentile
 busy      the same while the main thread never rests, at several thread switch intervals
@@ -235,12 +237,13 @@ BENCHES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="*", choices=[*BENCHES, []], default=["commits", "reads"])
+    for name in BENCHES:
+        parser.add_argument(f"--{name}", action="append_const", const=name, dest="which", help="run it")
     parser.add_argument("--directory", type=Path, default=Path("build/micro_store"))
     parser.add_argument("--rounds", type=int, default=200)
     options = parser.parse_args()
     options.directory.parent.mkdir(parents=True, exist_ok=True)
-    for name in options.which:
+    for name in options.which or ["commits", "reads"]:
         BENCHES[name](options.directory, options.rounds)
     fresh(options.directory)
 
