@@ -29,3 +29,7 @@ class Kind(IntEnum):
     """request: None -> rows of the queues that the sender leads"""
     TRANSFER = 9
     """request: [group, node] -> None; the sender wants the receiver to hand leadership over"""
+    SESSIONS = 10
+    """request: "connections", "channels" or "consumers" -> the sender's reports of them"""
+    CLOSE_CONNECTION = 11
+    """request: [name, reason] -> whether the receiver had it"""

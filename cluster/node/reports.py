@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import trio
 
+from cluster.broker.catalog.catalog import Catalog
+from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.node.admin.operations import NodeOperations
 from cluster.node.admin.report import (
+    ChannelReport,
     ClusterReport,
     ConnectionReport,
+    ConsumerReport,
     GroupReport,
     MemberReport,
     NodeReport,
@@ -26,6 +30,7 @@ from cluster.node.admin.report import (
     decode_report,
     encode_report,
 )
+from cluster.node.admin.sessions import Sessions
 from cluster.node.admin.source import Refusal, Refused
 from cluster.node.alarms import process_bytes
 from cluster.node.amqp.broker import Broker
@@ -44,6 +49,8 @@ _ROLES: dict[Role, ReplicaRole] = {
     Role.CANDIDATE: "candidate",
     Role.PRE_CANDIDATE: "candidate",
 }
+_TURN_QUEUES = 500
+"""Queues reported between two turns of the event loop."""
 
 
 class Reports:
@@ -59,10 +66,21 @@ class Reports:
         self._began = trio.current_time()
         self._seen: dict[NodeId, float] = {}
         self._names = {NodeId(n): m.name for n, m in enumerate(core.charter.members, start=1)}
+        self._sessions = Sessions(core, broker, config.node.name)
+        self.operations = NodeOperations(core, broker)
 
     def requests(self) -> dict[int, Request]:
         """What other nodes ask."""
-        return {Kind.REPORT: self._give_report, Kind.QUEUES: self._give_queues, Kind.TRANSFER: self._give_transfer}
+        own: dict[int, Request] = {
+            Kind.REPORT: self._give_report,
+            Kind.QUEUES: self._give_queues,
+            Kind.TRANSFER: self._give_transfer,
+        }
+        return own | self._sessions.requests() | self.operations.requests()
+
+    @property
+    def catalog(self) -> Catalog:
+        return self._core.catalog.catalog
 
     def local_report(self) -> NodeReport:
         core, broker = self._core, self._broker
@@ -169,29 +187,37 @@ class Reports:
         async with trio.open_nursery() as nursery:
             for node in self._names:
                 nursery.start_soon(self._ask_queues, node, timeout_seconds, rows)
-        reports = [
-            QueueReport(
-                name=queue.name,
-                vhost=queue.vhost,
-                durable=queue.durable,
-                leader=self._queue_leader(queue.shard if queue.replicated else 0, queue.home),
-                members=tuple([self._names[NodeId(n)] for n in self._core.placement.get(GroupId(queue.shard), ())])
-                if queue.replicated
-                else (),
-                group=int(queue.shard) if queue.replicated else None,
-                messages_ready=rows.get(queue.id, (0, 0, 0))[0],
-                messages_unacked=rows.get(queue.id, (0, 0, 0))[1],
-                consumers=rows.get(queue.id, (0, 0, 0))[2],
+        queues = sorted(self.catalog.queues.values(), key=lambda queue: (queue.vhost, queue.name))
+        reports: list[QueueReport] = []
+        for number, queue in enumerate(queues, 1):
+            ready, unacked, consumers = rows.get(queue.id, (0, 0, 0))
+            reports.append(
+                QueueReport(
+                    name=queue.name,
+                    vhost=queue.vhost,
+                    durable=queue.durable,
+                    leader=self.leader(queue),
+                    members=self.replicas(queue),
+                    group=int(queue.shard) if queue.replicated else None,
+                    messages_ready=ready,
+                    messages_unacked=unacked,
+                    consumers=consumers,
+                )
             )
-            for queue in self._core.catalog.catalog.queues.values()
-        ]
-        return sorted(reports, key=lambda report: (report.vhost, report.name))
+            if number % _TURN_QUEUES == 0:
+                await trio.lowlevel.checkpoint()
+        return reports
 
-    def _queue_leader(self, shard: int, home: int) -> str:
-        if not shard:
-            return self._names.get(NodeId(home), "")
-        stream = self._core.switchboard.streams.get(shard)
+    def leader(self, queue: QueueDefinition) -> str:
+        if not queue.replicated:
+            return self._names.get(NodeId(queue.home), "")
+        stream = self._core.switchboard.streams.get(queue.shard)
         return self._names.get(NodeId(stream.leader), "") if stream is not None else ""
+
+    def replicas(self, queue: QueueDefinition) -> tuple[str, ...]:
+        if not queue.replicated:
+            return ()
+        return tuple([self._names[NodeId(n)] for n in self._core.placement.get(GroupId(queue.shard), ())])
 
     async def _ask_queues(self, node: NodeId, timeout_seconds: float, rows: dict[int, Sequence[int]]) -> None:
         try:
@@ -213,20 +239,13 @@ class Reports:
         ]
 
     async def connections(self, timeout_seconds: float) -> Sequence[ConnectionReport]:
-        wall = time.time() - trio.current_time()
-        return [
-            ConnectionReport(
-                name=connection.name,
-                node=self._config.node.name,
-                user=connection.user,
-                vhost=connection.vhost,
-                state="blocked" if connection.held_up else "running",
-                channels=len(connection.channels),
-                connected_at=wall + connection.connected_at,
-                client=str(connection.machine.client_properties.get("product", "")),
-            )
-            for connection in self._broker.connections.values()
-        ]
+        return await self._sessions.connections(timeout_seconds)
+
+    async def channels(self, timeout_seconds: float) -> Sequence[ChannelReport]:
+        return await self._sessions.channels(timeout_seconds)
+
+    async def consumers(self, timeout_seconds: float) -> Sequence[ConsumerReport]:
+        return await self._sessions.consumers(timeout_seconds)
 
     async def transfer(self, group: int, node: str) -> None:
         target = next((n for n, name in self._names.items() if name == node), NOBODY)

@@ -8,7 +8,7 @@ nodes, not ids, so that a reader needs nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Phase = Literal["starting", "running", "draining"]
 ReplicaRole = Literal["leader", "follower", "candidate", "learner", "stopped"]
@@ -124,7 +124,8 @@ class QueueReport:
 @dataclass(frozen=True, slots=True)
 class ConnectionReport:
     """A client's connection. `name` is `"10.0.0.5:40312 -> 10.0.0.7:5672"`; `state` is `running`, `blocked` or
-    `closing`; `connected_at` is Unix time in seconds; `client` is what it says it is, such as `"pika 1.3.2"`."""
+    `closing`; `connected_at` is Unix time in seconds; `client` is what it says it is, such as `"pika 1.3.2"`.
+    `peer_host` and `peer_port` are the client's, `host` and `port` ours. `client_properties` is JSON's."""
 
     name: str
     node: str
@@ -134,6 +135,51 @@ class ConnectionReport:
     channels: int
     connected_at: float
     client: str = ""
+    peer_host: str = ""
+    peer_port: int = 0
+    host: str = ""
+    port: int = 0
+    channel_max: int = 0
+    frame_max: int = 0
+    heartbeat_seconds: int = 0
+    client_properties: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelReport:
+    """An open channel. A prefetch count of 0 is no limit."""
+
+    connection: str
+    number: int
+    node: str
+    user: str
+    vhost: str
+    state: str
+    confirm: bool
+    consumers: int
+    messages_unacked: int
+    prefetch_count: int
+    global_prefetch_count: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.connection} ({self.number})"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerReport:
+    """A consumer, as the node of its connection knows it."""
+
+    queue: str
+    vhost: str
+    consumer_tag: str
+    connection: str
+    channel: int
+    node: str
+    user: str
+    ack_required: bool
+    exclusive: bool
+    prefetch_count: int
 
 
 def encode_report(report: NodeReport) -> bytes:

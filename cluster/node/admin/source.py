@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
-from cluster.node.admin.report import ClusterReport, ConnectionReport, NodeReport, QueueReport
+from cluster.broker.catalog.catalog import Catalog
+from cluster.broker.catalog.commands import SingleCommand
+from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.node.admin.report import (
+    ChannelReport,
+    ClusterReport,
+    ConnectionReport,
+    ConsumerReport,
+    NodeReport,
+    QueueReport,
+)
 
 
 class Refusal(Enum):
@@ -30,8 +40,41 @@ class Refused(Exception):
         self.text = text
 
 
+class Operations(Protocol):
+    """What the node does for an operator. Each raises Refused (UNAVAILABLE) when there is no quorum for it."""
+
+    @property
+    def home(self) -> tuple[int, int]:
+        """Node and incarnation, where queues live that are not replicated."""
+
+    async def submit(self, command: SingleCommand) -> None:
+        """Change the catalog. Raises BrokerError."""
+
+    async def counts(self, queue: QueueDefinition) -> tuple[int, int, int]:
+        """Ready messages, unacked messages, consumers. Zeros when the queue's leader does not answer."""
+
+    async def purge(self, queue: QueueDefinition) -> int:
+        """How many messages went."""
+
+    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int:
+        """How many messages went with it. Raises BrokerError."""
+
+    async def pass_through(self, queue: QueueDefinition) -> None:
+        """Bring a message into a replicated queue, with a quorum, and take out what is in it."""
+
+    async def close_connection(self, name: str, reason: str) -> bool:
+        """Close it with 320, on whichever node it is. False if no node that answers has it."""
+
+
 class NodeSource(Protocol):
     """Implemented by the assembly."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """This node's copy. For reading only."""
+
+    @property
+    def operations(self) -> Operations: ...
 
     def local_report(self) -> NodeReport:
         """This node, now. Called for every probe and scrape: cheap, no await."""
@@ -44,6 +87,18 @@ class NodeSource(Protocol):
 
     async def connections(self, timeout_seconds: float) -> Sequence[ConnectionReport]:
         """Every client connection of the nodes that answer, ordered by node and name."""
+
+    async def channels(self, timeout_seconds: float) -> Sequence[ChannelReport]:
+        """Every channel of the nodes that answer, ordered by node, connection and number."""
+
+    async def consumers(self, timeout_seconds: float) -> Sequence[ConsumerReport]:
+        """Every consumer of the nodes that answer, ordered by vhost, queue and tag."""
+
+    def leader(self, queue: QueueDefinition) -> str:
+        """The node that leads (or holds) the queue; "" while there is none."""
+
+    def replicas(self, queue: QueueDefinition) -> tuple[str, ...]:
+        """The nodes that replicate the queue; none for one that lives on its node alone."""
 
     async def transfer(self, group: int, node: str) -> None:
         """Ask the group's leader to hand over to `node`; returns once it is asked. Raises Refused."""

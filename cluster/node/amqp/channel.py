@@ -333,6 +333,11 @@ class Channel:
                 count, sizes, records = room, sizes[:room], records[:cut]
             self._hand_out((consumer, first, count, redelivered, sizes, records))
 
+    @property
+    def global_prefetch_count(self) -> int:
+        """Unacked messages allowed over all consumers; 0 is no limit."""
+        return self._global_prefetch
+
     def set_global_prefetch(self, count: int) -> None:
         """basic.qos global=true."""
         self._global_prefetch = count

@@ -42,7 +42,7 @@ class Connection:
     """A client from accept to close. `id` is unique over all nodes and their lives."""
 
     def __init__(self, sock: socket.socket, peer: str, connection_id: str, broker: Broker, name: str) -> None:
-        """`peer` is the client's address, `name` that with its port."""
+        """`peer` is the client's address, `name` both ends with their ports."""
         self.id = connection_id
         self.peer = peer
         self.name = name

@@ -35,8 +35,12 @@ async def accept_clients(listener: socket.socket, broker: Broker) -> None:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             number += 1
-            connection = Connection(
-                sock, address[0], f"{broker.node}.{broker.incarnation}.{number}", broker, f"{address[0]}:{address[1]}"
-            )
+            try:
+                ours = sock.getsockname()
+            except OSError:
+                sock.close()
+                continue
+            name = f"{address[0]}:{address[1]} -> {ours[0]}:{ours[1]}"
+            connection = Connection(sock, address[0], f"{broker.node}.{broker.incarnation}.{number}", broker, name)
             broker.connections[connection.id] = connection
             nursery.start_soon(connection.run)

@@ -1,0 +1,159 @@
+"""Answers: lists that can be cut into pages, and the codes of changes.
+
+Law: a list without `page` is a plain array; with it an object with the page under `items`, and the counts. An
+order that was not asked for is the one of the list. What is long is encoded in a thread, and the loop turns on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import trio
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from cluster.node.admin.api.asked import Asked, Document
+
+T = TypeVar("T")
+PAGE_SIZE_DEFAULT = 100
+PAGE_SIZE_MAX = 500
+_TURN_ITEMS = 200
+"""Items made between two turns of the event loop."""
+_THREAD_ITEMS = 500
+"""From so many items on, encoding is a thread's."""
+
+
+def created() -> Response:
+    return Response(status_code=201)
+
+
+def nothing() -> Response:
+    """Done, and nothing to say."""
+    return Response(status_code=204)
+
+
+def changed(*, new: bool) -> Response:
+    """201 for a thing that was not there, 204 for one that was."""
+    return created() if new else nothing()
+
+
+def found(document: Document) -> Response:
+    return JSONResponse(document)
+
+
+async def gently(items: Sequence[T]) -> AsyncIterator[T]:
+    """The items, with a turn of the event loop now and then."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % _TURN_ITEMS == 0:
+            await trio.lowlevel.checkpoint()
+
+
+async def listed(asked: Asked, items: Sequence[T], describe: Callable[[T], Document]) -> Response:
+    """A list as the query wants it: `page`, `page_size`, `name`, `use_regex`, `sort`, `sort_reverse`, `columns`.
+
+    Raises HTTPException 400.
+    """
+    query = asked.request.query_params
+    sort, name, columns = query.get("sort"), query.get("name"), query.get("columns")
+    page_text = query.get("page")
+    if page_text is None:
+        documents = [describe(item) async for item in gently(items)]
+        return await encoded(_with_columns(_sorted(asked, documents, sort), columns))
+    page = _whole(page_text, "page", 1, 1 << 31)
+    size = _whole(query.get("page_size", str(PAGE_SIZE_DEFAULT)), "page_size", 1, PAGE_SIZE_MAX)
+    wanted = _matcher(name or "", use_regex=asked.flag("use_regex"))
+    begin = (page - 1) * size
+    if sort or name:
+        documents = [describe(item) async for item in gently(items)]
+        kept = _sorted(asked, [d for d in documents if wanted(str(d.get("name", "")))], sort)
+        filtered, shown = len(kept), kept[begin : begin + size]
+    else:
+        filtered, shown = len(items), [describe(item) for item in items[begin : begin + size]]
+    if begin and begin >= filtered:
+        raise HTTPException(400, f"page: there is no page {page} of {size} items each")
+    return await encoded(
+        {
+            "filtered_count": filtered,
+            "item_count": len(shown),
+            "items": _with_columns(shown, columns),
+            "page": page,
+            "page_count": max(1, -(-filtered // size)),
+            "page_size": size,
+            "total_count": len(items),
+        }
+    )
+
+
+async def encoded(content: Any) -> Response:
+    """As JSON, without stopping the loop for what is long."""
+    if isinstance(content, list) and len(content) > _THREAD_ITEMS:
+        return Response(await trio.to_thread.run_sync(_dumps, content), media_type="application/json")
+    return JSONResponse(content)
+
+
+def _dumps(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _sorted(asked: Asked, documents: list[Document], sort: str | None) -> list[Document]:
+    if sort:
+        documents.sort(key=lambda document: _rank(document, sort), reverse=asked.flag("sort_reverse"))
+    return documents
+
+
+def _rank(document: Document, key: str) -> tuple[int, float, str]:
+    """Numbers before words before nothing."""
+    value = _look_up(document, key)
+    if isinstance(value, int | float):
+        return (0, float(value), "")
+    return (2, 0.0, "") if value is None else (1, 0.0, str(value))
+
+
+def _look_up(document: Document, path: str) -> Any:
+    """`message_stats.publish` looks into the object under `message_stats`."""
+    value: Any = document
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _with_columns(documents: list[Document], columns: str | None) -> list[Document]:
+    if not columns:
+        return documents
+    names = [name for name in columns.split(",") if name]
+    return [_narrowed(document, names) for document in documents]
+
+
+def _narrowed(document: Document, names: Iterable[str]) -> Document:
+    narrow: Document = {}
+    for name in names:
+        value = _look_up(document, name)
+        if value is None and name not in document:
+            continue
+        at = narrow
+        *above, last = name.split(".")
+        for key in above:
+            at = at.setdefault(key, {})
+        at[last] = value
+    return narrow
+
+
+def _matcher(text: str, *, use_regex: bool) -> Callable[[str], bool]:
+    if not use_regex:
+        return lambda name: text.lower() in name.lower()
+    try:
+        pattern = re.compile(text, re.IGNORECASE)
+    except re.error as error:
+        raise HTTPException(400, f"name: not a regular expression: {error}") from None
+    return lambda name: pattern.search(name) is not None
+
+
+def _whole(text: str, name: str, least: int, most: int) -> int:
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else -1
+    if not least <= number <= most:
+        raise HTTPException(400, f"{name}: expected a whole number within {least}..{most}, got {text!r}")
+    return number

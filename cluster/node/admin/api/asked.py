@@ -1,0 +1,147 @@
+"""One request to the management interface, and the table of what can be asked.
+
+Law: a path is cut at its slashes before it is percent-decoded, so that `%2F` is a vhost and no slash. A body is a
+JSON object of a bounded size, or an error that says what was expected.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+import trio
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cluster.broker.catalog.catalog import Catalog
+from cluster.broker.catalog.vhost import Vhost
+from cluster.node.admin.api.caller import Caller
+from cluster.node.admin.source import NodeSource
+
+OBJECT_BYTES_MAX = 1 << 20
+"""Of a body that describes one thing."""
+DOCUMENT_BYTES_MAX = 64 << 20
+"""Of a body with definitions."""
+TIMEOUT_SECONDS_MAX = 4.0
+TIMEOUT_SECONDS_DEFAULT = 1.5
+"""How long other nodes may take to answer; `?timeout=` asks for another, at most the maximum."""
+
+T = TypeVar("T")
+Document = dict[str, Any]
+_MISSING: Any = object()
+
+
+class Asked:
+    """A request of an authenticated caller."""
+
+    def __init__(self, request: Request, caller: Caller, node: NodeSource) -> None:
+        self.request = request
+        self.caller = caller
+        self.node = node
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.node.catalog
+
+    def part(self, name: str) -> str:
+        """A part of the path, decoded. Raises HTTPException 400."""
+        try:
+            return unquote(self.request.path_params[name], errors="strict")
+        except UnicodeDecodeError:
+            raise HTTPException(400, f"the {name} in the path is not UTF-8") from None
+
+    def vhost(self) -> Vhost:
+        """The one in the path, to look at. Raises HTTPException 404, 403."""
+        return self.caller.vhost(self.part("vhost"))
+
+    def vhost_to_change(self) -> Vhost:
+        """Raises HTTPException 404, 403."""
+        return self.caller.vhost_to_change(self.part("vhost"))
+
+    def flag(self, name: str) -> bool:
+        """`?name=true`."""
+        return self.request.query_params.get(name, "").lower() in {"true", "1", "yes"}
+
+    def timeout_seconds(self) -> float:
+        """Raises HTTPException 400."""
+        text = self.request.query_params.get("timeout")
+        if text is None:
+            return TIMEOUT_SECONDS_DEFAULT
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds <= TIMEOUT_SECONDS_MAX:
+            raise HTTPException(400, f"timeout: expected seconds within 0..{TIMEOUT_SECONDS_MAX:g}, got {text!r}")
+        return seconds
+
+    async def body(self, size_max: int = OBJECT_BYTES_MAX) -> Document:
+        """The JSON object in the body; {} for an empty one. Raises HTTPException 400, 413."""
+        data = await read_body(self.request, size_max)
+        if not data.strip():
+            return {}
+        try:
+            if len(data) > OBJECT_BYTES_MAX:
+                document = await trio.to_thread.run_sync(json.loads, data)
+            else:
+                document = json.loads(data)
+        except RecursionError:
+            raise HTTPException(400, "the body nests too deep") from None
+        except ValueError as error:
+            raise HTTPException(400, f"the body is not JSON: {error}") from None
+        if not isinstance(document, dict):
+            raise HTTPException(400, "the body is not a JSON object")
+        return document
+
+
+async def read_body(request: Request, size_max: int) -> bytes:
+    """Raises HTTPException 413."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > size_max:
+            raise HTTPException(413, f"the body is longer than {size_max} bytes")
+    return bytes(body)
+
+
+class BadField(ValueError):
+    """A key of an object does not say what it should; one line."""
+
+
+def field(document: Document, key: str, kind: type[T], default: T = _MISSING) -> T:
+    """The value under `key`, which must be of `kind` (a whole number is no bool). Raises BadField."""
+    value = document.get(key, _MISSING)
+    if value is _MISSING or (value is None and default is not _MISSING):
+        if default is _MISSING:
+            raise BadField(f"'{key}' is missing")
+        return default
+    if isinstance(value, str) and kind is bool and value in {"true", "false"}:
+        return value == "true"  # type: ignore[return-value] # rabbitmqadmin sends words
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise BadField(f"'{key}' must be {_KINDS[kind]}, got {json.dumps(value)[:80]}")
+    return value
+
+
+_KINDS: dict[type, str] = {
+    str: "a string",
+    int: "a whole number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
+
+Handler = Callable[[Asked], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What answers `method path`, and the tags of which a caller needs one."""
+
+    method: str
+    path: str
+    tags: frozenset[str]
+    handler: Handler
