@@ -39,6 +39,8 @@ from cluster.store.lmdb_store import LmdbStore
 
 VERSION = "0.1.0"
 _HAND_OVER_SECONDS = 1.0
+_BACKLOG = 1024
+"""Clients that may wait to be accepted."""
 _SWITCH_SECONDS = 0.0005
 """How long the loop may keep the interpreter from the writing thread, which wants it for microseconds before and after
 each fsync. With the default 5 ms a busy loop makes a 3 ms write take 40."""
@@ -93,7 +95,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
     store = LmdbStore(config.data_dir / "store", map_size_max=limits.store_size_max or None)
     try:
         peer_listener = open_listener(config.peer.host, config.peer.port)
-        amqp_listener = open_listener(config.amqp.host, config.amqp.port)
+        amqp_listener = open_listener(config.amqp.host, config.amqp.port, listening=False)
         http_probe = open_listener(config.http.host, config.http.port)
         http_probe.close()
         identity = store.read_identity()
@@ -175,6 +177,9 @@ def _charter_of(config: NodeConfig, identity: Identity) -> bootstrap.Charter:
     missing = [name for _, name in identity.members if name not in by_name]
     if missing:
         raise OSError(f"cluster.peers does not name {', '.join(missing)}, a member according to the data directory")
+    strangers = sorted(by_name.keys() - {name for _, name in identity.members})
+    if strangers:
+        get_logger("node").warning("cluster.peers names nodes that the data directory does not know", nodes=", ".join(strangers))
     members = tuple([by_name[name] for _, name in identity.members])
     return bootstrap.Charter(identity.cluster_id, members, config.cluster.shards)
 
@@ -248,6 +253,7 @@ async def _founding(config: NodeConfig, core: Core) -> c.FoundCluster:
 async def _serve_clients(
     listener: Any, broker: Broker, *, task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED
 ) -> None:
+    listener.listen(_BACKLOG)
     with trio.CancelScope() as scope:
         task_status.started(scope)
         await accept_clients(listener, broker)

@@ -25,8 +25,11 @@ class Disconnected(Exception):
     """The connection broke, or was closed here; the text says which, in a few words."""
 
 
-def open_listener(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 lets the system choose. Raises OSError."""
+def open_listener(host: str, port: int, *, listening: bool = True) -> socket.socket:
+    """A listening socket; port 0 lets the system choose. Raises OSError, whose text names the address.
+
+    Not `listening`: the address is taken, and who connects is refused until somebody calls `listen`.
+    """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -34,11 +37,13 @@ def open_listener(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(_BACKLOG)
+        if listening:
+            listener.listen(_BACKLOG)
         listener.setblocking(False)
-    except BaseException:
+    except OSError as error:
         listener.close()
-        raise
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
     return listener
 
 
