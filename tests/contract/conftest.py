@@ -14,6 +14,7 @@ from tests.cluster.harness import LocalCluster
 from tests.contract.clients import Clients
 from tests.contract.wire import Wire
 
+
 @pytest.fixture(scope="session")
 def nodes() -> Iterator[LocalCluster]:
     with LocalCluster() as running:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker
 
 from cluster.amqp import methods as m
 from tests.cluster.harness import wait_until
@@ -27,16 +28,19 @@ def locked(name: str) -> str:
     )
 
 
-def is_there(channel: BlockingChannel, name: str) -> bool:
-    """Asks on a channel of its own, which a 404 may close."""
+def answer(channel: BlockingChannel, name: str, **options: bool) -> int:
+    """200 when the queue can be declared so, else the code with which the channel made for it is closed."""
     probe = channel.connection.channel()
     try:
-        probe.queue_declare(name, passive=True)
-    except Exception as error:
-        assert getattr(error, "reply_code", None) == 404, error
-        return False
+        probe.queue_declare(name, **options)
+    except ChannelClosedByBroker as error:
+        return int(error.reply_code)
     probe.close()
-    return True
+    return 200
+
+
+def is_there(channel: BlockingChannel, name: str) -> bool:
+    return {200: True, 404: False}[answer(channel, name, passive=True)]
 
 
 @pytest.mark.parametrize(
@@ -140,24 +144,11 @@ def test_an_exclusive_queue_goes_with_its_connection(
     if end == "close":
         wire.call(m.ConnectionClose(200, "", 0, 0), 0)
         wire.expect(m.ConnectionCloseOk, 0)
-        assert not is_there(channel, name)
     else:
-        wire.__exit__(None, None, None)
-        channel.confirm_delivery()
-        wait_until(lambda: channel.queue_declare(f"{name}-x").method.queue == f"{name}-x", "declared")
-    wait_until(lambda: _free(channel, name), "the name is free again")
-
-
-def _free(channel: BlockingChannel, name: str) -> bool:
-    """Whether a queue of that name can be declared."""
-    probe = channel.connection.channel()
-    try:
-        probe.queue_declare(name, exclusive=True)
-    except Exception as error:
-        assert getattr(error, "reply_code", None) == 405, error
-        return False
-    probe.queue_delete(name)
-    return True
+        wire.close()
+        wait_until(lambda: answer(channel, name, passive=True) != 405, "the queue is gone")
+    assert not is_there(channel, name)
+    assert answer(channel, name, exclusive=True) == 200
 
 
 @pytest.mark.parametrize("passive", [False, True])
@@ -391,7 +382,7 @@ def test_an_auto_delete_queue_goes_with_its_last_consumer(
             wire.call(m.ConnectionClose(200, "", 0, 0), 0)
             wire.expect(m.ConnectionCloseOk, 0)
         case _:
-            wire.__exit__(None, None, None)
+            wire.close()
     wait_until(lambda: not is_there(channel, name), "the queue is gone")
 
 

@@ -81,6 +81,10 @@ class Wire:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gone without a word."""
         self._socket.close()
 
     # ---- out

@@ -22,6 +22,7 @@ from cluster.broker.errors import BrokerError
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import ReplyCallback, ShardStream
+from cluster.node.amqp.channel import LEADER_TIMEOUT_SECONDS
 from cluster.node.amqp.login import Login, Passwords, is_loopback
 from cluster.node.catalog.client import CatalogClient, NoQuorum
 from cluster.node.logging import get_logger
@@ -30,10 +31,6 @@ from cluster.node.shards.switchboard import Switchboard
 
 if TYPE_CHECKING:
     from cluster.node.amqp.connection import Connection
-
-LEADER_TIMEOUT_SECONDS = 5.0
-"""How long a method waits for its queue's leader."""
-
 
 @dataclass(frozen=True, slots=True)
 class BrokerLimits:
@@ -207,13 +204,19 @@ class Broker:
         self.connections.pop(connection.id, None)
         self._to_flush.pop(connection, None)
         if connection.owns_queues:
-            self._nursery.start_soon(self._forget_connection, connection.id)
+            self._nursery.start_soon(self._forget, connection)
 
-    async def _forget_connection(self, connection_id: str) -> None:
+    async def delete_exclusive(self, connection: Connection) -> None:
+        """The queues that are the connection's own go. Raises NoQuorum."""
+        if connection.owns_queues:
+            await self.submit(c.ConnectionGone(connection.id))
+            connection.owns_queues = False
+
+    async def _forget(self, connection: Connection) -> None:
         try:
-            await self.submit(c.ConnectionGone(connection_id))
+            await self.delete_exclusive(connection)
         except NoQuorum as error:
-            self.log.warning("exclusive queues not deleted", connection=connection_id, reason=str(error))
+            self.log.warning("exclusive queues not deleted", connection=connection.id, reason=str(error))
 
     def set_alarm(self, reason: str) -> None:
         """From now on publishers are blocked; "": no more."""

@@ -269,6 +269,7 @@ class Channel:
     def refused(self, first: int, count: int, size: int) -> None:
         """`PublishSink`: not stored."""
         self.connection.budget.returned(size)
+        self._done(count)
         if self.state is State.OPEN and self.confirms is not None:
             self.confirms.refused(first, count)
             self.connection.confirms_soon(self)

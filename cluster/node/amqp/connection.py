@@ -23,8 +23,9 @@ from cluster.node.amqp.channel import BACKLOG_MAX, Channel, ChannelEvent
 from cluster.node.amqp.consumer import Consumer
 from cluster.node.amqp.handlers import carry_out
 from cluster.node.amqp.login import Login
-from cluster.node.amqp.publish import ROUTES_MAX, Budget, Route, Uncounted
+from cluster.node.amqp.publish import ROUTES_MAX, Budget, Route
 from cluster.node.amqp.routing import resolve, resolve_special
+from cluster.node.catalog.client import NoQuorum
 
 if TYPE_CHECKING:
     from cluster.node.amqp.broker import Broker
@@ -33,7 +34,7 @@ RECEIVE_BYTES = 256 << 10
 LOGIN_TIMEOUT_SECONDS = 10.0
 """For everything from accept to connection.open."""
 CLOSE_TIMEOUT_SECONDS = 10.0
-"""For the client's answer to our connection.close."""
+"""For the client's answer to our connection.close, and for what is left to do before ours to the client's."""
 _BUFFERS_MAX = 512
 """Buffers given to one sendmsg (IOV_MAX is 1024 on Linux)."""
 
@@ -54,7 +55,6 @@ class Connection:
         self.connected_at = trio.current_time()
         self.routes: dict[bytes, Route] = {}
         self.budget = Budget(broker.limits.connection_unconfirmed_max)
-        self.uncounted = Uncounted(self.budget)
         self.held_up = False
         """Has it published during an alarm? Then it is not read until the alarm is over."""
         self.owns_queues = False
@@ -141,14 +141,14 @@ class Connection:
             case ev.SecretUpdated():
                 self.machine.accept_secret()
             case ev.ConnectionCloseRequested():
-                self._close_channels()
+                await self._wind_up()
                 self.machine.close_ok()
                 self._over = True
             case ev.ConnectionFailed():
                 self._close_channels()
                 self._closing_at = trio.current_time()
             case ev.ConnectionClosed():
-                self._close_channels()
+                await self._wind_up()
                 self._over = True
 
     async def _log_in(self, event: ev.LoginRequest) -> None:
@@ -181,6 +181,21 @@ class Connection:
     def _close_channels(self) -> None:
         for channel in list(self.channels.values()):
             channel.close()
+
+    async def _wind_up(self) -> None:
+        """What the client had sent is carried out, what it holds goes back, and its exclusive queues go.
+
+        The client that is answered after this, and others then, find all of it done.
+        """
+        channels = list(self.channels.values())
+        with trio.move_on_after(CLOSE_TIMEOUT_SECONDS), suppress(NoQuorum):
+            for channel in channels:
+                await channel.idle()
+            self._close_channels()
+            for channel in channels:
+                await channel.committed()
+            await self.broker.delete_exclusive(self)
+        self._close_channels()
 
     async def _linger(self) -> None:
         """Write what is left, within a moment."""
@@ -240,7 +255,7 @@ class Connection:
     # ---- limits
 
     def _blocked(self) -> bool:
-        return (
+        return not self._closing_at and (
             self.held_up
             or self.budget.exhausted
             or self._unwritten_bytes > self.broker.limits.connection_outgoing_max
@@ -329,6 +344,8 @@ class Connection:
             if self.machine.heartbeat_due(now):
                 self.machine.send_heartbeat()
                 self.flush_soon()
+            if self._unblocked is not None:
+                self.machine.receive(b"")  # it cannot be heard now: its silence says nothing
             silent = now - self._heard_at > LOGIN_TIMEOUT_SECONDS if not self.vhost else self.machine.peer_silent(now)
             if silent or (self._closing_at and now - self._closing_at > CLOSE_TIMEOUT_SECONDS):
                 self.broker.log.info("client silent: connection dropped", peer=self.peer, user=self.user)
@@ -336,5 +353,7 @@ class Connection:
 
     def _abandon(self) -> None:
         """No more words: the reading task finds the socket at its end."""
+        self._closing_at = self._closing_at or trio.current_time()
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+        self.unblock()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cluster.amqp import methods as m
@@ -21,8 +22,9 @@ from cluster.broker.catalog.arguments import arguments_of
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.ids import ConnectionId
 from cluster.broker.channel.confirms import Confirms
-from cluster.broker.errors import NOT_FOUND, BrokerError, not_found
+from cluster.broker.errors import NOT_FOUND, BrokerError, not_allowed, not_found
 from cluster.broker.shard.messages import RequestOp
+from cluster.node.catalog.client import NoQuorum
 
 if TYPE_CHECKING:
     from cluster.node.amqp.channel import Channel, ChannelEvent
@@ -44,6 +46,14 @@ async def fresh(connection: Connection, check: Callable[[], T]) -> T:
     except BrokerError as error:
         if error.code != NOT_FOUND:
             raise
+    await connection.broker.catch_up()
+    return check()
+
+
+async def _needed(connection: Connection, check: Callable[[], bool]) -> bool:
+    """`check()`, and if there is nothing to remove, again when the catalog's copy is up to date."""
+    if check():
+        return True
     await connection.broker.catch_up()
     return check()
 
@@ -109,8 +119,9 @@ async def exchange_declare(connection: Connection, channel: Channel, method: m.E
 
 async def exchange_delete(connection: Connection, channel: Channel, method: m.ExchangeDelete) -> None:
     command = c.DeleteExchange(connection.vhost, method.exchange, method.if_unused)
-    if connection.broker.catalog.checks.delete_exchange(connection.user, command):
-        await connection.broker.submit(command)
+    broker = connection.broker
+    if await _needed(connection, lambda: broker.catalog.checks.delete_exchange(connection.user, command)):
+        await broker.submit(command)
     reply(connection, channel, m.ExchangeDeleteOk(), no_wait=method.no_wait)
 
 
@@ -189,7 +200,7 @@ async def queue_unbind(connection: Connection, channel: Channel, method: m.Queue
     routing_key = method.routing_key or ("" if method.queue else name)
     table = arguments_of(method.arguments).table
     command = c.UnbindQueue(connection.vhost, method.exchange, name, routing_key, table)
-    if broker.catalog.checks.unbind_queue(connection.user, command, owner):
+    if await _needed(connection, lambda: broker.catalog.checks.unbind_queue(connection.user, command, owner)):
         await broker.submit(command)
     reply(connection, channel, m.QueueUnbindOk())
 
@@ -234,8 +245,10 @@ async def basic_qos(connection: Connection, channel: Channel, method: m.BasicQos
 
 
 async def basic_consume(connection: Connection, channel: Channel, method: m.BasicConsume) -> None:
-    queue = await _readable(connection, channel, method.queue)
     tag = method.consumer_tag or unique_name("amq.ctag-")
+    if tag in channel.consumers:
+        raise not_allowed(f"attempt to reuse consumer tag '{tag}'")
+    queue = await _readable(connection, channel, method.queue)
     await channel.consume(queue, method, tag)
 
 
@@ -297,6 +310,8 @@ async def carry_out(connection: Connection, channel: Channel, event: ChannelEven
     match event:
         case ChannelClosed():
             channel.close()
+            with suppress(NoQuorum):
+                await channel.committed()
             connection.machine.close_channel_ok(channel.number)
         case MethodReceived(method=method):
             handler = HANDLERS.get(type(method))

@@ -5,6 +5,7 @@ Law: judged in RabbitMQ's order; synchronous, from this node's copy of the catal
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 EXPIRATION_MAX = 2**32 - 1
 """Milliseconds."""
+_INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 
 
 def resolve(
@@ -91,9 +93,11 @@ def _copies(name: str, value: FieldValue) -> list[str]:
 
 def _check_expiration(text: str) -> None:
     """RabbitMQ's words; milliseconds as decimal digits."""
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()):
+    number = _INTEGER.match(text)
+    if number is None:
         raise precondition_failed(f"invalid expiration '{text}': no_integer")
+    if number.end() < len(text):
+        raise precondition_failed(f"invalid expiration '{text}': {{leftover_string,\"{text[number.end():]}\"}}")
     value = int(text)
     if value < 0:
         raise precondition_failed(f"invalid expiration '{text}': {{value_negative,{value}}}")

@@ -1,0 +1,373 @@
+"""basic.consume, get, ack, nack, reject, recover, cancel and qos: who gets what, and what comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+
+from cluster.amqp import methods as m
+from tests.cluster.harness import wait_until
+from tests.contract.clients import (
+    Clients,
+    bodies,
+    channel_refused,
+    connection_refused,
+    pump_until,
+    ready_count,
+    settle,
+    take,
+)
+from tests.contract.wire import CAPABILITIES, Wire, publish
+
+UNKNOWN_TAG = "PRECONDITION_FAILED - unknown delivery tag"
+
+
+def filled(channel: BlockingChannel, name: str, count: int, **options: Any) -> None:
+    """A queue with messages b"0", b"1", ..."""
+    channel.queue_declare(name, **{"durable": True, **options})
+    channel.confirm_delivery()
+    for number in range(count):
+        channel.basic_publish("", name, b"%d" % number, pika.BasicProperties(delivery_mode=2))
+
+
+class Received(list[tuple[Any, bytes]]):
+    """A consumer that collects: (method, body)."""
+
+    def __call__(self, _channel: object, method: Any, _properties: object, body: bytes) -> None:
+        self.append((method, body))
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [body for _, body in self]
+
+
+def consuming(channel: BlockingChannel, queue: str, count: int, **options: Any) -> Received:
+    """Start a consumer, and wait for its first `count` messages."""
+    received = Received()
+    channel.basic_consume(queue, received, **options)
+    pump_until(channel.connection, lambda: len(received) >= count, f"{count} messages")
+    return received
+
+
+def test_a_consumer_tag_in_use_closes_the_connection_with_530(wire: Wire, name: str) -> None:
+    wire.call(m.QueueDeclare(name, False, False, True, False, False, {}))
+    wire.expect(m.QueueDeclareOk)
+    wire.call(m.BasicConsume(name, "t", False, False, False, False, {}))
+    assert wire.expect(m.BasicConsumeOk).consumer_tag == "t"
+    wire.call(m.BasicConsume(name, "t", False, False, False, False, {}))
+    wire.assert_connection_closed(530, "NOT_ALLOWED - attempt to reuse consumer tag 't'")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_exclusive_consumer_stands_no_other(clients: Clients, name: str, first: bool) -> None:
+    channel, other = clients.channel(), clients.channel()
+    channel.queue_declare(name, durable=True)
+    tag = channel.basic_consume(name, lambda *_: None, exclusive=first)
+    text = f"ACCESS_REFUSED - queue '{name}' in vhost '/' in exclusive use"
+    with channel_refused(other, 403, text):
+        other.basic_consume(name, lambda *_: None, exclusive=not first)
+    channel.basic_cancel(tag)
+    clients.channel().basic_consume(name, lambda *_: None, exclusive=True)
+
+
+def test_cancelling_an_unknown_tag_is_answered_with_cancel_ok(wire: Wire) -> None:
+    wire.call(m.BasicCancel("nobody", False))
+    assert wire.expect(m.BasicCancelOk).consumer_tag == "nobody"
+
+
+@pytest.mark.parametrize("notify", [True, False])
+def test_the_consumer_is_told_when_its_queue_is_deleted_if_it_can_be(
+    clients: Clients, stranger: Wire, name: str, notify: bool
+) -> None:
+    channel = clients.channel()
+    channel.queue_declare(name, durable=True)
+    stranger.open(1, capabilities={**CAPABILITIES, "consumer_cancel_notify": notify})
+    stranger.call(m.BasicConsume(name, "t", False, False, False, False, {}))
+    stranger.expect(m.BasicConsumeOk)
+    channel.queue_delete(name)
+    if notify:
+        assert stranger.expect(m.BasicCancel) == m.BasicCancel("t", True)
+    channel.queue_declare(name, durable=True)
+    stranger.call(m.BasicConsume(name, "t2", False, False, False, False, {}))
+    assert stranger.expect(m.BasicConsumeOk).consumer_tag == "t2"
+
+
+@pytest.mark.parametrize("queue", ["durable", "transient", "exclusive"])
+@pytest.mark.parametrize("notifying", ["own channel", "other channel"])
+def test_deleting_a_queue_on_the_own_connection_cancels_its_consumer_too(
+    wire: Wire, name: str, queue: str, notifying: str
+) -> None:
+    wire.call(m.QueueDeclare(name, False, queue == "durable", queue == "exclusive", False, False, {}))
+    wire.expect(m.QueueDeclareOk)
+    wire.open_channel(2)
+    wire.call(m.BasicConsume(name, "t", False, False, False, False, {}))
+    wire.expect(m.BasicConsumeOk)
+    wire.call(m.QueueDelete(name, False, False, False), 1 if notifying == "own channel" else 2)
+    seen = {wire.method()[1].NAME for _ in range(2)}
+    assert seen == {"basic.cancel", "queue.delete-ok"}
+
+
+@pytest.mark.parametrize("act", ["ack", "nack", "reject", "ack multiple"])
+def test_an_unknown_delivery_tag_closes_the_channel_with_406(channel: BlockingChannel, act: str) -> None:
+    with channel_refused(channel, 406, f"{UNKNOWN_TAG} 99"):
+        match act:
+            case "ack":
+                channel.basic_ack(99)
+            case "nack":
+                channel.basic_nack(99)
+            case "reject":
+                channel.basic_reject(99)
+            case _:
+                channel.basic_ack(99, multiple=True)
+        settle(channel)
+
+
+def test_a_double_ack_closes_the_channel_with_406(channel: BlockingChannel, name: str) -> None:
+    filled(channel, name, 1)
+    tag = take(channel, name)[0].delivery_tag
+    channel.basic_ack(tag)
+    with channel_refused(channel, 406, f"{UNKNOWN_TAG} {tag}"):
+        channel.basic_ack(tag)
+        settle(channel)
+
+
+def test_an_automatically_acked_delivery_has_no_tag_to_ack(channel: BlockingChannel, name: str) -> None:
+    filled(channel, name, 1)
+    method, _, _ = channel.basic_get(name, auto_ack=True)
+    with channel_refused(channel, 406, f"{UNKNOWN_TAG} {method.delivery_tag}"):
+        channel.basic_ack(method.delivery_tag)
+        settle(channel)
+
+
+def test_tag_0_stands_for_all_and_only_with_multiple(channel: BlockingChannel, name: str) -> None:
+    channel.basic_ack(0, multiple=True)
+    filled(channel, name, 2)
+    take(channel, name)
+    take(channel, name)
+    channel.basic_ack(0, multiple=True)
+    settle(channel)
+    channel.basic_recover(requeue=True)
+    assert ready_count(channel, name) == 0
+    with channel_refused(channel, 406, f"{UNKNOWN_TAG} 0"):
+        channel.basic_ack(0)
+        settle(channel)
+
+
+def test_an_acked_message_is_gone_for_all(clients: Clients, name: str) -> None:
+    channel = clients.channel()
+    filled(channel, name, 3)
+    tags = [take(channel, name)[0].delivery_tag for _ in range(3)]
+    channel.basic_ack(tags[1], multiple=True)
+    channel.close()
+    method, _, body = take(clients.channel(), name)
+    assert (body, method.redelivered) == (b"2", True)
+
+
+def test_get_on_an_empty_queue_is_get_empty(channel: BlockingChannel, name: str) -> None:
+    channel.queue_declare(name)
+    assert channel.basic_get(name) == (None, None, None)
+
+
+def test_get_tells_how_many_are_left(channel: BlockingChannel, name: str) -> None:
+    filled(channel, name, 3)
+    assert [take(channel, name)[0].message_count for _ in range(3)] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("how", ["nack", "nack multiple", "reject", "recover", "recover-async"])
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_is_given_back_takes_its_place_again_and_says_so(
+    clients: Clients, name: str, how: str, durable: bool
+) -> None:
+    channel = clients.channel()
+    filled(channel, name, 4, durable=durable)
+    taken = [take(channel, name)[0] for _ in range(3)]
+    assert not any(method.redelivered for method in taken)
+    match how:
+        case "nack":
+            for method in reversed(taken):
+                channel.basic_nack(method.delivery_tag)
+        case "nack multiple":
+            channel.basic_nack(taken[-1].delivery_tag, multiple=True)
+        case "reject":
+            for method in taken:
+                channel.basic_reject(method.delivery_tag)
+        case "recover":
+            channel.basic_recover(requeue=True)
+        case _:
+            channel._impl._send_method(pika.spec.Basic.RecoverAsync(requeue=True))
+    settle(channel)
+    again = [take(channel, name) for _ in range(4)]
+    assert [body for _, _, body in again] == [b"0", b"1", b"2", b"3"]
+    assert [method.redelivered for method, _, _ in again] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("how", ["nack", "reject"])
+def test_what_is_refused_for_good_is_gone(channel: BlockingChannel, name: str, how: str) -> None:
+    filled(channel, name, 2)
+    tag = take(channel, name)[0].delivery_tag
+    (channel.basic_nack if how == "nack" else channel.basic_reject)(tag, requeue=False)
+    assert bodies(channel, name) == [b"1"]
+
+
+@pytest.mark.parametrize("end", ["channel", "connection", "break", "error"])
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_a_lost_consumer_held_takes_its_place_again_and_says_so(
+    clients: Clients, wire: Wire, name: str, end: str, durable: bool
+) -> None:
+    channel = clients.channel()
+    filled(channel, name, 5, durable=durable)
+    wire.call(m.BasicQos(0, 3, False))
+    wire.expect(m.BasicQosOk)
+    wire.call(m.BasicConsume(name, "t", False, False, False, False, {}))
+    wire.expect(m.BasicConsumeOk)
+    for _ in range(3):
+        wire.message(m.BasicDeliver)
+    assert ready_count(channel, name) == 2
+    match end:
+        case "channel":
+            wire.call(m.ChannelClose(200, "", 0, 0))
+            wire.expect(m.ChannelCloseOk)
+        case "connection":
+            wire.call(m.ConnectionClose(200, "", 0, 0), 0)
+            wire.expect(m.ConnectionCloseOk, 0)
+        case "break":
+            wire.close()
+            wait_until(lambda: ready_count(channel, name) == 5, "all are back")
+        case _:
+            wire.call(m.BasicAck(99, False))
+            wire.assert_channel_closed(406, f"{UNKNOWN_TAG} 99")
+            wait_until(lambda: ready_count(channel, name) == 5, "all are back")
+    assert ready_count(channel, name) == 5
+    again = [take(channel, name) for _ in range(5)]
+    assert [body for _, _, body in again] == [b"0", b"1", b"2", b"3", b"4"]
+    assert [method.redelivered for method, _, _ in again] == [True, True, True, False, False]
+
+
+def test_prefetch_count_limits_each_consumer_that_comes_after_it(clients: Clients, name: str) -> None:
+    channel = clients.channel()
+    filled(channel, name, 10)
+    channel.basic_qos(prefetch_count=2)
+    first = consuming(channel, name, 2)
+    channel.basic_qos(prefetch_count=3)
+    second = consuming(channel, name, 3)
+    observer = clients.channel()
+    assert ready_count(observer, name) == 5
+    channel.basic_ack(second[0][0].delivery_tag)
+    pump_until(channel.connection, lambda: len(second) == 4, "one ack, one more")
+    assert (first.bodies, second.bodies) == ([b"0", b"1"], [b"2", b"3", b"4", b"5"])
+    assert ready_count(observer, name) == 4
+
+
+def test_global_prefetch_limits_the_channel_as_a_whole(clients: Clients, name: str) -> None:
+    channel = clients.channel()
+    filled(channel, name, 6)
+    filled(channel, f"{name}-2", 6)
+    channel.basic_qos(prefetch_count=4, global_qos=True)
+    received = Received()
+    channel.basic_consume(name, received)
+    channel.basic_consume(f"{name}-2", received)
+    pump_until(channel.connection, lambda: len(received) == 4, "four messages")
+    settle(channel)
+    channel.connection.process_data_events(time_limit=0.1)
+    assert len(received) == 4
+    for round_ in range(1, 3):
+        channel.basic_ack(received[-1][0].delivery_tag, multiple=True)
+        pump_until(channel.connection, lambda n=4 + 4 * round_: len(received) == n, "four more")  # type: ignore[misc]
+    assert sorted(received.bodies) == sorted([b"%d" % n for n in range(6)] * 2)
+
+
+def test_a_consumer_without_acks_gets_everything_and_leaves_nothing(clients: Clients, name: str) -> None:
+    channel = clients.channel()
+    filled(channel, name, 20)
+    received = consuming(clients.channel(), name, 20, auto_ack=True)
+    assert received.bodies == [b"%d" % n for n in range(20)]
+    wait_until(lambda: channel.queue_declare(name, durable=True).method.message_count == 0, "empty")
+    channel.queue_delete(name, if_empty=True)
+
+
+def test_after_cancel_ok_nothing_comes_and_what_was_delivered_can_be_acked(clients: Clients, name: str) -> None:
+    channel, publisher = clients.channel(), clients.channel()
+    filled(publisher, name, 2)
+    received = consuming(channel, name, 2, consumer_tag="t")
+    channel.basic_cancel("t")
+    publisher.basic_publish("", name, b"late")
+    settle(channel)
+    channel.connection.process_data_events(time_limit=0.1)
+    assert received.bodies == [b"0", b"1"]
+    assert ready_count(publisher, name) == 1
+    channel.basic_ack(received[1][0].delivery_tag, multiple=True)
+    channel.close()
+    assert bodies(publisher, name) == [b"late"]
+
+
+def test_consumers_of_one_queue_on_different_nodes_share_its_messages(clients: Clients, name: str) -> None:
+    publisher = clients.channel()
+    filled(publisher, name, 0)
+    consumers = []
+    for node in range(3):
+        channel = clients.channel(node)
+        channel.basic_qos(prefetch_count=1)
+        received = Received()
+        channel.basic_consume(name, received)
+        consumers.append((channel, received))
+    for number in range(3):
+        publisher.basic_publish("", name, b"%d" % number)
+    for channel, received in consumers:
+        pump_until(channel.connection, lambda r=received: len(r) == 1, "a share")  # type: ignore[misc]
+    assert sorted(received.bodies[0] for _, received in consumers) == [b"0", b"1", b"2"]
+
+
+def test_a_server_named_consumer_tag_is_told_in_consume_ok(wire: Wire, name: str) -> None:
+    wire.call(m.QueueDeclare(name, False, False, True, False, False, {}))
+    wire.expect(m.QueueDeclareOk)
+    wire.call(m.BasicConsume(name, "", False, False, False, False, {}))
+    tag = wire.expect(m.BasicConsumeOk).consumer_tag
+    assert tag.startswith("amq.ctag-")
+    assert len(tag) == len("amq.ctag-") + 22
+    wire.send(publish("", name, b"x"))
+    delivered = wire.message(m.BasicDeliver)
+    assert delivered.method == m.BasicDeliver(tag, 1, False, "", name)
+
+
+@pytest.mark.parametrize("kind", ["transient", "exclusive", "durable"])
+def test_a_queue_is_worked_with_through_any_node(clients: Clients, name: str, kind: str) -> None:
+    owner = clients.channel(0)
+    owner.queue_declare(name, durable=kind == "durable", exclusive=kind == "exclusive")
+    owner.queue_bind(name, "amq.topic", f"{name}.#")
+    other = clients.channel(1)
+    other.confirm_delivery()
+    for number in range(5):
+        other.basic_publish("amq.topic", f"{name}.{number}", b"%d" % number, mandatory=True)
+    reader = owner if kind == "exclusive" else clients.channel(2)
+    received = consuming(reader, name, 5)
+    assert received.bodies == [b"0", b"1", b"2", b"3", b"4"]
+    reader.basic_ack(0, multiple=True)
+    settle(reader)
+    assert ready_count(owner, name) == 0
+
+
+def test_a_refusal_in_the_middle_of_many_acks_carries_out_those_before_it(wire: Wire, name: str) -> None:
+    wire.call(m.QueueDeclare(name, False, True, False, False, False, {}))
+    wire.expect(m.QueueDeclareOk)
+    wire.send(publish("", name, b"1") + publish("", name, b"2"))
+    wire.call(m.BasicConsume(name, "t", False, False, False, False, {}))
+    wire.expect(m.BasicConsumeOk)
+    for _ in range(2):
+        wire.message(m.BasicDeliver)
+    for tag in (1, 7, 2):
+        wire.call(m.BasicAck(tag, False))
+    wire.assert_channel_closed(406, f"{UNKNOWN_TAG} 7")
+
+    def left() -> int:
+        wire.call(m.QueueDeclare(name, True, False, False, False, False, {}))
+        return wire.expect(m.QueueDeclareOk).message_count
+
+    wait_until(lambda: left() == 1, "the second message is back")
+
+
+def test_qos_with_a_prefetch_size_closes_the_connection_with_540(channel: BlockingChannel) -> None:
+    with connection_refused(channel, 540, "NOT_IMPLEMENTED - prefetch_size!=0 (1)"):
+        channel.basic_qos(prefetch_size=1)

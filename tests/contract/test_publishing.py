@@ -1,0 +1,230 @@
+"""basic.publish: what is refused, what is returned, where copies go, and when it is confirmed."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import UnroutableError
+
+from cluster.amqp import methods as m
+from cluster.amqp.properties import BasicProperties, decode_header
+from tests.cluster.harness import wait_until
+from tests.contract.clients import Clients, bodies, channel_refused, connection_refused, ready_count, settle, take
+from tests.contract.wire import Wire, publish
+
+
+def queue_of(channel: BlockingChannel) -> str:
+    return channel.queue_declare("", exclusive=True).method.queue
+
+
+def test_an_unknown_exchange_closes_the_channel_with_404(channel: BlockingChannel, name: str) -> None:
+    with channel_refused(channel, 404, f"NOT_FOUND - no exchange '{name}' in vhost '/'"):
+        channel.basic_publish(name, "key", b"")
+        settle(channel)
+
+
+def test_immediate_closes_the_connection_with_540(wire: Wire) -> None:
+    wire.send(publish("", "nowhere", immediate=True))
+    wire.assert_connection_closed(540, "NOT_IMPLEMENTED - immediate=true")
+
+
+def test_an_unroutable_mandatory_message_is_returned_whole_and_then_confirmed(wire: Wire, name: str) -> None:
+    wire.call(m.ConfirmSelect(False))
+    wire.expect(m.ConfirmSelectOk)
+    properties = BasicProperties(content_type="text/plain", headers={"a": 1}, correlation_id="7")
+    wire.send(publish("amq.direct", name, b"body", properties, mandatory=True))
+    returned = wire.message(m.BasicReturn)
+    assert returned.method == m.BasicReturn(312, "NO_ROUTE", "amq.direct", name)
+    assert decode_header(returned.header).properties == properties
+    assert returned.body == b"body"
+    assert wire.expect(m.BasicAck) == m.BasicAck(1, False)
+
+
+def test_an_unroutable_message_that_is_not_mandatory_is_just_confirmed(wire: Wire, name: str) -> None:
+    wire.call(m.ConfirmSelect(False))
+    wire.expect(m.ConfirmSelectOk)
+    wire.send(publish("", name))
+    assert wire.expect(m.BasicAck) == m.BasicAck(1, False)
+
+
+def test_confirm_select_may_be_repeated_and_counts_on(wire: Wire, name: str) -> None:
+    for tag in (1, 2):
+        wire.call(m.ConfirmSelect(False))
+        wire.expect(m.ConfirmSelectOk)
+        wire.send(publish("", name))
+        assert wire.expect(m.BasicAck).delivery_tag == tag
+
+
+def test_every_confirmed_message_can_be_seen_from_every_node(clients: Clients, name: str) -> None:
+    channel = clients.channel()
+    channel.queue_declare(name, durable=True)
+    channel.confirm_delivery()
+    for number in range(1, 10):
+        channel.basic_publish("", name, b"x", mandatory=True)
+        assert ready_count(clients.channel() if number < 4 else channel, name) == number
+
+
+@pytest.mark.parametrize(
+    ("expiration", "words"),
+    [
+        ("abc", "no_integer"),
+        ("", "no_integer"),
+        ("-1", "{value_negative,-1}"),
+        ("5s", '{leftover_string,"s"}'),
+    ],
+)
+def test_an_invalid_expiration_closes_the_channel_with_406(
+    channel: BlockingChannel, expiration: str, words: str
+) -> None:
+    with channel_refused(channel, 406, f"PRECONDITION_FAILED - invalid expiration '{expiration}': {words}"):
+        channel.basic_publish("", "nowhere", b"", pika.BasicProperties(expiration=expiration))
+        settle(channel)
+
+
+def test_another_users_id_closes_the_channel_with_406(channel: BlockingChannel) -> None:
+    text = "PRECONDITION_FAILED - user_id property set to 'bob' but authenticated user was 'guest'"
+    with channel_refused(channel, 406, text):
+        channel.basic_publish("", "nowhere", b"", pika.BasicProperties(user_id="bob"))
+        settle(channel)
+
+
+def test_the_users_own_id_is_delivered(channel: BlockingChannel) -> None:
+    queue = queue_of(channel)
+    channel.basic_publish("", queue, b"", pika.BasicProperties(user_id="guest"))
+    assert take(channel, queue)[1].user_id == "guest"
+
+
+@pytest.mark.parametrize("header", ["CC", "BCC"])
+def test_copies_that_are_no_array_close_the_channel_with_406(channel: BlockingChannel, header: str) -> None:
+    text = f'PRECONDITION_FAILED - invalid message: {{unacceptable_type_in_header,"{header}",longstr}}'
+    with channel_refused(channel, 406, text):
+        channel.basic_publish("", "nowhere", b"", pika.BasicProperties(headers={header: "q"}))
+        settle(channel)
+
+
+def test_copies_go_to_cc_and_bcc_and_only_bcc_is_taken_out(clients: Clients) -> None:
+    channel, publisher = clients.channel(), clients.channel()
+    to, cc, bcc = (queue_of(channel) for _ in range(3))
+    publisher.confirm_delivery()
+    headers = {"CC": [cc], "BCC": [bcc, cc], "other": 1}
+    publisher.basic_publish("", to, b"x", pika.BasicProperties(headers=headers))
+    for queue in (to, cc, bcc):
+        method, properties, body = take(channel, queue)
+        assert (method.routing_key, body) == (to, b"x")
+        assert properties.headers == {"CC": [cc], "other": 1}
+    assert bodies(channel, cc) == []
+
+
+def test_a_mandatory_message_that_only_a_copy_can_be_routed_is_not_returned(channel: BlockingChannel) -> None:
+    queue = queue_of(channel)
+    channel.confirm_delivery()
+    channel.basic_publish("", "nowhere", b"x", pika.BasicProperties(headers={"CC": [queue]}), mandatory=True)
+    with pytest.raises(UnroutableError):
+        channel.basic_publish("", "nowhere", b"x", pika.BasicProperties(headers={"CC": []}), mandatory=True)
+
+
+def test_a_message_larger_than_the_maximum_closes_the_channel_with_406(wire: Wire, name: str) -> None:
+    size = 1 << 40
+    content = publish("", name, b"")
+    header_at = content.index(b"\x02\0\x01") + 7
+    wire.send(content[: header_at + 4] + size.to_bytes(8, "big") + content[header_at + 12 :])
+    close = wire.expect(m.ChannelClose)
+    assert close.reply_code == 406
+    prefix = f"PRECONDITION_FAILED - message size {size} is larger than configured max size "
+    assert close.reply_text.startswith(prefix)
+    assert close.reply_text.removeprefix(prefix).isdecimal()
+    wire.call(m.ChannelCloseOk())
+    wire.open_channel(1)
+
+
+def test_every_property_and_header_type_comes_out_as_it_went_in(clients: Clients, name: str) -> None:
+    channel = clients.channel()
+    channel.queue_declare(name, durable=True)
+    properties = pika.BasicProperties(
+        content_type="text/plain",
+        content_encoding="utf-8",
+        headers={
+            "text": "ä",
+            "int": -5,
+            "big": 2**40,
+            "bool": True,
+            "none": None,
+            "list": [1, "a"],
+            "map": {"k": Decimal("1.5")},
+        },
+        delivery_mode=2,
+        priority=3,
+        correlation_id="c",
+        reply_to="r",
+        expiration="60000",
+        message_id="m",
+        timestamp=1234567890,
+        type="t",
+        user_id="guest",
+        app_id="a",
+    )
+    body = bytes(range(256)) * 2000
+    channel.basic_publish("", name, body, properties)
+    settle(channel)
+    method, received, got = take(clients.channel(), name)
+    assert got == body
+    assert (method.exchange, method.routing_key, method.message_count) == ("", name, 0)
+    assert received == properties
+
+
+def test_an_empty_body_is_a_message_too(channel: BlockingChannel) -> None:
+    queue = queue_of(channel)
+    channel.basic_publish("", queue, b"")
+    assert bodies(channel, queue) == [b""]
+
+
+def test_what_a_channel_published_is_there_for_its_next_method(channel: BlockingChannel, name: str) -> None:
+    channel.queue_declare(name, durable=True)
+    for number in range(1, 6):
+        channel.basic_publish("", name, b"%d" % number)
+        assert ready_count(channel, name) == number
+    assert bodies(channel, name) == [b"1", b"2", b"3", b"4", b"5"]
+
+
+@pytest.mark.parametrize("end", ["channel", "connection", "break"])
+def test_what_was_published_before_the_end_is_there_after_it(
+    clients: Clients, wire: Wire, name: str, end: str
+) -> None:
+    channel = clients.channel()
+    channel.queue_declare(name, durable=True)
+    sent = publish("", name, b"x") * 20
+    wire.call(m.QueueDeclare(name, False, True, False, False, True, {}))
+    wire.send(sent)
+    match end:
+        case "channel":
+            wire.call(m.ChannelClose(200, "", 0, 0))
+            wire.expect(m.ChannelCloseOk)
+        case "connection":
+            wire.call(m.ConnectionClose(200, "", 0, 0), 0)
+            wire.expect(m.ConnectionCloseOk, 0)
+        case _:
+            wire.close()
+            wait_until(lambda: ready_count(channel, name) == 20, "all are there")
+    assert ready_count(channel, name) == 20
+
+
+def test_publishing_to_an_unknown_exchange_between_good_messages_confirms_the_good_ones_before_it(
+    wire: Wire, name: str
+) -> None:
+    wire.call(m.QueueDeclare(name, False, True, False, False, False, {}))
+    wire.expect(m.QueueDeclareOk)
+    wire.send(publish("", name, b"1") + publish(name, "", b"2") + publish("", name, b"3"))
+    wire.assert_channel_closed(404, f"NOT_FOUND - no exchange '{name}' in vhost '/'")
+    wire.call(m.QueueDeclare(name, True, False, False, False, False, {}))
+    assert wire.expect(m.QueueDeclareOk).message_count <= 1
+
+
+def test_global_qos_on_a_quorum_queue_closes_the_connection_with_540(channel: BlockingChannel, name: str) -> None:
+    channel.queue_declare(name, durable=True, arguments={"x-queue-type": "quorum"})
+    channel.basic_qos(prefetch_count=5, global_qos=True)
+    text = f"NOT_IMPLEMENTED - queue '{name}' in vhost '/' does not support global qos"
+    with connection_refused(channel, 540, text):
+        channel.basic_consume(name, lambda *_: None)
