@@ -239,12 +239,13 @@ class ShardStream:
 
         What was given to one may be stored: it stays, and so do settles and returns.
         """
-        self._seal()
+        if self._runs:
+            self._seal()
         for flight in self._sealed:
             refused, flight.publishes = flight.publishes, []
             flight.batch.sizes = flight.batch.runs = flight.batch.payload = b""
-            for sink, first, count, size in refused:
-                sink.refused(first, count, size)
+            for publishes in refused:
+                publishes.sink.refused(publishes.first, publishes.count, publishes.size)
 
     @property
     def unsent(self) -> bool:

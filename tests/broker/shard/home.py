@@ -23,22 +23,31 @@ class Publisher:
         self.oracle = oracle
         self.sent: list[tuple[list[QueueId], int]] = []
         """Queues and bytes of each publish, by its number."""
-        self.confirmed = 0
+        self.unanswered: dict[int, None] = {}
+        """Numbers that are neither confirmed nor refused, in order."""
 
     def publish(self, stream: ShardStream, queues: list[QueueId], count: int, random: Random) -> None:
         first = len(self.sent)
         records = [make_record((self.number, first + i), random.randrange(20)) for i in range(count)]
         sizes = [len(r) for r in records]
         self.sent += [(queues, size) for size in sizes]
+        self.unanswered.update(dict.fromkeys(range(first, first + count)))
         stream.publish(queues, records, sizes, sum(sizes), self, first)
 
     def published(self, first: int, count: int, size: int) -> None:
-        assert first == self.confirmed, "confirms are in the order of the publishes"
+        assert list(self.unanswered)[:count] == list(range(first, first + count)), "confirmed in order"
+        for queue, message in self._answered(first, count, size):
+            self.oracle.confirmed(queue, message)
+
+    def refused(self, first: int, count: int, size: int) -> None:
+        for queue, message in self._answered(first, count, size):
+            self.oracle.refused(queue, message)
+
+    def _answered(self, first: int, count: int, size: int) -> list[tuple[int, tuple[int, int]]]:
         assert size == sum(size for _, size in self.sent[first : first + count])
-        self.confirmed += count
         for number in range(first, first + count):
-            for queue in self.sent[number][0]:
-                self.oracle.confirmed(queue, (self.number, number))
+            del self.unanswered[number]
+        return [(q, (self.number, n)) for n in range(first, first + count) for q in self.sent[n][0]]
 
 
 class Answer:
@@ -218,6 +227,12 @@ class Home:
             assert isinstance(value, int)
 
         self.stream.request(RequestOp.PURGE, queue, (), answered)
+
+    def lose_patience(self) -> None:
+        """There is no leader for too long."""
+        if not self.stream.leader:
+            self.stream.refuse_unsent()
+            assert not self.stream.unsent
 
     def answer_some(self) -> None:
         holding = [c for c in self.consumers if c.outstanding]

@@ -70,6 +70,8 @@ class Oracle:
         self.excused: set[Place] = set()
         """Messages whose holder lost touch with the leader while it held them."""
         self.acked: set[Place] = set()
+        self.never: set[tuple[int, MessageId]] = set()
+        """(queue, message) whose publisher was told that it is not stored, and will not be."""
         self.settled: set[Place] = set()
         self.done_by_leader: set[Place] = set()
         self.dropped: set[int] = set()
@@ -83,6 +85,7 @@ class Oracle:
         change = self.naive.apply(index, data)
         for queue, seq, record in change.enqueued:
             message: MessageId = _ID.unpack_from(record)
+            assert (queue, message) not in self.never, f"{message} was refused and is in queue {queue}"
             if queue not in self.dropped:
                 assert (queue, message) not in self.place_of, f"{message} is twice in queue {queue}"
                 assert (queue, seq) not in self.record_at
@@ -99,6 +102,10 @@ class Oracle:
 
     def confirmed(self, queue: int, message: MessageId) -> None:
         assert (queue, message) in self.place_of or queue in self.dropped, f"{message} confirmed and not in the log"
+
+    def refused(self, queue: int, message: MessageId) -> None:
+        assert (queue, message) not in self.place_of, f"{message} refused and in the log"
+        self.never.add((queue, message))
 
     # ---- leaders
 

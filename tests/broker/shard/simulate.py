@@ -299,6 +299,7 @@ class World:
             (0.2, lambda: actor.publish([random.choice([queue, *self.deleted])])),
             (0.1, lambda: actor.consume(random.choice([queue, *self.deleted]))),
             (0.5, actor.forget),
+            (1, actor.lose_patience),
             (14, lambda: self.home_speaks(home)),
             (14, lambda: self.home_hears(home, replica)),
             (14, lambda: self.leader_hears(home, replica)),
@@ -384,7 +385,7 @@ class World:
         assert not [queue for queue in self.deleted if QueueId(queue) in self.replicas[1].state.queues]
         for home in self.homes.values():
             for publisher in home.publishers:
-                assert publisher.confirmed == len(publisher.sent), "a publish was never confirmed"
+                assert not publisher.unanswered, "a publish was neither confirmed nor refused"
             for consumer in home.consumers:
                 assert consumer.left or consumer.queue not in self.deleted, "a queue is gone and its consumer not told"
                 if consumer.consumer in home.stream.consumers:
