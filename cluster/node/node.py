@@ -179,7 +179,8 @@ def _charter_of(config: NodeConfig, identity: Identity) -> bootstrap.Charter:
         raise OSError(f"cluster.peers does not name {', '.join(missing)}, a member according to the data directory")
     strangers = sorted(by_name.keys() - {name for _, name in identity.members})
     if strangers:
-        get_logger("node").warning("cluster.peers names nodes that the data directory does not know", nodes=", ".join(strangers))
+        log = get_logger("node")
+        log.warning("cluster.peers names nodes that the data directory does not know", nodes=", ".join(strangers))
     members = tuple([by_name[name] for _, name in identity.members])
     return bootstrap.Charter(identity.cluster_id, members, config.cluster.shards)
 

@@ -28,6 +28,13 @@ def test_a_cluster_killed_at_once_has_everything_confirmed_whatever_the_order_of
         for index in range(3):
             cluster.kill(index)
         cluster.start(2)
+        child = cluster.children[2]
+        assert child is not None
+        wait_until(lambda: child.readiness() != "not listening yet", "the first node's admin interface")
+        assert child.readiness() is not None, "ready without a quorum"
+        with pytest.raises(AMQPError):
+            # Refused at once, instead of waiting for a node that cannot serve.
+            cluster.connect(2, socket_timeout=2)
         cluster.start(1)
         cluster.wait_ready(2, 1)
         first = consume(cluster.connect(2), "kept", prefetch_count=100)

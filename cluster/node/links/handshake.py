@@ -44,6 +44,8 @@ class Refusal(enum.Enum):
     VERSION = "version"
     SECRET = "secret"
     CLUSTER = "cluster"
+    UNFOUNDED = "unfounded"
+    """The acceptor belongs to no cluster yet: every cluster's first moments, and no complaint."""
     NODE = "node"
     STALE = "stale"
 
@@ -226,11 +228,12 @@ class Acceptor:
         assert self.dialer is not None
         match self.purpose:
             case Purpose.LINK:
-                if not self._identity.cluster_id or self.dialer.cluster_id != self._identity.cluster_id:
+                if not self._identity.cluster_id:
+                    raise Refused(Refusal.UNFOUNDED, "belongs to no cluster yet")
+                if self.dialer.cluster_id != self._identity.cluster_id:
                     raise Refused(
                         Refusal.CLUSTER,
-                        f"cluster id mismatch: {self.dialer.cluster_id or 'none'} dialled "
-                        f"{self._identity.cluster_id or 'a node without one'}",
+                        f"cluster id mismatch: {self.dialer.cluster_id or 'none'} dialled {self._identity.cluster_id}",
                     )
                 self._admit(self.dialer)
             case Purpose.PROBE:

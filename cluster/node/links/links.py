@@ -193,6 +193,8 @@ class Links:
         except STRANGER_ERRORS as error:
             kind, text = "dial", describe_error(error)
             if isinstance(error, Refused):
+                if error.code is Refusal.UNFOUNDED:
+                    return
                 kind, text = error.code.value, f"{text} with {address.name}"
             self._complaints.say(address.name, kind, f"cannot link to {where}: {text}")
             return
@@ -260,6 +262,8 @@ class Links:
                 self._admit(dialer)
             return dialer
         except Refused as refused:
+            if refused.code is Refusal.UNFOUNDED:
+                return None
             is_known = any(refused.claimed == peer.address.name for peer in self._peers.values())
             who = refused.claimed if is_known else remote
             text = f"link from {remote} refused: {refused.text} with {who}"
