@@ -15,7 +15,7 @@ DATA ?= .data/dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
-.PHONY: help install run test lint types layers simulate chaos-kill-leader bench clean
+.PHONY: help install run test lint types layers simulate chaos-kill-leader bench bench-quick bench-micro clean
 
 help:
 	@echo 'make install            build .venv with everything in it'
@@ -23,7 +23,9 @@ help:
 	@echo 'make test               linters, types, layers, tests'
 	@echo 'make simulate           consensus under random faults: SEEDS=$(SEEDS)'
 	@echo 'make chaos-kill-leader  a real cluster whose leaders are killed: DURATION=$(DURATION) seconds'
-	@echo 'make bench              the micro benchmarks'
+	@echo 'make bench              beside RabbitMQ, medians of 5 runs (about an hour)'
+	@echo 'make bench-quick        the main row of it, once (under 2 minutes)'
+	@echo 'make bench-micro        the micro benchmarks of the parts'
 
 install: $(STAMP)
 
@@ -57,6 +59,12 @@ chaos-kill-leader: install
 	$(BIN)/python chaos/kill_leader.py --duration $(DURATION)
 
 bench: install
+	$(BIN)/python -m bench.beside_rabbitmq --json .data/bench.json
+
+bench-quick: install
+	$(BIN)/python -m bench.beside_rabbitmq --repeat 1 --seconds 6 --cases '1 queue;follower'
+
+bench-micro: install
 	@set -e; for file in bench/micro_*.py; do \
 		module=$${file%.py}; echo "== $$module"; $(BIN)/python -m "$${module/\//.}"; done
 

@@ -1,0 +1,1 @@
+"""Benchmarks: micro ones by part, and the whole broker beside RabbitMQ."""

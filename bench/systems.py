@@ -1,0 +1,130 @@
+"""The two systems that are measured beside each other, each a three-node cluster on loopback.
+
+Law: both run with their defaults, with fsync, on the same disk, one after the other under load and both idle in
+between. Whoever starts one stops it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.request
+from base64 import b64encode
+from pathlib import Path
+from typing import Protocol
+
+import pika
+
+from chaos.local_cluster import LocalCluster
+from cluster.node.dev.layout import HOST
+
+LOAD = Path(__file__).parent / "load"
+
+
+class System(Protocol):
+    """`name` for tables; `ports` of the AMQP listeners; `pids` of the broker processes."""
+
+    name: str
+
+    @property
+    def ports(self) -> list[int]: ...
+
+    def pids(self) -> list[int]: ...
+
+    def leader_port(self, queue: str) -> int:
+        """Where the leader of a replicated queue serves AMQP."""
+
+    def stop(self) -> None: ...
+
+
+class Ours:
+    """This broker."""
+
+    def __init__(self, directory: Path) -> None:
+        self.name = "cluster-mq"
+        self._cluster = LocalCluster(3, directory)
+        self._cluster.start_all()
+        time.sleep(5)  # leaders find their places
+
+    @property
+    def ports(self) -> list[int]:
+        return [node.amqp_port for node in self._cluster.nodes]
+
+    def pids(self) -> list[int]:
+        return [child.pid for child in self._cluster.children if child is not None]
+
+    def leader_port(self, queue: str) -> int:
+        request = urllib.request.Request(
+            self._cluster.url(0) + "/api/queues",
+            headers={"Authorization": "Basic " + b64encode(b"guest:guest").decode()},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            rows = json.load(answer)
+        rows = rows["queues"] if isinstance(rows, dict) else rows
+        leader = next(row["leader"] for row in rows if row["name"] == queue)
+        return next(node.amqp_port for node in self._cluster.nodes if node.name == leader)
+
+    def stop(self) -> None:
+        self._cluster.__exit__(None, None, None)
+
+
+class RabbitMq:
+    """RabbitMQ from Debian's package; a queue's leader is where it is declared."""
+
+    def __init__(self, directory: Path) -> None:
+        self.name = "RabbitMQ"
+        self._environment = {**os.environ, "RABBIT3_DIR": str(directory)}
+        self._run("start")
+
+    @staticmethod
+    def installed() -> bool:
+        return Path("/usr/lib/rabbitmq/bin/rabbitmq-server").exists()
+
+    @property
+    def ports(self) -> list[int]:
+        return [36671, 36672, 36673]
+
+    def pids(self) -> list[int]:
+        return [int(pid) for pid in self._run("pids").strip().split(",")]
+
+    def leader_port(self, queue: str) -> int:
+        return self.ports[0]
+
+    def stop(self) -> None:
+        self._run("wipe")
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [str(LOAD / "rabbit3.sh"), *arguments],
+            env=self._environment,
+            check=True,
+            text=True,
+            stdout=subprocess.PIPE,
+        )
+        return done.stdout
+
+
+def build_load(directory: Path) -> Path:
+    """Compile the load generator. Raises FileNotFoundError without a C compiler."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise FileNotFoundError("a C compiler is needed for the load generator (apt-get install gcc)")
+    program = directory / "amqpload"
+    subprocess.run([compiler, "-O2", "-o", str(program), str(LOAD / "amqpload.c")], check=True)
+    return program
+
+
+def declare(port: int, queue: str, arguments: dict[str, str]) -> None:
+    """A durable queue, declared through one node."""
+    connection = pika.BlockingConnection(pika.ConnectionParameters(HOST, port))
+    connection.channel().queue_declare(queue, durable=True, arguments=arguments)
+    connection.close()
+
+
+def delete(port: int, queue: str) -> None:
+    connection = pika.BlockingConnection(pika.ConnectionParameters(HOST, port))
+    connection.channel().queue_delete(queue)
+    connection.close()
