@@ -16,6 +16,7 @@ from cluster.broker.shard.dispatch import Dispatcher, Outbox
 from cluster.broker.shard.entry import Batch, LeaderOps, QueueId, encode_entry, pack_numbers, unpack_column
 from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, Holder, HolderState, LeaderQueue
 from cluster.broker.shard.messages import AttachedConsumer, ReplyStatus, RequestOp, ToHome
+from cluster.broker.shard.orphans import Orphanage, Orphans
 from cluster.broker.shard.payload_cache import PayloadCache
 from cluster.broker.shard.queue_state import QueueState
 from cluster.broker.shard.state import Applied, ShardState
@@ -35,25 +36,12 @@ class LeaderLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Orphans:
-    """Messages of a lost node on their way back: u64 triples as in `LeaderOps.returns`.
-
-    They wait for the batches up to `barrier` (incarnation, number) that the node sent before: what it settled or
-    gave back itself counts first, and cannot hit a later delivery.
-    """
-
-    node: int
-    barrier: tuple[int, int]
-    triples: list[int]
-
-
-@dataclass(frozen=True, slots=True)
 class _Taken:
     """What went into an entry that is not accepted yet."""
 
     batches: list[Batch]
     ops: LeaderOps
-    orphans: list[_Orphans]
+    orphans: list[Orphans]
 
 
 def _never(queue: QueueId) -> bool:
@@ -86,7 +74,7 @@ class ShardLeader:
         self._taken: _Taken | None = None
         self._received: dict[int, tuple[int, int]] = dict(state.sessions)
         self._settles: list[int] = []
-        self._orphans: list[_Orphans] = []
+        self._orphans = Orphanage()
         self._drops: list[int] = []
         self._dropped: dict[QueueId, None] = {}
         """Queues that shall never be again. At most `dropped_max`."""
@@ -97,6 +85,8 @@ class ShardLeader:
         self._out = Outbox()
         self._dispatcher = Dispatcher(self._payloads, self._out, self._watermarks)
         self._restless: dict[QueueId, LeaderQueue] = {}
+        self._widowed: dict[int, dict[QueueId, None]] = {}
+        """Lost node -> queues that it had consumers of."""
         self.batch_bytes = 0
         """Bytes of batches that wait for an entry. Bounded by what the home nodes may have in flight."""
         for queue in self.queues:
@@ -159,7 +149,7 @@ class ShardLeader:
                 if queue is not None and queue.hot(backlog_max):
                     hot[queue_id] = None
         self.batch_bytes -= size
-        orphans = self._take_orphans() if self._orphans else []
+        orphans = self._orphans.take(self._batches) if self._orphans else []
         ops = LeaderOps(
             pack_numbers(list(hot)),
             pack_numbers([n for pair in self._watermarks.items() for n in pair]),
@@ -173,15 +163,6 @@ class ShardLeader:
         self._taken = _Taken(batches, ops, orphans)
         return encode_entry(time_ms, batches, ops)
 
-    def _take_orphans(self) -> list[_Orphans]:
-        due: list[_Orphans] = []
-        later: list[_Orphans] = []
-        for o in self._orphans:
-            early = any(b.node == o.node and (b.incarnation, b.number) <= o.barrier for b in self._batches)
-            (later if early else due).append(o)
-        self._orphans = later
-        return due
-
     def entry_accepted(self) -> None:
         """The entry taken last is in the log (not yet committed)."""
         self._taken = None
@@ -190,7 +171,7 @@ class ShardLeader:
         """The entry taken last could not be proposed now: its content is offered again."""
         assert self._taken is not None
         batches, ops = self._taken.batches, self._taken.ops
-        self._orphans[:0] = self._taken.orphans
+        self._orphans.put_back(self._taken.orphans)
         self._taken = None
         self._batches.extendleft(reversed(batches))
         self.batch_bytes += sum(b.weight for b in batches)
@@ -233,6 +214,7 @@ class ShardLeader:
     def attach(self, node: int, consumers: Sequence[AttachedConsumer]) -> None:
         """What a home node's channels hold; replaces everything this leader knew of that node's consumers."""
         self._part(node)
+        self._widowed.pop(node, None)
         for c in consumers:
             if self._is_dropped(QueueId(c.queue)):
                 if not c.holder:
@@ -251,12 +233,19 @@ class ShardLeader:
         self._part(node)
         self._return_orphans(node)
 
+    def take_widowed(self, node: int) -> list[QueueId]:
+        """Queues that lost a consumer with the node, which has not attached since; told once."""
+        return list(self._widowed.pop(node, ()))
+
     def _part(self, node: int) -> None:
         self._out.forget(node)
         self._deferred = [d for d in self._deferred if d[0] != node]
         for queue in self.queues.values():
             for key in [k for k in queue.holders if k[0] == node]:
-                queue.holders.pop(key).state = HolderState.GONE
+                holder = queue.holders.pop(key)
+                holder.state = HolderState.GONE
+                if not holder.passive:
+                    self._widowed.setdefault(node, {})[queue.id] = None
             for _, _, owner in queue.unacked:
                 if owner.node == node and owner.state is HolderState.PRESENT:
                     owner.state = HolderState.GONE
@@ -272,7 +261,7 @@ class ShardLeader:
             for _, _, owner in orphans:
                 owner.state = HolderState.RETURNING
         if triples:
-            self._orphans.append(_Orphans(node, self._received.get(node, (0, 0)), triples))
+            self._orphans.add(Orphans(node, self._received.get(node, (0, 0)), triples))
 
     def credit(self, node: int, queue_id: QueueId, consumer: int, messages: int, size: int) -> None:
         """The consumer may get more."""

@@ -12,11 +12,13 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from cluster.broker.shard.entry import Batch, QueueId, pack_column, pack_numbers, unpack_column
 from cluster.broker.shard.intervals import IntervalMap, Range
 from cluster.broker.shard.messages import AttachedConsumer, FromHome, ReplyStatus, Request, RequestOp, ToHome
+from cluster.broker.shard.sinks import ConsumerSink, PublishSink, SettleSink
+
+__all__ = ["ConsumerSink", "PublishSink", "ReplyCallback", "SettleSink", "ShardStream", "StreamLimits"]
 
 ReplyCallback = Callable[[int, object], None]
 """Called with (ReplyStatus, value), synchronously, before anything that the leader said later."""
@@ -39,38 +41,6 @@ def _nobody_waits(status: int, value: object) -> None:
     """For a request whose answer changes nothing here."""
 
 
-class PublishSink(Protocol):
-    """Who is told that publishes are done."""
-
-    def published(self, first: int, count: int, size: int) -> None:
-        """The publishes numbered `first`.. of this sink, `size` bytes together, are committed."""
-
-    def refused(self, first: int, count: int, size: int) -> None:
-        """They are not stored, and will not be."""
-
-
-class SettleSink(Protocol):
-    """Who is told that settles are done."""
-
-    def settled(self, count: int) -> None: ...
-
-
-class ConsumerSink(Protocol):
-    """A consumer (or basic.get holder) of this node."""
-
-    @property
-    def consumer(self) -> int: ...
-
-    def deliver(self, first: int, count: int, redelivered: bool, sizes: bytes, records: bytes) -> None:
-        """A run of messages: seqs `first`.. of the queue, their u32 sizes and records."""
-
-    def attached(self) -> AttachedConsumer:
-        """For a new leader, without `held`."""
-
-    def cancelled(self) -> None:
-        """The queue is gone."""
-
-
 class _Publishes:
     """Publishes of one sink in a batch: numbers `first`.. of the sink, `size` bytes together."""
 
@@ -83,7 +53,7 @@ class _Publishes:
         self.size = size
 
 
-class _Flight:
+class Flight:
     """A batch under way, with whom to tell when it is done."""
 
     __slots__ = ("batch", "publishes", "settles")
@@ -108,8 +78,8 @@ class ShardStream:
         self._limits = limits
         self._held: dict[QueueId, IntervalMap[int]] = {}
         """Queue -> who holds what, by the consumer's number."""
-        self._flights: deque[_Flight] = deque()
-        self._sealed: deque[_Flight] = deque()
+        self._flights: deque[Flight] = deque()
+        self._sealed: deque[Flight] = deque()
         """Full batches that wait for a place in flight. Bounded by the connections' unconfirmed bytes."""
         self._number = 0
         self._records: list[bytes] = []
@@ -241,7 +211,7 @@ class ShardStream:
         """
         if self._runs:
             self._seal()
-        for flight in self._sealed:
+        for flight in list(self._sealed):
             refused, flight.publishes = flight.publishes, []
             flight.batch.sizes = flight.batch.runs = flight.batch.payload = b""
             for publishes in refused:
@@ -394,7 +364,7 @@ class ShardStream:
             pack_numbers(self._returns),
             b"".join(self._records),
         )
-        self._sealed.append(_Flight(batch, self._publish_sinks, self._settle_sinks))
+        self._sealed.append(Flight(batch, self._publish_sinks, self._settle_sinks))
         self._records = []
         self._record_bytes = 0
         self._sizes = array("I")
