@@ -1,0 +1,292 @@
+"""The home node's side of a shard: numbered batches, what is held, what is told to whom."""
+
+from __future__ import annotations
+
+from cluster.broker.shard.entry import Batch, QueueId
+from cluster.broker.shard.messages import AttachedConsumer, FromHome, Reply, ReplyStatus, RequestOp, ToHome
+from cluster.broker.shard.stream import ShardStream, StreamLimits
+from tests.broker.shard.batches import Triples
+from tests.broker.shard.naive import triples
+
+QUEUE = QueueId(7)
+OTHER = QueueId(8)
+
+
+class Sink:
+    """Publisher, settler and consumer; `told` is what it heard, in order."""
+
+    def __init__(self, consumer: int = 1) -> None:
+        self.consumer = consumer
+        self.told: list[tuple[object, ...]] = []
+
+    def published(self, first: int, count: int, size: int) -> None:
+        self.told.append(("published", first, count, size))
+
+    def refused(self, first: int, count: int, size: int) -> None:
+        self.told.append(("refused", first, count, size))
+
+    def settled(self, count: int) -> None:
+        self.told.append(("settled", count))
+
+    def deliver(self, first: int, count: int, redelivered: bool, sizes: bytes, records: bytes) -> None:
+        self.told.append(("deliver", first, count, redelivered, records))
+
+    def attached(self) -> AttachedConsumer:
+        return AttachedConsumer(self.consumer, QUEUE, 5, 50, exclusive=True, holder=False, held=())
+
+    def cancelled(self) -> None:
+        self.told.append(("cancelled",))
+
+
+def make_stream(*, in_flight: int = 4, bytes_max: int = 1 << 20, attached: bool = True) -> ShardStream:
+    limits = StreamLimits(batches_in_flight=in_flight, batch_bytes_max=bytes_max)
+    stream = ShardStream(shard=1, node=1, incarnation=3, limits=limits)
+    if attached:
+        stream.leader_is(2, 1)
+        out(stream)
+    return stream
+
+
+def out(stream: ShardStream) -> FromHome:
+    words = stream.take_out()
+    assert words is not None
+    return words
+
+
+def publish(stream: ShardStream, sink: Sink, first: int, *records: bytes, queues: list[QueueId] | None = None) -> None:
+    sizes = [len(r) for r in records]
+    stream.publish(queues or [QUEUE], list(records), sizes, sum(sizes), sink, first)
+
+
+def deliver(stream: ShardStream, consumer: int, first: int, count: int = 1, receipt: int | None = None) -> None:
+    words = ToHome(deliveries=[(consumer, QUEUE, first, count, False, bytes(4 * count), b"")])
+    words.receipt = None if receipt is None else (3, receipt)
+    stream.receive(words)
+
+
+def reply(stream: ShardStream, request: int, value: object, *, receipt: int | None = None) -> None:
+    replies: list[Reply] = [(request, int(ReplyStatus.OK), value)]
+    stream.receive(ToHome(receipt=None if receipt is None else (3, receipt), replies=replies))
+
+
+def runs(batch: Batch) -> Triples:
+    return triples(batch.runs)
+
+
+def test_publishes_gather_in_one_batch_and_neighbours_in_one_run() -> None:
+    stream, sink = make_stream(), Sink()
+    publish(stream, sink, 0, b"ab", b"c")
+    publish(stream, sink, 2, b"d")
+    publish(stream, sink, 3, b"e", queues=[OTHER, QUEUE])
+    (batch,) = out(stream).batches
+    assert (batch.node, batch.incarnation, batch.number) == (1, 3, 1)
+    assert runs(batch) == [(QUEUE, 0, 3), (OTHER, 3, 1), (QUEUE, 3, 1)]
+    assert batch.payload == b"abcde"
+    stream.receive(ToHome(receipt=(3, 1)))
+    assert sink.told == [("published", 0, 4, 5)]
+    assert stream.quiet
+
+
+def test_a_full_batch_is_closed_and_the_next_begins() -> None:
+    stream, sink = make_stream(bytes_max=4), Sink()
+    publish(stream, sink, 0, b"abcd")
+    publish(stream, sink, 1, b"e")
+    assert [b.payload for b in out(stream).batches] == [b"abcd", b"e"]
+
+
+def test_no_more_batches_are_out_than_the_limit_and_the_rest_follows_receipts() -> None:
+    stream, sink = make_stream(in_flight=1), Sink()
+    publish(stream, sink, 0, b"a")
+    assert [b.number for b in out(stream).batches] == [1]
+    publish(stream, sink, 1, b"b")
+    publish(stream, sink, 2, b"c")
+    assert stream.take_out() is None
+    stream.receive(ToHome(receipt=(3, 1)))
+    assert [(b.number, b.payload) for b in out(stream).batches] == [(2, b"bc")]
+
+
+def test_a_receipt_of_another_incarnation_is_none() -> None:
+    stream, sink = make_stream(), Sink()
+    publish(stream, sink, 0, b"a")
+    out(stream)
+    stream.receive(ToHome(receipt=(2, 1)))
+    assert sink.told == []
+    assert not stream.quiet
+
+
+def test_a_new_leader_gets_every_batch_without_receipt_again_unchanged() -> None:
+    stream, sink = make_stream(), Sink()
+    publish(stream, sink, 0, b"a")
+    first = out(stream).batches
+    stream.leader_lost(2)
+    assert stream.take_out() is None
+    publish(stream, sink, 1, b"b")
+    stream.leader_is(3, 2)
+    words = out(stream)
+    assert words.attach == []
+    assert [b.to_wire() for b in words.batches[:1]] == [b.to_wire() for b in first]
+    assert [b.number for b in words.batches] == [1, 2]
+
+
+def test_an_older_term_and_a_repeated_announcement_change_nothing() -> None:
+    stream = make_stream()
+    stream.leader_is(2, 1)
+    stream.leader_is(3, 0)
+    assert stream.leader == 2
+    assert not stream.busy
+    stream.leader_lost(2)
+    stream.leader_is(2, 1)
+    assert out(stream).attach == []
+
+
+def test_a_leader_that_was_lost_is_not_the_one_that_leads_now() -> None:
+    stream = make_stream()
+    stream.leader_lost(9)
+    assert stream.leader == 2
+
+
+def test_an_attachment_tells_consumers_with_their_credit_and_what_they_hold() -> None:
+    stream, sink = make_stream(), Sink()
+    stream.join(QUEUE, sink)
+    deliver(stream, 1, 0, 3)
+    stream.settle(QUEUE, 0, 1, sink)
+    stream.credit(QUEUE, 1, 1, 10)
+    stream.leader_lost(2)
+    stream.leader_is(3, 2)
+    words = out(stream)
+    assert words.attach == [AttachedConsumer(1, QUEUE, 5, 50, exclusive=True, holder=False, held=((0, 3),))]
+    assert words.credits == [], "the credit is in the attachment"
+    stream.receive(ToHome(receipt=(3, 1)))
+    stream.leader_lost(3)
+    stream.leader_is(2, 3)
+    attached = out(stream).attach
+    assert attached is not None
+    assert attached[0].held == ((1, 3),)
+
+
+def test_a_consumer_that_left_still_holds_what_it_has_not_answered() -> None:
+    stream, sink = make_stream(), Sink()
+    stream.join(QUEUE, sink)
+    deliver(stream, 1, 0)
+    stream.leave(sink)
+    stream.leader_lost(2)
+    stream.leader_is(3, 2)
+    assert out(stream).attach == [AttachedConsumer(1, QUEUE, 0, 0, exclusive=False, holder=True, held=((0, 1),))]
+
+
+def test_one_holder_may_hold_messages_of_several_queues() -> None:
+    stream, holder = make_stream(), Sink(4)
+    stream.hold(QUEUE, 3, 1, holder)
+    stream.hold(OTHER, 3, 1, holder)
+    stream.leader_lost(2)
+    stream.leader_is(3, 2)
+    attached = out(stream).attach
+    assert attached is not None
+    assert [(c.queue, c.held) for c in attached] == [(QUEUE, ((3, 4),)), (OTHER, ((3, 4),))]
+
+
+def test_a_delivery_to_who_has_left_goes_back_and_is_held_until_it_is_back() -> None:
+    stream = make_stream()
+    deliver(stream, 1, 0, 2)
+    assert stream.holds(QUEUE, 0)
+    (batch,) = out(stream).batches
+    assert triples(batch.returns) == [(QUEUE, 0, 2)]
+    stream.receive(ToHome(receipt=(3, 1)))
+    assert not stream.holds(QUEUE, 0)
+
+
+def test_a_message_that_comes_with_the_receipt_of_its_return_is_held_again() -> None:
+    stream, sink = make_stream(), Sink()
+    stream.join(QUEUE, sink)
+    deliver(stream, 1, 0)
+    stream.give_back(QUEUE, 0, 1, sink)
+    out(stream)
+    deliver(stream, 1, 0, receipt=1)
+    assert stream.holds(QUEUE, 0)
+    stream.give_back(QUEUE, 0, 1, sink)
+    out(stream)
+    request = stream.request(RequestOp.GET, QUEUE, (9,), lambda status, value: None)
+    reply(stream, request, [0, True, bytes(4), b"", 0], receipt=2)
+    assert stream.holds(QUEUE, 0)
+
+
+def test_neighbouring_settles_and_returns_travel_as_one() -> None:
+    stream, sink = make_stream(), Sink()
+    for seq in range(3):
+        stream.settle(QUEUE, seq, 1, sink)
+        stream.give_back(QUEUE, 10 + seq, 1, sink)
+    (batch,) = out(stream).batches
+    assert triples(batch.settles) == [(QUEUE, 0, 3)]
+    assert triples(batch.returns) == [(QUEUE, 10, 3)]
+    stream.receive(ToHome(receipt=(3, 1)))
+    assert sink.told == [("settled", 6)]
+
+
+def test_a_request_is_repeated_to_a_new_leader_until_it_is_answered() -> None:
+    stream = make_stream()
+    heard: list[object] = []
+    request = stream.request(RequestOp.INFO, QUEUE, (), lambda status, value: heard.append(value))
+    assert out(stream).requests == [(request, RequestOp.INFO, QUEUE, ())]
+    stream.leader_lost(2)
+    stream.leader_is(3, 2)
+    assert out(stream).requests == [(request, RequestOp.INFO, QUEUE, ())]
+    reply(stream, request, [1, 2, 3])
+    reply(stream, request, [4, 5, 6])
+    assert heard == [[1, 2, 3]]
+
+
+def test_a_forgotten_request_that_was_not_sent_is_not_sent() -> None:
+    stream = make_stream()
+    stream.forget_request(stream.request(RequestOp.GET, QUEUE, (9,), lambda status, value: None))
+    assert stream.take_out() is None
+
+
+def test_a_message_for_a_forgotten_basic_get_goes_back() -> None:
+    stream = make_stream()
+    request = stream.request(RequestOp.GET, QUEUE, (9,), lambda status, value: None)
+    out(stream)
+    stream.forget_request(request)
+    reply(stream, request, [5, False, bytes(4), b"", 0])
+    (batch,) = out(stream).batches
+    assert triples(batch.returns) == [(QUEUE, 5, 1)]
+
+
+def test_a_consumer_for_a_forgotten_consume_is_cancelled() -> None:
+    stream = make_stream()
+    request = stream.request(RequestOp.CONSUME, QUEUE, (4, 1, 1, 0), lambda status, value: None)
+    out(stream)
+    stream.forget_request(request)
+    reply(stream, request, [0, 0])
+    ((_, op, queue, args),) = out(stream).requests
+    assert (op, queue, tuple(args)) == (RequestOp.CANCEL, QUEUE, (4,))
+
+
+def test_a_consumer_whose_queue_is_gone_is_told_once() -> None:
+    stream, sink = make_stream(), Sink()
+    stream.join(QUEUE, sink)
+    stream.receive(ToHome(cancelled=[1, 1]))
+    assert sink.told == [("cancelled",)]
+    assert stream.consumers == {}
+
+
+def test_publishes_that_no_leader_was_given_are_refused_and_what_one_was_given_is_not() -> None:
+    stream, sink = make_stream(in_flight=1, bytes_max=3), Sink()
+    publish(stream, sink, 0, b"abc")
+    out(stream)
+    stream.leader_lost(2)
+    publish(stream, sink, 1, b"def")
+    publish(stream, sink, 2, b"g")
+    stream.settle(QUEUE, 0, 1, sink)
+    assert stream.unsent
+    stream.refuse_unsent()
+    stream.refuse_unsent()
+    assert not stream.unsent
+    assert sink.told == [("refused", 1, 1, 3), ("refused", 2, 1, 1)]
+    stream.leader_is(3, 2)
+    batches = out(stream).batches
+    for number in (1, 2):
+        stream.receive(ToHome(receipt=(3, number)))
+        words = stream.take_out()
+        batches += words.batches if words is not None else []
+    assert [(b.number, b.payload) for b in batches] == [(1, b"abc"), (2, b""), (3, b"")]
+    assert triples(batches[-1].settles) == [(QUEUE, 0, 1)]
