@@ -18,13 +18,15 @@ from cluster.broker.errors import BrokerError, Scope
 from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost, Superseded
 from cluster.node.kinds import Kind
 from cluster.node.links.interface import LinkDown, LinkTimeout, RemoteError, RequestError
-from cluster.raft.types import GroupId, NodeId
+from cluster.raft.types import NOBODY, GroupId, NodeId
 
 SUBMIT_TIMEOUT_SECONDS = 5.0
 """How long a change waits for a leader and a quorum."""
 VISIBLE_TIMEOUT_SECONDS = 1.0
 """How long a change waits for the other nodes to have applied it."""
 _RETRY_SECONDS = 0.05
+_READ_SECONDS = 0.2
+"""A read that is not granted by then is asked for again: a leader that had just begun, or has just gone, drops it."""
 
 
 class NoQuorum(Exception):
@@ -118,8 +120,10 @@ class CatalogClient:
                 granted = trio.Event()
                 self._host.on_read(context, granted.set)
                 try:
-                    with trio.move_on_after(SUBMIT_TIMEOUT_SECONDS / 4):
-                        self._consensus.read_index(CATALOG_GROUP, context)
+                    while self._consensus.leader_of(CATALOG_GROUP) == NOBODY:
+                        await self._leader_known.wait()
+                    self._consensus.read_index(CATALOG_GROUP, context)
+                    with trio.move_on_after(_READ_SECONDS):
                         await granted.wait()
                         return
                 finally:
