@@ -64,7 +64,7 @@ class Follower:
         """`prev_index` of `prev_term` is not here: say how far the logs may agree, in one step per term."""
         state, log = self._state, self._state.log
         hint_index = log.divergence(prev_index, prev_term)
-        hint_term = log.term(hint_index) if log.can_read(LogIndex(hint_index + 1)) else Term(0)
+        hint_term = log.known_term(hint_index) or Term(0)
         state.reply(AppendReply(state.group, state.node, leader, state.term, prev_index, True, hint_index, hint_term))
 
     def heartbeat(self, message: Heartbeat) -> None:

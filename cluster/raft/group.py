@@ -234,7 +234,7 @@ class RaftGroup:
         state, leadership = self._state, self._leadership
         return bool(
             state.outbox
-            or state.log.emitted_index < state.log.commit_index
+            or (state.log.emitted_index < state.log.commit_index and not self._receiver.is_installing())
             or (leadership is not None and leadership.has_work)
             or state.read_states
             or self._restored
@@ -254,7 +254,9 @@ class RaftGroup:
         messages, state.outbox = state.outbox, []
         read_states, state.read_states = state.read_states, []
         restored, self._restored = self._restored, None
-        committed = state.log.take_committed(state.config.max_apply_bytes)
+        committed: list[Entry] = []
+        if not self._receiver.is_installing():
+            committed = state.log.take_committed(state.config.max_apply_bytes)
         return Ready(messages, committed, read_states, change, restored)
 
     def has_persist(self) -> bool:

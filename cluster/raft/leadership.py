@@ -32,6 +32,7 @@ from cluster.raft.progress import Progress, ProgressState
 from cluster.raft.reads import ReadQueue
 from cluster.raft.ready import ProposalDropped, ReplicaStatus
 from cluster.raft.state import GroupState
+from cluster.raft.storage import Compacted
 from cluster.raft.types import Configuration, Entry, EntryKind, LogIndex, NodeId
 
 
@@ -156,20 +157,20 @@ class Leadership:
         state, log = self._state, self._state.log
         while progress.may_append():
             first = progress.next_index
-            entries: list[Entry] | None
-            if first > log.last_index:
-                if progress.state is not ProgressState.PROBE:
-                    return
-                entries = []
-            else:
+            prev_index = LogIndex(first - 1)
+            entries: list[Entry] | None = []
+            if first <= log.last_index:
                 entries = batches.get(first)
-            if not log.can_read(first):
-                progress.send_snapshot(state.storage.snapshot_meta())
+            elif progress.state is not ProgressState.PROBE:
+                return
+            prev_term = log.known_term(prev_index)
+            if entries is None and prev_term is not None:
+                entries = self._read(first)
+            if entries is None or prev_term is None:
+                progress.send_snapshot(state.storage.snapshot_meta(), self._ticks)
                 self._send_chunk(peer, progress)
                 return
-            if entries is None:
-                entries = batches[first] = log.read(first, state.config.max_append_bytes)
-            prev_index = LogIndex(first - 1)
+            batches[first] = entries
             last_index = LogIndex(prev_index + len(entries))
             state.outbox.append(
                 Append(
@@ -178,13 +179,20 @@ class Leadership:
                     peer,
                     state.term,
                     prev_index,
-                    log.term(prev_index),
+                    prev_term,
                     log.commit_index,
                     entries,
                 )
             )
             progress.sent(last_index, sum([len(entry.data) for entry in entries]))
             progress.commit_sent = max(progress.commit_sent, min(log.commit_index, last_index))
+
+    def _read(self, first: LogIndex) -> list[Entry] | None:
+        """Entries for one append; None if they were compacted."""
+        try:
+            return self._state.log.read(first, self._state.config.max_append_bytes)
+        except Compacted:
+            return None
 
     def _heartbeat(self, peer: NodeId, progress: Progress, number: int) -> None:
         state = self._state
@@ -204,11 +212,10 @@ class Leadership:
         limit = state.config.snapshot_chunk_bytes
         assert progress.snapshot is not None
         chunk = state.storage.snapshot_chunk(progress.snapshot, progress.cursor, limit)
-        if chunk is None:
+        while chunk is None:
             # A newer snapshot took its place: begin again with that.
-            progress.send_snapshot(state.storage.snapshot_meta())
+            progress.send_snapshot(state.storage.snapshot_meta(), self._ticks)
             chunk = state.storage.snapshot_chunk(progress.snapshot, progress.cursor, limit)
-            assert chunk is not None, "the latest snapshot is not there"
         progress.cursor_tick = self._ticks
         state.outbox.append(
             SnapshotChunkMessage(
@@ -224,11 +231,11 @@ class Leadership:
         )
 
     def is_sending_snapshot(self) -> bool:
-        """True while a peer that answers is being sent the latest snapshot; a newer one would interrupt it."""
-        return any(
-            progress.state is ProgressState.SNAPSHOT and progress.is_active(self._ticks)
-            for progress in self._progress.values()
-        )
+        """True while a peer is taking the latest snapshot in; a newer one would interrupt it.
+
+        A peer that answers but takes nothing in does not count: its disk must not fill this one.
+        """
+        return any(progress.is_receiving(self._ticks) for progress in self._progress.values())
 
     # -- answers
 
@@ -272,6 +279,7 @@ class Leadership:
             self.advance_commit()
             self.has_work = True
         elif reply.cursor != progress.cursor or not reply.cursor:
+            progress.moved_tick = self._ticks
             progress.cursor = reply.cursor
             self._send_chunk(reply.source, progress)
 

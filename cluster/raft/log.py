@@ -3,8 +3,9 @@
 Law: `emitted <= commit <= last` and `stable <= offered <= last`. Entries above `stable_index` (not known to
 be durable) or above `emitted_index` (not yet handed out to be applied) are in memory; below, memory keeps
 `tail_bytes`, give or take an eighth. Nothing at or below `commit_index` is ever truncated. Storage is read
-only below the tail, where nothing is in flight. What was replaced while a write was under way is not durable
-when that write is: `offered_index` was cut back with it.
+only below the tail, where nothing is in flight but compaction: what can be read here may be gone there.
+What was replaced while a write was under way is not durable when that write is: `offered_index` was cut back
+with it.
 """
 
 from __future__ import annotations
@@ -84,14 +85,16 @@ class RaftLog:
             raise Compacted(f"index {index} lies below {self.first_index}")
         return self._storage.term(index)
 
+    def known_term(self, index: LogIndex) -> Term | None:
+        """Term at `index`, None if it was compacted: perhaps a moment ago, by a write that is just done."""
+        try:
+            return self.term(index)
+        except Compacted:
+            return None
+
     def matches(self, index: LogIndex, term: Term) -> bool:
         """True if the entry at `index` is here and is of `term`."""
-        if index > self.last_index:
-            return False
-        try:
-            return self.term(index) == term
-        except Compacted:
-            return False
+        return index <= self.last_index and self.known_term(index) == term
 
     def is_current(self, last_index: LogIndex, last_term: Term) -> bool:
         """True if a log that ends so is at least as up to date as this one (Raft paper §5.4.1)."""
@@ -105,8 +108,9 @@ class RaftLog:
         """
         index = min(index, self.last_index)
         while index > self.snapshot_index or index >= self._tail_first:
-            if self.term(index) <= term:
-                return index
+            known = self.known_term(index)
+            if known is None or known <= term:
+                break
             index = LogIndex(index - 1)
         return index
 
@@ -141,6 +145,7 @@ class RaftLog:
 
     def reset(self, meta: SnapshotMeta) -> None:
         """An installed snapshot replaced everything."""
+        assert self.commit_index < meta.index
         self.snapshot_index = self.commit_index = self.emitted_index = meta.index
         self.snapshot_term = self._prev_term = meta.term
         self.first_index = LogIndex(meta.index + 1)
@@ -177,10 +182,6 @@ class RaftLog:
         self._trim()
 
     # -- reading
-
-    def can_read(self, index: LogIndex) -> bool:
-        """True if the entry at `index` and the term before it can be had here."""
-        return index >= min(self.first_index, self._tail_first)
 
     def read(self, first: LogIndex, max_bytes: int) -> list[Entry]:
         """Entries from `first` on, at least one, then as many as fit in `max_bytes` of data.

@@ -87,10 +87,10 @@ class Persistence:
         if not self.has_write(hold_snapshot):
             return None
         state, log = self._state, self._state.log
-        if not log.has_unoffered():
-            meta = self._receiver.take_install()
-            if meta is not None:
-                return self._offer(GroupWrite(state.group, self._hard_state_write(), install=meta))
+        installed = self._receiver.take_install()
+        if installed is not None:
+            assert not log.has_unoffered(), "entries came in after the last chunk"
+            return self._offer(GroupWrite(state.group, self._hard_state_write(), install=installed))
         truncate_from, entries = log.take_unoffered()
         staged = self._receiver.take_chunk()
         snapshot: tuple[SnapshotMeta, bytes] | None = None

@@ -17,6 +17,9 @@ from cluster.raft.types import LogIndex, SnapshotMeta
 _STALLED_REPORTS = 3
 """So many heartbeat replies in a row without any movement mean that what was sent is lost."""
 
+_TRANSFER_TIMEOUTS = 4
+"""A snapshot of which no chunk arrived for so many election timeouts is not waited for."""
+
 
 class ProgressState(Enum):
     PROBE = "probe"
@@ -38,6 +41,7 @@ class Progress:
         "cursor_tick",
         "heard_tick",
         "match_index",
+        "moved_tick",
         "next_index",
         "probe_sent",
         "round",
@@ -60,13 +64,20 @@ class Progress:
         self.round = 0
         self._reported_last = LogIndex(0)
         self._stalled_reports = 0
-        # In SNAPSHOT: which one, from where the chunk under way started, and when it was sent.
+        # In SNAPSHOT: which one, from where the chunk under way started, and when it was sent;
+        # and when the last one arrived.
         self.snapshot: SnapshotMeta | None = None
         self.cursor = b""
         self.cursor_tick = 0
+        self.moved_tick = 0
 
     def is_active(self, tick: int) -> bool:
         return tick - self.heard_tick < self._config.election_ticks
+
+    def is_receiving(self, tick: int) -> bool:
+        """True while a snapshot on the way to the peer moves on."""
+        patience = _TRANSFER_TIMEOUTS * self._config.election_ticks
+        return self.state is ProgressState.SNAPSHOT and self.is_active(tick) and tick - self.moved_tick < patience
 
     def may_append(self) -> bool:
         match self.state:
@@ -135,11 +146,12 @@ class Progress:
         self.match_index = LogIndex(0)
         self.commit_sent = LogIndex(0)
 
-    def send_snapshot(self, meta: SnapshotMeta) -> None:
+    def send_snapshot(self, meta: SnapshotMeta, tick: int) -> None:
         self.probe(self.next_index)
         self.state = ProgressState.SNAPSHOT
         self.snapshot = meta
         self.cursor = b""
+        self.moved_tick = tick
 
     def reported(self, last_index: LogIndex) -> bool:
         """A heartbeat reply says where the peer's log ends. True if appends were lost and it is probed again.

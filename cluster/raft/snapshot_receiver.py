@@ -1,8 +1,9 @@
 """A snapshot on its way into a member's store.
 
 Law: one at a time, from one leader in one term; chunks are staged in order, each is acknowledged when it is
-durable, and the whole becomes the group's state in a write of its own, when no log entry waits for the disk.
-From then until that write is done, the log takes no appends. What is staged is lost in a crash; the leader
+durable, and the whole becomes the group's state in a write of its own. From the last chunk until that write is
+done the log takes no appends, so nothing of it waits for the disk, and while that write is out nothing is read
+from storage, which may have the old state or the new one. What is staged is lost in a crash; the leader
 begins again then.
 """
 
@@ -76,6 +77,9 @@ class SnapshotReceiver:
     def refuses_appends(self) -> bool:
         return self.phase in (Phase.COMPLETE, Phase.INSTALLING)
 
+    def is_installing(self) -> bool:
+        return self.phase is Phase.INSTALLING
+
     def take_chunk(self) -> tuple[SnapshotMeta, SnapshotChunk] | None:
         """The chunk to stage in the next write; its acknowledgement joins what waits for that."""
         chunk, self._chunk = self._chunk, None
@@ -83,7 +87,7 @@ class SnapshotReceiver:
             return None
         assert self._meta is not None
         if chunk.next_cursor is not None:
-            self._answer_when_durable(self._leader, self._meta.index, chunk.next_cursor)
+            self._answer(self._leader, self._meta.index, chunk.next_cursor)
         return self._meta, chunk
 
     def take_install(self) -> SnapshotMeta | None:
@@ -95,7 +99,7 @@ class SnapshotReceiver:
             self._drop()
             return None
         self.phase = Phase.INSTALLING
-        self._answer_when_durable(self._leader, self._meta.index, None)
+        self._answer(self._leader, self._meta.index, None)
         return self._meta
 
     def has_write(self) -> bool:
@@ -111,10 +115,7 @@ class SnapshotReceiver:
         self._leader = NOBODY
         self._chunk = None
 
-    def _answer(self, leader: NodeId, index: LogIndex, cursor: bytes) -> None:
-        state = self._state
-        state.reply(SnapshotChunkReply(state.group, state.node, leader, state.term, index, cursor))
-
-    def _answer_when_durable(self, leader: NodeId, index: LogIndex, cursor: bytes | None) -> None:
+    def _answer(self, leader: NodeId, index: LogIndex, cursor: bytes | None) -> None:
+        """After the next write, and so after every chunk that was taken in before."""
         state = self._state
         state.after_persist.append(SnapshotChunkReply(state.group, state.node, leader, state.term, index, cursor))

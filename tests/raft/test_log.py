@@ -62,7 +62,6 @@ def test_below_the_snapshot_there_is_nothing_to_compare() -> None:
     with pytest.raises(Compacted):
         log.read(LogIndex(3), 100)
     assert not log.matches(LogIndex(2), Term(2))
-    assert not log.can_read(LogIndex(3))
 
 
 def test_a_committed_entry_is_never_truncated() -> None:

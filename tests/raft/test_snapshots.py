@@ -214,6 +214,37 @@ def test_a_newer_snapshot_does_not_wait_for_a_peer_that_is_gone() -> None:
     assert ensemble.disks[1].meta.index == later
 
 
+def test_a_newer_snapshot_does_not_wait_for_a_peer_that_takes_nothing_in() -> None:
+    ensemble = with_a_lagging_third()
+    connect(ensemble, 1, 3)
+    ensemble.settle(without_writes_of=[3])
+    ensemble.propose(1, "f")
+    ensemble.settle(without_writes_of=[3])
+    later = snapshot(ensemble, 1, b"later")
+    for _ in range(40):
+        ensemble.tick(1)
+        ensemble.settle(without_writes_of=[3])
+    assert ensemble.groups[1].status().progress[THREE].active
+    assert ensemble.disks[1].meta.index == later
+
+
+def test_entries_that_a_write_just_compacted_are_replaced_by_the_snapshot() -> None:
+    """The disk is ahead of the member until it is told that the write is done."""
+    ensemble = Ensemble(config=SMALL)
+    ensemble.elect(1)
+    ensemble.crash(3)
+    ensemble.propose(1, "a", "b")
+    ensemble.settle()
+    snapshot(ensemble, 1)
+    ensemble.disks[1].apply(ensemble.writes[1].write)
+    ensemble.start(3)
+    connect(ensemble, 1, 3)
+    assert [type(message) for message in ensemble.queue] == [SnapshotChunkMessage]
+    ensemble.groups[1].persisted(ensemble.writes.pop(1))
+    ensemble.settle()
+    assert ensemble.groups[3].commit_index == 3
+
+
 def test_a_snapshot_of_what_is_in_the_log_only_commits_it() -> None:
     ensemble = Ensemble()
     group = ensemble.groups[2]

@@ -176,10 +176,15 @@ class World:
             self.after(self.random.randint(0, self.weather.disk_max), lambda: self._written(member, life, persist))
 
     def _written(self, member: Member, life: int, persist: Persist) -> None:
+        """The disk has it; the member learns of that a little later, as from a thread."""
+        if member.life == life and member.is_up:
+            self._apply(member, persist)
+            member.write = None
+            self.after(self.random.randint(0, TICK), lambda: self._persisted(member, life, persist))
+
+    def _persisted(self, member: Member, life: int, persist: Persist) -> None:
         if member.life != life or member.group is None:
             return
-        self._apply(member, persist)
-        member.write = None
         member.group.persisted(persist)
         for message in persist.messages:
             self.send(member, message)
