@@ -27,6 +27,10 @@ class TagRun(Generic[C]):
         self.distance = distance
 
 
+TagPiece = tuple[int, int, TagRun[C]]
+"""(first tag, end tag, the run they belong to)."""
+
+
 class Unacked(Generic[C]):
     """Outstanding delivery tags of one channel. `C` is who the messages were delivered to."""
 
@@ -58,12 +62,21 @@ class Unacked(Generic[C]):
 
         Raises BrokerError 406 for a tag that is not outstanding.
         """
+        return answered(self.take(tag, multiple=multiple))
+
+    def take(self, tag: int, *, multiple: bool) -> list[TagPiece[C]]:
+        """`answer`, with the tags: what can be put back."""
         runs = self._runs
         if multiple and tag == 0:
-            return self._cut(0, self.next_tag)
+            return runs.cut(0, self.next_tag)
         if not runs.covers(tag, tag + 1):
             raise precondition_failed(f"unknown delivery tag {tag}")
-        return self._cut(0 if multiple else tag, tag + 1)
+        return runs.cut(0 if multiple else tag, tag + 1)
+
+    def put_back(self, pieces: list[TagPiece[C]]) -> None:
+        """Taken tags are outstanding again (tx.rollback)."""
+        for first, end, run in pieces:
+            self._runs.put(first, end, run)
 
     def answer_each(self, tags: list[int]) -> tuple[list[Answered[C]], int | None]:
         """What a run of single acks stands for, and the first unknown tag among them (the rest is not looked at)."""
@@ -85,4 +98,9 @@ class Unacked(Generic[C]):
         return self._cut(0, self.next_tag)
 
     def _cut(self, first: int, end: int) -> list[Answered[C]]:
-        return [(run.consumer, a + run.distance, b - a) for a, b, run in self._runs.cut(first, end)]
+        return answered(self._runs.cut(first, end))
+
+
+def answered(pieces: list[TagPiece[C]]) -> list[Answered[C]]:
+    """The messages behind tags."""
+    return [(run.consumer, a + run.distance, b - a) for a, b, run in pieces]

@@ -98,6 +98,7 @@ class ShardStream:
         self._new_requests: list[Request] = []
         self._request_id = 0
         self._attach_due = False
+        self._held_together = False
 
     # ---- what channels want
 
@@ -133,6 +134,15 @@ class ShardStream:
             last.size += size
         else:
             sinks.append(_Publishes(sink, first, count, size))
+        if self._record_bytes >= self._limits.batch_bytes_max and not self._held_together:
+            self._seal()
+
+    def hold_together(self) -> None:
+        """What comes until `let_go` shall be in one batch (a transaction's part)."""
+        self._held_together = True
+
+    def let_go(self) -> None:
+        self._held_together = False
         if self._record_bytes >= self._limits.batch_bytes_max:
             self._seal()
 

@@ -24,18 +24,20 @@ from cluster.amqp.errors import (
     ConnectionException,
     internal_error,
     not_implemented,
+    resource_error,
 )
 from cluster.amqp.events import AckBatch, ChannelClosed, MethodReceived, PublishBatch
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.queue_rules import in_exclusive_use
 from cluster.broker.channel.confirms import Confirms
-from cluster.broker.channel.unacked import Answered, Unacked
+from cluster.broker.channel.unacked import Answered, TagPiece, Unacked, answered
 from cluster.broker.errors import BrokerError, Scope, no_queue
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import PublishSink, ShardStream
 from cluster.node.amqp.consumer import Consumer, GetHolder
 from cluster.node.amqp.publish import SPECIAL_HIGH, SPECIAL_LOW, Countdown, Route
+from cluster.node.amqp.transaction import Transaction
 from cluster.node.catalog.client import NoQuorum
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ class Channel:
         self.last_queue = ""
         self.prefetch_count = 0
         """For consumers that come (basic.qos global=false)."""
+        self.transaction: Transaction | None = None
+        """After tx.select."""
         self.backlog: deque[ChannelEvent] = deque()
         self._global_prefetch = 0
         """Unacked messages allowed over all consumers of the channel; 0 is no limit."""
@@ -109,11 +113,11 @@ class Channel:
             case AckBatch():
                 self._ack_each(event.tags)
             case MethodReceived(method=m.BasicAck() as method):
-                self._settle(self.unacked.answer(method.delivery_tag, multiple=method.multiple))
+                self._answer(method.delivery_tag, multiple=method.multiple, requeue=False)
             case MethodReceived(method=m.BasicNack() as method):
-                self._reject(method.delivery_tag, multiple=method.multiple, requeue=method.requeue)
+                self._answer(method.delivery_tag, multiple=method.multiple, requeue=method.requeue)
             case MethodReceived(method=m.BasicReject() as method):
-                self._reject(method.delivery_tag, multiple=False, requeue=method.requeue)
+                self._answer(method.delivery_tag, multiple=False, requeue=method.requeue)
             case _:
                 return False
         return True
@@ -195,8 +199,10 @@ class Channel:
         for consumer, first, count, *_ in self._parked:
             self._give_back((consumer, first, count))
         self._parked.clear()
-        for answered in self.unacked.take_all():
-            self._give_back(answered)
+        if self.transaction is not None:
+            self.transaction.rollback(self)
+        for message in self.unacked.take_all():
+            self._give_back(message)
         self.connection.unblock()
 
     # ---- publishes
@@ -228,9 +234,14 @@ class Channel:
                 header = headers[position]
                 if header[12] & SPECIAL_HIGH or header[13] & SPECIAL_LOW:
                     break
-            self._enqueue(route, parts, sizes)
+            if self.transaction is None:
+                self.enqueue(route, parts, sizes)
+            else:
+                self.transaction.publish(route, parts, sizes)
+                if self.transaction.size > connection.budget.size_max:
+                    raise resource_error(f"a transaction of more than {connection.budget.size_max} bytes")
 
-    def _enqueue(self, route: Route, parts: list[bytes], sizes: list[int]) -> None:
+    def enqueue(self, route: Route, parts: list[bytes], sizes: list[int]) -> None:
         connection = self.connection
         confirms = self.confirms
         count = len(sizes)
@@ -462,12 +473,16 @@ class Channel:
 
     def recover(self) -> None:
         """Everything outstanding goes back (basic.recover)."""
-        for answered in self.unacked.take_all():
-            self._give_back(answered)
+        for message in self.unacked.take_all():
+            self._give_back(message)
 
     def _ack_each(self, tags: list[int]) -> None:
-        answered, unknown = self.unacked.answer_each(tags)
-        self._settle(answered)
+        if self.transaction is not None:
+            for tag in tags:
+                self._answer(tag, multiple=False, requeue=False)
+            return
+        messages, unknown = self.unacked.answer_each(tags)
+        self._settle(messages)
         if unknown is not None:
             self.unacked.answer(unknown, multiple=False)
 
@@ -481,17 +496,24 @@ class Channel:
         if self._parked:
             self._unpark()
 
-    def _reject(self, tag: int, *, multiple: bool, requeue: bool) -> None:
-        answers = self.unacked.answer(tag, multiple=multiple)
+    def _answer(self, tag: int, *, multiple: bool, requeue: bool) -> None:
+        pieces = self.unacked.take(tag, multiple=multiple)
+        if self.transaction is None:
+            self.answer(pieces, requeue=requeue)
+        else:
+            self.transaction.answer(pieces, requeue=requeue)
+
+    def answer(self, pieces: list[TagPiece[Holder]], *, requeue: bool) -> None:
+        """Deliveries acked or rejected, or (`requeue`) given back."""
         if not requeue:
-            self._settle(answers)
+            self._settle(answered(pieces))
             return
-        for answered in answers:
-            self._give_back(answered)
+        for message in answered(pieces):
+            self._give_back(message)
         self._unpark()
 
-    def _give_back(self, answered: Answered[Holder]) -> None:
-        holder, first, count = answered
+    def _give_back(self, message: Answered[Holder]) -> None:
+        holder, first, count = message
         holder.stream.give_back(holder.queue, first, count, self)
         holder.acked(count)
         self._uncommitted += count

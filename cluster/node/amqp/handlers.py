@@ -22,8 +22,9 @@ from cluster.broker.catalog.arguments import arguments_of
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.ids import ConnectionId
 from cluster.broker.channel.confirms import Confirms
-from cluster.broker.errors import NOT_FOUND, BrokerError, not_allowed, not_found
+from cluster.broker.errors import NOT_FOUND, BrokerError, not_allowed, not_found, precondition_failed
 from cluster.broker.shard.messages import RequestOp
+from cluster.node.amqp.transaction import Transaction
 from cluster.node.catalog.client import NoQuorum
 
 if TYPE_CHECKING:
@@ -86,13 +87,36 @@ async def access_request(connection: Connection, channel: Channel, method: m.Acc
 
 
 async def confirm_select(connection: Connection, channel: Channel, method: m.ConfirmSelect) -> None:
+    if channel.transaction is not None:
+        raise precondition_failed("cannot switch from tx to confirm mode")
     if channel.confirms is None:
         channel.confirms = Confirms()
     reply(connection, channel, m.ConfirmSelectOk(), no_wait=method.no_wait)
 
 
-async def transactions(connection: Connection, channel: Channel, method: Method) -> None:
-    raise not_implemented("transactions")
+async def tx_select(connection: Connection, channel: Channel, method: m.TxSelect) -> None:
+    if channel.confirms is not None:
+        raise precondition_failed("cannot switch from confirm to tx mode")
+    if channel.transaction is None:
+        channel.transaction = Transaction()
+    reply(connection, channel, m.TxSelectOk())
+
+
+async def tx_commit(connection: Connection, channel: Channel, method: m.TxCommit) -> None:
+    _transaction(channel).commit(channel)
+    await channel.committed()
+    reply(connection, channel, m.TxCommitOk())
+
+
+async def tx_rollback(connection: Connection, channel: Channel, method: m.TxRollback) -> None:
+    _transaction(channel).rollback(channel)
+    reply(connection, channel, m.TxRollbackOk())
+
+
+def _transaction(channel: Channel) -> Transaction:
+    if channel.transaction is None:
+        raise precondition_failed("channel is not transactional")
+    return channel.transaction
 
 
 # ---- exchange
@@ -284,9 +308,9 @@ HANDLERS: dict[type[Method], Handler] = {
     m.ChannelFlow: channel_flow,
     m.AccessRequest: access_request,
     m.ConfirmSelect: confirm_select,
-    m.TxSelect: transactions,
-    m.TxCommit: transactions,
-    m.TxRollback: transactions,
+    m.TxSelect: tx_select,
+    m.TxCommit: tx_commit,
+    m.TxRollback: tx_rollback,
     m.ExchangeDeclare: exchange_declare,
     m.ExchangeDelete: exchange_delete,
     m.ExchangeBind: exchange_bind,
