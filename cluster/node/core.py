@@ -173,9 +173,8 @@ class Core:
         for change in changes:
             if isinstance(change, QueueDeleted):
                 queue = change.queue
-                seat = self.switchboard.seats.get(queue.shard if queue.replicated else LOCAL_SHARDS + queue.home)
-                if seat is not None:
-                    seat.queue_dropped(queue.id)
+                shard = queue.shard if queue.replicated else LOCAL_SHARDS + queue.home
+                self.switchboard.queue_deleted(shard, queue.id)
         self.on_catalog(changes)
 
     def catalog_restored(self) -> None:

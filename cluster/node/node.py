@@ -30,6 +30,7 @@ from cluster.node.balance import balance, hand_over_all
 from cluster.node.catalog.client import NoQuorum
 from cluster.node.config import NodeConfig
 from cluster.node.core import Core
+from cluster.node.departed import watch_departed
 from cluster.node.links import LinkLimits, Links, PeerAddress, RequestError, open_listener
 from cluster.node.logging import get_logger
 from cluster.node.reports import Reports
@@ -155,6 +156,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             reports.phase = "running"
             clients = await nursery.start(_serve_clients, amqp_listener, broker)
             nursery.start_soon(balance, core)
+            nursery.start_soon(watch_departed, core, broker)
             nursery.start_soon(watch_resources, config, broker, core)
             log.info("serving", amqp_port=config.amqp.port, http_port=config.http.port, node=int(core.node))
             task_status.started()

@@ -183,6 +183,10 @@ class Catalog:
         """Every queue of every vhost, by id."""
         return self._state.queue_by_id
 
+    def queues_at(self, node: NodeId) -> list[QueueDefinition]:
+        """Those that live in a node's memory, in ascending order of their ids."""
+        return [self._state.queue_by_id[queue] for queue in sorted(self._state.by_home.get(node, ()))]
+
     def exchange(self, vhost: str, name: str) -> ExchangeDefinition | None:
         """Raises BrokerError (530) if there is no such vhost."""
         return self._state.vhost(vhost).exchanges.get(name)

@@ -18,7 +18,7 @@ from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.queue_rules import in_use, not_empty
-from cluster.broker.errors import BrokerError
+from cluster.broker.errors import BrokerError, not_found
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import ReplyCallback, ShardStream
@@ -171,6 +171,9 @@ class Broker:
             await answered.wait()
             return answer[0]
         definition = self.catalog.queues.get(queue)
+        if definition is not None and not definition.replicated:
+            home = self.catalog.members[definition.home].name
+            raise not_found(f"home node '{home}' of {definition.label} is down or inaccessible")
         label = definition.label if definition is not None else f"queue {queue}"
         raise NoQuorum(f"{label} has no leader with a quorum")
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from cluster.broker.shard.entry import EntryCorrupt
+from cluster.broker.shard.entry import EntryCorrupt, QueueId
+from cluster.broker.shard.local_stream import LocalStream
 from cluster.broker.shard.messages import FromHome, ToHome
 from cluster.broker.shard.stream import ShardStream, StreamLimits
 from cluster.node.kinds import Kind
 from cluster.node.links.interface import ProtocolViolation
 from cluster.node.shards.host import ShardHost
-from cluster.node.shards.local import LocalShard
+from cluster.node.shards.local import LOCAL_SHARDS, LocalShard
 from cluster.node.shards.seat import Seat
 from cluster.raft.types import GroupId, NodeId
 
@@ -66,7 +67,8 @@ class Switchboard:
         """This node's stream to a shard."""
         stream = self.streams.get(shard)
         if stream is None:
-            stream = ShardStream(shard=shard, node=self._node, incarnation=self._incarnation, limits=self._limits)
+            kind = LocalStream if shard >= LOCAL_SHARDS else ShardStream
+            stream = kind(shard=shard, node=self._node, incarnation=self._incarnation, limits=self._limits)
             self.streams[shard] = stream
         return stream
 
@@ -132,6 +134,16 @@ class Switchboard:
             self._busy[stream] = None
 
     # ---- what comes over links
+
+    def queue_deleted(self, shard: int, queue: QueueId) -> None:
+        """The catalog has deleted a queue. Its leader tells the rest; where none can, the streams are told here."""
+        seat = self.seats.get(shard)
+        if seat is not None:
+            seat.queue_dropped(queue)
+        stream = self.streams.get(shard)
+        if isinstance(stream, LocalStream) and not stream.leader:
+            stream.queue_gone(queue)
+            self._wake()
 
     def announce(self, seat: Seat, nodes: Iterable[int]) -> None:
         """A seat of this node leads."""
