@@ -20,6 +20,8 @@ from cluster.node.logging import get_logger
 LOOK_SECONDS = 1.0
 LOW_MEMORY = "low on memory"
 LOW_DISK = "low on disk"
+ALARM_NAMES = {LOW_MEMORY: "memory", LOW_DISK: "disk"}
+"""What reports and metrics call the alarm that clients are told of in these words."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 

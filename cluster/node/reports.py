@@ -32,7 +32,7 @@ from cluster.node.admin.report import (
 )
 from cluster.node.admin.sessions import Sessions
 from cluster.node.admin.source import Refusal, Refused
-from cluster.node.alarms import process_bytes
+from cluster.node.alarms import ALARM_NAMES, process_bytes
 from cluster.node.amqp.broker import Broker
 from cluster.node.amqp.login import Login
 from cluster.node.config import NodeConfig
@@ -98,7 +98,7 @@ class Reports:
             amqp_port=self._config.amqp.port,
             http_port=self._config.http.port,
             groups=tuple([self._group(group) for group in sorted(core.placement) if self._holds(group)]),
-            alarms=(broker.alarm,) if broker.alarm else (),
+            alarms=(ALARM_NAMES[broker.alarm],) if broker.alarm else (),
             rss_bytes=process_bytes(),
             memory_watermark_bytes=self._config.memory_watermark_bytes(),
             payload_memory_bytes=sum(leader.payload_bytes for leader in leaders),

@@ -48,7 +48,7 @@ _GROUP_GAUGES = {
     "applied_index": "Last entry applied",
     "last_index": "Last entry of the log",
 }
-_ALARMS = ("memory", "disk", "store-full")
+_ALARMS = ("memory", "disk")
 
 
 def metrics_text(report: NodeReport) -> bytes:
