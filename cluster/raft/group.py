@@ -269,7 +269,7 @@ class RaftGroup:
 
     def _holds_snapshot(self) -> bool:
         leadership = self._leadership
-        return leadership is not None and leadership.is_sending_snapshot()
+        return leadership is not None and self._persistence.has_compaction() and leadership.is_sending_snapshot()
 
     def persisted(self, persist: Persist) -> None:
         """It is durable; its messages may leave."""

@@ -24,13 +24,13 @@ from cluster.raft.messages import (
     AppendReply,
     Heartbeat,
     HeartbeatReply,
-    SnapshotChunkMessage,
     SnapshotChunkReply,
     TimeoutNow,
 )
 from cluster.raft.progress import Progress, ProgressState
 from cluster.raft.reads import ReadQueue
 from cluster.raft.ready import ProposalDropped, ReplicaStatus
+from cluster.raft.snapshot_sender import SnapshotSender
 from cluster.raft.state import GroupState
 from cluster.raft.storage import Compacted
 from cluster.raft.types import Configuration, Entry, EntryKind, LogIndex, NodeId
@@ -59,6 +59,7 @@ class Leadership:
         "_reads",
         "_round",
         "_round_ticks",
+        "_snapshots",
         "_state",
         "_ticks",
         "_uncommitted_bytes",
@@ -71,6 +72,7 @@ class Leadership:
         self._heartbeat_elapsed = 0
         self._progress: dict[NodeId, Progress] = {}
         self._reads = ReadQueue(state)
+        self._snapshots = SnapshotSender(state)
         # Heartbeat rounds are numbered; per recent tick, the first round sent in it.
         self._round = 0
         self._round_ticks: deque[tuple[int, int]] = deque(maxlen=state.config.election_ticks)
@@ -167,8 +169,7 @@ class Leadership:
             if entries is None and prev_term is not None:
                 entries = self._read(first)
             if entries is None or prev_term is None:
-                progress.send_snapshot(state.storage.snapshot_meta(), self._ticks)
-                self._send_chunk(peer, progress)
+                self._snapshots.begin(peer, progress, self._ticks)
                 return
             batches[first] = entries
             last_index = LogIndex(prev_index + len(entries))
@@ -206,29 +207,6 @@ class Leadership:
             self._round_ticks.append((self._round, self._ticks))
         for peer, progress in self._progress.items():
             self._heartbeat(peer, progress, self._round)
-
-    def _send_chunk(self, peer: NodeId, progress: Progress) -> None:
-        state = self._state
-        limit = state.config.snapshot_chunk_bytes
-        assert progress.snapshot is not None
-        chunk = state.storage.snapshot_chunk(progress.snapshot, progress.cursor, limit)
-        while chunk is None:
-            # A newer snapshot took its place: begin again with that.
-            progress.send_snapshot(state.storage.snapshot_meta(), self._ticks)
-            chunk = state.storage.snapshot_chunk(progress.snapshot, progress.cursor, limit)
-        progress.cursor_tick = self._ticks
-        state.outbox.append(
-            SnapshotChunkMessage(
-                state.group,
-                state.node,
-                peer,
-                state.term,
-                progress.snapshot,
-                chunk.cursor,
-                chunk.data,
-                chunk.next_cursor,
-            )
-        )
 
     def is_sending_snapshot(self) -> bool:
         """True while a peer is taking the latest snapshot in; a newer one would interrupt it.
@@ -272,16 +250,9 @@ class Leadership:
         if progress is None:
             return
         progress.heard_tick = self._ticks
-        if progress.snapshot is None or progress.snapshot.index != reply.index:
-            return
-        if reply.cursor is None:
-            progress.accepted(reply.index)
+        if self._snapshots.replied(progress, reply, self._ticks):
             self.advance_commit()
             self.has_work = True
-        elif reply.cursor != progress.cursor or not reply.cursor:
-            progress.moved_tick = self._ticks
-            progress.cursor = reply.cursor
-            self._send_chunk(reply.source, progress)
 
     # -- committing
 
@@ -305,9 +276,8 @@ class Leadership:
             self._append_configuration(leave_joint(membership.current))
 
     def _match_of(self, voter: NodeId) -> LogIndex:
-        if voter == self._state.node:
-            return self._state.log.stable_index
-        return self._progress[voter].match_index
+        state = self._state
+        return state.log.stable_index if voter == state.node else self._progress[voter].match_index
 
     def _forget_uncommitted(self, before: LogIndex, after: LogIndex) -> None:
         size = self._state.log.data_bytes(LogIndex(max(before + 1, self._opening_index)), after)
@@ -337,12 +307,7 @@ class Leadership:
             return False
         self._heartbeat_all()
         for peer, progress in self._progress.items():
-            if (
-                progress.state is ProgressState.SNAPSHOT
-                and progress.is_active(self._ticks)
-                and self._ticks - progress.cursor_tick >= config.election_ticks
-            ):
-                self._send_chunk(peer, progress)
+            self._snapshots.send_again(peer, progress, self._ticks)
         return True
 
     def _is_active(self, voter: NodeId) -> int:

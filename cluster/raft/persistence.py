@@ -79,7 +79,7 @@ class Persistence:
             or state.log.has_unoffered()
             or self._hard_state != (state.term, state.vote)
             or self._receiver.has_write()
-            or (self._has_compaction() and not self._holds(hold_snapshot))
+            or (self.has_compaction() and not self._holds(hold_snapshot))
         )
 
     def take(self, hold_snapshot: bool) -> Persist | None:
@@ -96,7 +96,7 @@ class Persistence:
         snapshot: tuple[SnapshotMeta, bytes] | None = None
         delete: Sequence[LogIndex] = ()
         replace: Sequence[Entry] = ()
-        if self._has_compaction() and not self._holds(hold_snapshot):
+        if self.has_compaction() and not self._holds(hold_snapshot):
             snapshot, delete, replace = self._take_compaction()
         hard_state = self._hard_state_write()
         if hard_state is None and entries and log.commit_index > log.snapshot_index:
@@ -153,7 +153,8 @@ class Persistence:
             return None
         return HardState(state.term, state.vote, state.log.commit_index)
 
-    def _has_compaction(self) -> bool:
+    def has_compaction(self) -> bool:
+        """True if a snapshot made here, or what it allows to delete, is not on its way to the disk yet."""
         return bool(self._snapshot or self._delete or self._replace)
 
     def _holds(self, hold_snapshot: bool) -> bool:
