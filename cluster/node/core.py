@@ -61,6 +61,7 @@ class Core:
         self.on_round: Callable[[], None] = _nothing
         """Run at the end of each round, to write to clients."""
         self.on_catalog: Callable[[list[Change]], None] = _nothing_changed
+        self.on_direct_reply: Callable[[str, bytes], None] = _no_channel
         self.on_storage_full: Callable[[bool], None] = _not_full
         self.requests: dict[int, Request] = {Kind.CATALOG_COMMAND: self._catalog_command}
         """What other nodes may ask, besides."""
@@ -229,6 +230,8 @@ class Core:
                 self.switchboard.from_home(peer, body)
             case Kind.SHARD_LEADER:
                 self.switchboard.leaders_announced(peer, body)
+            case Kind.DIRECT_REPLY:
+                self.on_direct_reply(*body)
             case Kind.CATALOG_APPLIED:
                 self.client.peer_applied(peer, body)
             case _:
@@ -261,6 +264,10 @@ def _nothing() -> None:
 
 def _nothing_changed(changes: list[Change]) -> None:
     """Nobody looks yet."""
+
+
+def _no_channel(address: str, record: bytes) -> None:
+    """Nobody to answer yet."""
 
 
 def _not_full(is_full: bool) -> None:

@@ -27,6 +27,8 @@ class Kind(IntEnum):
     """request: None -> the sender's node report"""
     QUEUES = 8
     """request: None -> rows of the queues that the sender leads"""
+    DIRECT_REPLY = 10
+    """[address, record]: an answer for a channel of the receiver"""
     TRANSFER = 9
     """request: [group, node] -> None; the sender wants the receiver to hand leadership over"""
     SESSIONS = 10

@@ -2,7 +2,8 @@
 
 Law: what cannot work is found out before anything is promised: the data directory, then the ports. Clients are let in
 once the catalog is founded and this copy of it is up to date. On SIGTERM and SIGINT leaders are handed over,
-clients are told to go (320), what they had sent is finished within the drain timeout, and the node ends.
+clients are told to go (320), what they had sent is finished within the drain timeout, and the node ends. A node that
+does not serve yet, because it waits for a quorum, ends at once.
 """
 
 from __future__ import annotations
@@ -115,9 +116,9 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             handler=gate,
             limits=LinkLimits(outbox_bytes_max=limits.link_outbox_max),
         )
-        stop = trio.Event()
+        stop, served = trio.Event(), trio.Event()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_on_signal, stop, nursery)
+            nursery.start_soon(_on_signal, stop, served, nursery)
             await nursery.start(links.run, [peer_listener])
             if identity is None:
                 gate.charter = await bootstrap.find_charter(config)
@@ -141,6 +142,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             broker = _broker(config, core, nursery)
             reports = Reports(config, core, broker, store, VERSION)
             core.on_round = broker.flush
+            core.on_direct_reply = broker.replies.receive
             core.requests.update(reports.requests())
 
             def catalog_changed(changes: list[Change]) -> None:
@@ -159,11 +161,15 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             nursery.start_soon(watch_departed, core, broker)
             nursery.start_soon(watch_resources, config, broker, core)
             log.info("serving", amqp_port=config.amqp.port, http_port=config.http.port, node=int(core.node))
+            served.set()
             task_status.started()
             await stop.wait()
             reports.phase = "draining"
             await _drain(config, core, broker, clients)
             nursery.cancel_scope.cancel()
+        if not served.is_set():
+            # Told to stop while it started.
+            task_status.started()
     finally:
         store.close()
 
@@ -218,6 +224,7 @@ def _broker(config: NodeConfig, core: Core, nursery: trio.Nursery) -> Broker:
         loopback_user=config.auth.default_user if config.auth.loopback_only else "",
         wake=core.wake,
         nursery=nursery,
+        links=core.links,
     )
 
 
@@ -262,11 +269,11 @@ async def _serve_clients(
         await accept_clients(listener, broker)
 
 
-async def _on_signal(stop: trio.Event, nursery: trio.Nursery) -> None:
-    """The first signal drains, the second ends at once."""
+async def _on_signal(stop: trio.Event, served: trio.Event, nursery: trio.Nursery) -> None:
+    """The first signal drains, the second ends at once; so does the first where there is nothing to drain yet."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
-            if stop.is_set():
+            if stop.is_set() or not served.is_set():
                 nursery.cancel_scope.cancel()
             stop.set()
 

@@ -50,8 +50,8 @@ def test_an_ack_counts_at_commit_and_a_rollback_makes_the_delivery_outstanding_a
     channel.tx_rollback()
     channel.basic_ack(method.delivery_tag)
     channel.tx_commit()
+    channel.basic_ack(method.delivery_tag)
     with pytest.raises(ChannelClosedByBroker) as closed:
-        channel.basic_ack(method.delivery_tag)
         channel.tx_commit()
     assert (closed.value.reply_code, closed.value.reply_text) == (
         406,

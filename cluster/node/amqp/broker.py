@@ -23,11 +23,14 @@ from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import ReplyCallback, ShardStream
 from cluster.node.amqp.channel import LEADER_TIMEOUT_SECONDS
+from cluster.node.amqp.direct_reply import DirectReplies
 from cluster.node.amqp.login import Login, Passwords, is_loopback
 from cluster.node.catalog.client import CatalogClient, NoQuorum
+from cluster.node.links import Links
 from cluster.node.logging import get_logger
 from cluster.node.shards.local import LOCAL_SHARDS
 from cluster.node.shards.switchboard import Switchboard
+from cluster.raft.types import NodeId
 
 if TYPE_CHECKING:
     from cluster.node.amqp.connection import Connection
@@ -69,6 +72,7 @@ class Broker:
         loopback_user: str,
         wake: Callable[[], None],
         nursery: trio.Nursery,
+        links: Links,
     ) -> None:
         """`loopback_user` may log in over loopback only ("" for nobody); `wake` asks for a round soon."""
         self.node = node
@@ -80,12 +84,14 @@ class Broker:
         self.log = get_logger("amqp")
         self.connections: dict[str, Connection] = {}
         self.counters = Counters()
+        self.replies = DirectReplies(self)
         self.alarm = ""
         """Why publishers are blocked, in RabbitMQ's words; "" when they are not."""
         self._client = client
         self._passwords = Passwords()
         self._loopback_user = loopback_user
         self._wake = wake
+        self._links = links
         self._nursery = nursery
         self._consumers = count(1)
         self._to_flush: dict[Connection, None] = {}
@@ -200,6 +206,15 @@ class Broker:
             return
         except NoQuorum as error:
             self.log.warning("auto-delete queue not deleted", queue=queue.name, reason=str(error))
+
+    # ---- other nodes
+
+    def is_up(self, peer: NodeId) -> bool:
+        return self._links.is_up(peer)
+
+    def send(self, peer: NodeId, kind: int, body: Any) -> None:
+        """A message that may be lost."""
+        self._links.send(peer, kind, body, droppable=True)
 
     # ---- connections
 

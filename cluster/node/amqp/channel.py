@@ -36,6 +36,7 @@ from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import PublishSink, ShardStream
 from cluster.node.amqp.consumer import Consumer, GetHolder
+from cluster.node.amqp.direct_reply import ReplyConsumer
 from cluster.node.amqp.publish import SPECIAL_HIGH, SPECIAL_LOW, Countdown, Route
 from cluster.node.amqp.transaction import Transaction
 from cluster.node.catalog.client import NoQuorum
@@ -72,6 +73,7 @@ class Channel:
         self.unacked: Unacked[Holder] = Unacked()
         self.consumers: dict[str, Consumer] = {}
         self.holders: dict[QueueId, GetHolder] = {}
+        self.reply_consumer: ReplyConsumer | None = None
         self.last_queue = ""
         self.prefetch_count = 0
         """For consumers that come (basic.qos global=false)."""
@@ -194,6 +196,7 @@ class Channel:
             self._leave(consumer)
             self.connection.broker.consumer_left(consumer.queue)
         self.consumers.clear()
+        self.drop_reply_consumer()
         for holder in self.holders.values():
             self._leave(holder)
         for consumer, first, count, *_ in self._parked:
@@ -217,7 +220,7 @@ class Channel:
         while position < total:
             method, header = methods[position], headers[position]
             if header[12] & SPECIAL_HIGH or header[13] & SPECIAL_LOW:
-                route, header = connection.route_special(method, header)
+                route, header = connection.route_special(self, method, header)
             else:
                 route = connection.routes.get(method) or connection.route(method, header)
             parts: list[bytes] = []
@@ -253,7 +256,10 @@ class Channel:
             self._publish_number = first + count
         targets = route.targets
         if not targets:
-            if route.mandatory:
+            if route.direct and connection.broker.replies.reachable(route.routing_key):
+                for i in range(count):
+                    connection.broker.replies.send(route.routing_key, b"".join(parts[3 * i : 3 * i + 3]))
+            elif route.mandatory:
                 for i in range(count):
                     self._return(route, parts[3 * i + 1], parts[3 * i + 2])
             if confirms is not None:
@@ -470,6 +476,12 @@ class Channel:
     def settled(self, count: int) -> None:
         """`SettleSink`: committed."""
         self._done(count)
+
+    def drop_reply_consumer(self) -> None:
+        """Answers that come now are lost."""
+        if self.reply_consumer is not None:
+            self.connection.broker.replies.close(self.reply_consumer)
+            self.reply_consumer = None
 
     def recover(self) -> None:
         """Everything outstanding goes back (basic.recover)."""

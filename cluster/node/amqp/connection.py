@@ -225,10 +225,10 @@ class Connection:
             self.routes[method] = route
         return route
 
-    def route_special(self, method: bytes, header: bytes) -> tuple[Route, bytes]:
+    def route_special(self, channel: Channel, method: bytes, header: bytes) -> tuple[Route, bytes]:
         """The same for a message whose header has a say, and the header to be stored."""
         self._refresh_routes()
-        return resolve_special(self, method, header)
+        return resolve_special(self, channel.reply_consumer, method, header)
 
     def _refresh_routes(self) -> None:
         if not self.routes_fresh or len(self.routes) >= ROUTES_MAX:
@@ -254,11 +254,16 @@ class Connection:
 
     # ---- limits
 
+    @property
+    def congested(self) -> bool:
+        """Does the client read slower than it is written to?"""
+        return self._unwritten_bytes > self.broker.limits.connection_outgoing_max
+
     def _blocked(self) -> bool:
         return not self._closing_at and (
             self.held_up
             or self.budget.exhausted
-            or self._unwritten_bytes > self.broker.limits.connection_outgoing_max
+            or self.congested
             or any(len(channel.backlog) > BACKLOG_MAX for channel in self.channels.values())
         )
 

@@ -24,6 +24,7 @@ from cluster.broker.catalog.ids import ConnectionId
 from cluster.broker.channel.confirms import Confirms
 from cluster.broker.errors import NOT_FOUND, BrokerError, not_allowed, not_found, precondition_failed
 from cluster.broker.shard.messages import RequestOp
+from cluster.node.amqp.direct_reply import PSEUDO_QUEUE
 from cluster.node.amqp.transaction import Transaction
 from cluster.node.catalog.client import NoQuorum
 
@@ -175,6 +176,10 @@ async def queue_declare(connection: Connection, channel: Channel, method: m.Queu
     checks = broker.catalog.checks
     queue: QueueDefinition | None
     made = False
+    replies = broker.replies
+    if method.queue == PSEUDO_QUEUE or (replies.is_address(method.queue) and replies.reachable(method.queue)):
+        reply(connection, channel, m.QueueDeclareOk(method.queue, 0, 1), no_wait=method.no_wait)
+        return
     if method.passive:
         name = queue_name(channel, method.queue)
         queue = await fresh(connection, lambda: checks.passive_queue(vhost, name, owner))
@@ -272,12 +277,20 @@ async def basic_consume(connection: Connection, channel: Channel, method: m.Basi
     tag = method.consumer_tag or unique_name("amq.ctag-")
     if tag in channel.consumers:
         raise not_allowed(f"attempt to reuse consumer tag '{tag}'")
+    if method.queue == PSEUDO_QUEUE:
+        if not method.no_ack:
+            raise precondition_failed("reply consumer cannot acknowledge")
+        channel.reply_consumer = connection.broker.replies.open(channel, tag)
+        reply(connection, channel, m.BasicConsumeOk(tag), no_wait=method.no_wait)
+        return
     queue = await _readable(connection, channel, method.queue)
     await channel.consume(queue, method, tag)
 
 
 async def basic_cancel(connection: Connection, channel: Channel, method: m.BasicCancel) -> None:
     consumer = channel.consumers.get(method.consumer_tag)
+    if channel.reply_consumer is not None and channel.reply_consumer.tag == method.consumer_tag:
+        channel.drop_reply_consumer()
     if consumer is not None:
         await connection.broker.ask_stream(
             consumer.stream, RequestOp.CANCEL, consumer.queue, (consumer.consumer,)

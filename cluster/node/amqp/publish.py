@@ -16,8 +16,8 @@ _RECORD_HEAD = Struct(">HI")
 ROUTES_MAX = 4096
 """Cached routes of a connection; when full the cache is emptied."""
 
-SPECIAL_HIGH = 0x21
-"""Bits of a header's first flag octet that need a look: headers (CC, BCC), expiration."""
+SPECIAL_HIGH = 0x23
+"""Bits of a header's first flag octet that need a look: headers (CC, BCC), reply-to, expiration."""
 SPECIAL_LOW = 0x11
 """Of the second: user-id, and the bit that says that more flags follow."""
 
@@ -27,9 +27,10 @@ class Route:
 
     targets   per shard stream the queues in it; empty when nothing is bound
     static    False where the message's headers decide (then it is not cached)
+    direct    True for an address of direct reply-to, which the routing key is
     """
 
-    __slots__ = ("_envelope", "_prefixes", "exchange", "mandatory", "routing_key", "static", "targets")
+    __slots__ = ("_envelope", "_prefixes", "direct", "exchange", "mandatory", "routing_key", "static", "targets")
 
     def __init__(
         self,
@@ -40,7 +41,9 @@ class Route:
         *,
         mandatory: bool,
         static: bool,
+        direct: bool = False,
     ) -> None:
+        self.direct = direct
         self.exchange = exchange
         self.routing_key = routing_key
         self.targets = targets

@@ -16,6 +16,7 @@ from cluster.amqp.properties import decode_header, encode_header, peek
 from cluster.broker.errors import precondition_failed
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.stream import ShardStream
+from cluster.node.amqp.direct_reply import PSEUDO_QUEUE, ReplyConsumer, with_reply_to
 from cluster.node.amqp.publish import Route
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ def resolve(
         raise not_implemented("immediate=true")
     broker = connection.broker
     exchange, routing_key = publish.exchange, publish.routing_key
+    if not exchange and broker.replies.is_address(routing_key):
+        return Route(
+            method, exchange, routing_key, [], mandatory=publish.mandatory, static=True, direct=True
+        )
     broker.catalog.checks.publish(connection.user, connection.vhost, exchange, routing_key)
 
     def headers() -> Mapping[str, FieldValue]:
@@ -54,7 +59,9 @@ def resolve(
     )
 
 
-def resolve_special(connection: Connection, method: bytes, header: bytes) -> tuple[Route, bytes]:
+def resolve_special(
+    connection: Connection, reply_consumer: ReplyConsumer | None, method: bytes, header: bytes
+) -> tuple[Route, bytes]:
     """Route and header of a message with headers, an expiration or a user-id. BCC is taken out of the header.
 
     Raises BrokerError 406 besides what `resolve` raises; ConnectionException 501 for a malformed header.
@@ -64,6 +71,10 @@ def resolve_special(connection: Connection, method: bytes, header: bytes) -> tup
         raise precondition_failed(
             f"user_id property set to '{seen.user_id}' but authenticated user was '{connection.user}'"
         )
+    if seen.reply_to == PSEUDO_QUEUE:
+        if reply_consumer is None:
+            raise precondition_failed("fast reply consumer does not exist")
+        header = with_reply_to(header, reply_consumer.address)
     if seen.expiration is not None:
         _check_expiration(seen.expiration)
     keys: list[str] = []
