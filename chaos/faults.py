@@ -1,7 +1,11 @@
 """One fault after the other on a local cluster: strike the leader of a queue, make it whole, wait until all is well.
 
-Law: at most one node is struck at a time, and the next fault waits until the cluster calls itself healthy. Every wait
-has a deadline, after which the campaign fails.
+    kill  SIGKILL to the leader, started again         stop  SIGSTOP, SIGCONT
+    term  SIGTERM, started again                       all   SIGKILL to all nodes, started in a random order
+    any   one of these, each time another
+
+Law: the next fault waits until the cluster calls itself healthy. Every wait has a deadline, after which the campaign
+fails.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import signal
 import time
 import urllib.request
 from typing import Any, Literal
@@ -17,12 +22,18 @@ from chaos.ledger import Fault
 from chaos.load import RemoteLoad
 from chaos.local_cluster import LocalCluster, wait_until
 
-Mode = Literal["kill", "stop", "term"]
-MODES: tuple[Mode, ...] = ("kill", "stop", "term")
+Kind = Literal["kill", "stop", "term", "all"]
+KINDS: tuple[Kind, ...] = ("kill", "stop", "term", "all")
+MODES = (*KINDS, "any")
 
 HEALTHY_SECONDS = 60.0
 """How long a cluster may take until it calls itself healthy after a fault."""
-OUTAGE_SECONDS: dict[Mode, tuple[float, float]] = {"kill": (0.5, 2.0), "stop": (2.0, 8.0), "term": (0.0, 1.0)}
+OUTAGE_SECONDS: dict[Kind, tuple[float, float]] = {
+    "kill": (0.5, 2.0),
+    "stop": (2.0, 8.0),
+    "term": (0.0, 1.0),
+    "all": (0.0, 0.5),
+}
 """How long a node stays down, from..to, before it is started again or goes on."""
 CALM_SECONDS = (1.0, 6.0)
 """From the end of one fault to the next, from..to; leaders return to their places meanwhile or not."""
@@ -65,19 +76,19 @@ def is_healthy(cluster: LocalCluster) -> bool:
 
 
 class Campaign:
-    """Faults of one kind, one after the other. `number` counts them."""
+    """Faults of one mode, one after the other. `number` counts them."""
 
-    def __init__(self, cluster: LocalCluster, load: RemoteLoad, mode: Mode, rng: random.Random) -> None:
+    def __init__(self, cluster: LocalCluster, load: RemoteLoad, mode: str, rng: random.Random) -> None:
         self.number = 0
         self._cluster = cluster
         self._load = load
-        self._mode: Mode = mode
+        self._kinds = KINDS if mode == "any" else tuple([kind for kind in KINDS if kind == mode])
         self._random = rng
 
     def strike(self, queues: list[str]) -> str:
         """One fault on the leader of one of `queues`, up to its end. Returns a line about it."""
-        cluster, mode = self._cluster, self._mode
-        queue = self._random.choice(queues)
+        cluster = self._cluster
+        queue, kind = self._random.choice(queues), self._random.choice(self._kinds)
         led: dict[str, str] = {}
 
         def is_led() -> bool:
@@ -85,35 +96,45 @@ class Campaign:
             return bool(led.get(queue))
 
         wait_until(is_led, f"{queue} has a leader")
-        name = led[queue]
-        index = [node.name for node in cluster.nodes].index(name)
-        # Told before it happens: what the clients see of it comes after.
-        struck = tuple([q for q in queues if led[q] == name])
-        self._load.fault_begins(Fault(self.number, mode, index, struck, time.monotonic()))
+        names = [node.name for node in cluster.nodes]
+        nodes = tuple(range(len(names))) if kind == "all" else (names.index(led[queue]),)
+        struck = tuple([q for q in queues if led.get(q) in [names[node] for node in nodes]])
         began = time.monotonic()
-        match mode:
-            case "kill":
-                cluster.kill(index)
-            case "stop":
-                cluster.freeze(index)
-            case "term":
-                cluster.terminate(index)
-        time.sleep(self._random.uniform(*OUTAGE_SECONDS[mode]))
+        # Told before it happens: what the clients see of it comes after.
+        self._load.fault_begins(Fault(self.number, kind, nodes, struck, began))
+        self._break(kind, nodes)
+        time.sleep(self._random.uniform(*OUTAGE_SECONDS[kind]))
         down = time.monotonic() - began
-        if mode == "stop":
-            cluster.thaw(index)
-        else:
-            cluster.start(index)
+        self._mend(kind, nodes)
         cluster.wait_ready()
-        wait_until(lambda: is_healthy(cluster), f"healthy after {mode} {self.number} of {name}", HEALTHY_SECONDS)
+        wait_until(lambda: is_healthy(cluster), f"healthy after {kind} {self.number}", HEALTHY_SECONDS)
         well = time.monotonic() - began
         self._load.fault_is_over(self.number)
         gap = self._load.gap(self.number)
         self.number += 1
-        return (
-            f"{mode} {self.number:3} of {name} (led {', '.join(struck)}): "
-            f"confirms paused {gap:.3f} s, down {down:.1f} s, healthy after {well:.1f} s"
-        )
+        whom = "" if kind == "all" else f" {names[nodes[0]]} (led {', '.join(struck)}): confirms paused {gap:.3f} s"
+        return f"{self.number:3} {kind}{whom}, down {down:.1f} s, healthy after {well:.1f} s"
+
+    def _break(self, kind: Kind, nodes: tuple[int, ...]) -> None:
+        cluster = self._cluster
+        match kind:
+            case "kill" | "all":
+                for child in [cluster.children[node] for node in nodes]:
+                    assert child is not None
+                    child.send(signal.SIGKILL)
+                for node in nodes:
+                    cluster.kill(node)
+            case "stop":
+                cluster.freeze(nodes[0])
+            case "term":
+                cluster.terminate(nodes[0])
+
+    def _mend(self, kind: Kind, nodes: tuple[int, ...]) -> None:
+        if kind == "stop":
+            self._cluster.thaw(nodes[0])
+            return
+        for node in self._random.sample(nodes, len(nodes)):
+            self._cluster.start(node)
 
     def calm(self) -> None:
         """Let the cluster be for a while."""

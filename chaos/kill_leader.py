@@ -5,6 +5,7 @@ last line on stdout is the verdict, and the exit code is 0 only if every promise
 a wrong command line. The seed on the first line repeats the choices (which queue, how long), not the timing.
 
     python chaos/kill_leader.py --duration 300 --rate 1000 --mode kill
+    python chaos/kill_leader.py --faults 20 --queues 8 --mode any
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main() -> int:
     parser.add_argument("--duration", type=float, default=300.0, help="seconds in which faults begin (default 300)")
     parser.add_argument("--rate", type=float, default=1000.0, help="messages a second over all publishers")
     parser.add_argument("--seed", type=int, default=None, help="of the choices (default: a new one)")
-    parser.add_argument("--mode", choices=MODES, default="kill", help="SIGKILL, SIGSTOP or SIGTERM (default kill)")
+    parser.add_argument("--mode", choices=MODES, default="kill", help="see chaos/faults.py (default kill)")
     parser.add_argument("--queues", type=int, default=2, help="durable queues (default 2)")
     parser.add_argument("--faults", type=int, default=0, help="stop after so many (default 0: by --duration)")
     parser.add_argument("--gap-max", type=float, default=5.0, help="longest pause in confirms, seconds (default 5)")
@@ -58,13 +59,14 @@ def main() -> int:
         theirs.close()
         load = RemoteLoad(ours)
         try:
-            verdict = _campaign(cluster, load, queues, asked, random.Random(seed))
+            stuck, verdict = _campaign(cluster, load, queues, asked, random.Random(seed))
         finally:
             ours.close()
             process.join(5)
             process.kill()
     too_long = verdict.worst_gap > asked.gap_max
-    broken = [*verdict.broken, *(["gap"] if too_long else []), *([] if verdict.gaps else ["no fault"])]
+    broken = list(verdict.broken)
+    broken += [name for name, is_so in (("gap", too_long), ("stuck", stuck), ("no fault", not verdict.gaps)) if is_so]
     path = asked.verdict or Path(f"chaos-{asked.mode}-{seed}.json")
     document = {"seed": seed, "mode": asked.mode, "rate": asked.rate, "passed": not broken} | verdict.document()
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -83,9 +85,30 @@ def _declare(cluster: LocalCluster, queues: list[str]) -> None:
 
 def _campaign(
     cluster: LocalCluster, load: RemoteLoad, queues: list[str], asked: argparse.Namespace, rng: random.Random
-) -> Verdict:
+) -> tuple[bool, Verdict]:
+    """Whether the cluster did not become healthy after a fault, and what the clients saw."""
     time.sleep(WARM_UP_SECONDS)
     campaign = Campaign(cluster, load, asked.mode, rng)
+    stuck = False
+    try:
+        _strike_on(campaign, load, queues, asked)
+    except AssertionError as error:
+        print(f"stuck: {error}", flush=True)
+        stuck = True
+    load.stop_publishing()
+    deadline = time.monotonic() + (0 if stuck else DRAIN_SECONDS)
+    progress = load.progress()
+    while (progress.waiting or progress.missing) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        progress = load.progress()
+    print(f"drained: {progress.waiting} unconfirmed, {progress.missing} undelivered", flush=True)
+    while (left := messages(cluster, queues)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return stuck, load.finish(left)
+
+
+def _strike_on(campaign: Campaign, load: RemoteLoad, queues: list[str], asked: argparse.Namespace) -> None:
+    """Fault after fault. AssertionError when the cluster does not get over one."""
     began = time.monotonic()
     while time.monotonic() - began < asked.duration and (not asked.faults or campaign.number < asked.faults):
         if campaign.number:
@@ -97,16 +120,6 @@ def _campaign(
             f"  confirmed {progress.confirmed:,}  delivered {progress.delivered:,}",
             flush=True,
         )
-    load.stop_publishing()
-    deadline = time.monotonic() + DRAIN_SECONDS
-    progress = load.progress()
-    while (progress.waiting or progress.missing) and time.monotonic() < deadline:
-        time.sleep(0.2)
-        progress = load.progress()
-    print(f"drained: {progress.waiting} unconfirmed, {progress.missing} undelivered", flush=True)
-    while (left := messages(cluster, queues)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return load.finish(left)
 
 
 def _line(verdict: Verdict, broken: list[str]) -> str:

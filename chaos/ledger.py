@@ -8,23 +8,25 @@ the answer is undecided: it may arrive or not. Nothing is ever published twice, 
 from __future__ import annotations
 
 from array import array
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 GAP_ONSET_SECONDS = 1.0
 """A gap in confirms is laid at a fault's door if it holds a moment within so long after the fault."""
 
+SETTLED_SECONDS = 2.0
+"""A message that was handed out so long ago has been acknowledged, and the acknowledgement is committed."""
 _EXAMPLES_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What was done to `node` at `began`; from `ended` on it was whole again. `queues` were led there."""
+    """What was done to `nodes` at `began`; from `ended` on all was well again. `queues` were led there."""
 
     number: int
     kind: str
-    node: int
+    nodes: tuple[int, ...]
     queues: tuple[str, ...]
     began: float
     ended: float = float("inf")
@@ -87,7 +89,8 @@ class Verdict:
 
     lost             confirmed, never delivered
     unflagged        delivered more than once without the flag `redelivered`
-    twice_to_living  delivered again although the node that had delivered it, and its client, lived on
+    twice_to_living  delivered again although the node that had delivered it, and its client, lived on, or although
+                     it was acknowledged long before that node was struck
     phantom          delivered, never published, or with another body
     disordered       first deliveries that came to a consumer after a later one of the same publishing
     dropped          connections (not messages) lost on nodes that nothing was done to
@@ -168,7 +171,7 @@ class Ledger:
 
     def fault_over(self, number: int, at: float) -> None:
         before = self.faults[number]
-        self.faults[number] = Fault(before.number, before.kind, before.node, before.queues, before.began, at)
+        self.faults[number] = replace(before, ended=at)
 
     def undelivered(self) -> list[tuple[int, int]]:
         """Confirmed and not delivered so far."""
@@ -182,7 +185,7 @@ class Ledger:
     def gap(self, fault: Fault) -> float:
         """See `Gap`."""
         onset = fault.began + GAP_ONSET_SECONDS
-        concerned = [p for p in self.publishings if p.node != fault.node and p.queue in fault.queues]
+        concerned = [p for p in self.publishings if p.node not in fault.nodes and p.queue in fault.queues]
         return max([p.longest_gap(fault.began, onset) for p in concerned], default=0.0)
 
     def judge(self, left: int) -> Verdict:
@@ -229,7 +232,7 @@ class Ledger:
         before = [fault for fault in self.faults if fault.began <= at]
         if not before:
             return "at first"
-        return f"{at - before[-1].began:.3f} s after fault {before[-1].number} of node {before[-1].node}"
+        return f"{at - before[-1].began:.3f} s after {before[-1].kind} {before[-1].number} of nodes {before[-1].nodes}"
 
     def _needless(self, deliveries: list[Delivery]) -> bool:
         """Was it delivered again while the receiver before had not been disturbed?
@@ -238,12 +241,17 @@ class Ledger:
         """
         ordered = sorted(deliveries, key=lambda d: (d.redelivered, d.at))
         return any(
-            not self._disturbed(self.receivings[one.receiving].node, min(one.at, other.at), max(one.at, other.at))
+            not self._excused(self.receivings[one.receiving].node, min(one.at, other.at), max(one.at, other.at))
             for one, other in pairwise(ordered)
         )
 
+    def _excused(self, node: int, since: float, until: float) -> bool:
+        """Was what `node` handed out at `since` lost by a fault, before its settling had time to be committed?"""
+        until = min(until, since + SETTLED_SECONDS)
+        return self._disturbed(node, since, until)
+
     def _disturbed(self, node: int, since: float, until: float) -> bool:
-        return any(f.node == node and f.began <= until and f.ended >= since for f in self.faults)
+        return any(node in f.nodes and f.began <= until and f.ended >= since for f in self.faults)
 
     def _disordered(self) -> int:
         """Per publishing and receiving connection: first deliveries, in order of arrival, ascend."""
