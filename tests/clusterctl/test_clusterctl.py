@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from cluster.clusterctl import main as clusterctl
 from cluster.clusterctl.api import Api, Node, Unreachable
 from cluster.clusterctl.look import count, duration, share, size, table
 from cluster.clusterctl.views import status_view
-from cluster.node.admin.documents import connections_document, queues_document, status_document
+from cluster.node.admin.documents import status_document
 from cluster.node.admin.report import ConnectionReport, NodeReport, QueueReport
 from tests.clusterctl.fake_admin import FakeAdmin, fake_admin
 from tests.node.admin.fake_source import NODES, cluster_report, group_report, node_report
@@ -253,8 +254,8 @@ def test_queues_and_connections_are_tables_or_json(admin: FakeAdmin, capsys: pyt
     connection = ConnectionReport(
         name="c1", node="mq-0", user="guest", vhost="/", state="running", channels=1, connected_at=time.time()
     )
-    admin.answers["/api/queues"] = (200, queues_document(queues))
-    admin.answers["/api/connections"] = (200, connections_document([connection]))
+    admin.answers["/api/queues"] = (200, [asdict(queue) for queue in queues])
+    admin.answers["/api/connections"] = (200, [asdict(connection)])
     assert run(admin, "queues") == run(admin, "connections") == 0
     assert capsys.readouterr().out.splitlines()[:3] == [
         "VHOST  NAME       READY  UNACKED  CONSUMERS  LEADER  MEMBERS",

@@ -1,8 +1,8 @@
 """The admin interface as an ASGI application.
 
-Law: /livez, /readyz and /metrics are open and ask only this node; everything under /api wants a user with the tag
-`administrator` or, to read, `monitoring`. /livez depends on nothing but the turning event loop: a node that waits
-for peers must not be restarted for it.
+Law: /livez, /readyz and /metrics are open and ask only this node; everything under /api wants a user with a tag that
+the endpoint names. /livez depends on nothing but the turning event loop: a node that waits for peers must not be
+restarted for it.
 """
 
 from __future__ import annotations
@@ -10,51 +10,101 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cluster.node.admin.documents import connections_document, queues_document, status_document
+from cluster.broker.errors import ACCESS_REFUSED, NOT_FOUND, BrokerError
+from cluster.node.admin.api import (
+    bindings,
+    cluster,
+    definitions,
+    exchanges,
+    limits,
+    permissions,
+    policies,
+    queues,
+    sessions,
+    users,
+    vhosts,
+)
+from cluster.node.admin.api.asked import Asked, BadField, Endpoint, read_body
+from cluster.node.admin.api.caller import ADMINISTRATOR, MONITORING, Caller
+from cluster.node.admin.definitions.parse import explanation
+from cluster.node.admin.documents import status_document
 from cluster.node.admin.health import not_ready_reason
 from cluster.node.admin.problem import ProblemResponse
 from cluster.node.admin.source import NodeSource, Refused
 
-READ_TAGS = frozenset({"administrator", "monitoring"})
-WRITE_TAGS = frozenset({"administrator"})
-BODY_BYTES_MAX = 4096
-TIMEOUT_SECONDS_MAX = 4.0
-TIMEOUT_SECONDS_DEFAULT = 1.5
-"""How long other nodes may take to answer; `?timeout=` asks for another, at most the maximum."""
+TRANSFER_BYTES_MAX = 4096
 
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="clusterd", charset="UTF-8"'}
+_BROKER_STATUS = {ACCESS_REFUSED: 403, NOT_FOUND: 404}
+"""Other refusals of the broker are the caller's bad request."""
 
 
 def admin_app(source: NodeSource) -> Starlette:
     """The application over a node."""
-    api = _Api(source)
-    return Starlette(
+    probes = _Probes(source)
+    endpoints = (
+        Endpoint("GET", "/api/cluster/status", MONITORING, _status),
+        Endpoint("POST", "/api/groups/{group}/transfer", ADMINISTRATOR, _transfer),
+        *cluster.ENDPOINTS,
+        *vhosts.ENDPOINTS,
+        *users.ENDPOINTS,
+        *permissions.ENDPOINTS,
+        *policies.ENDPOINTS,
+        *limits.ENDPOINTS,
+        *exchanges.ENDPOINTS,
+        *queues.ENDPOINTS,
+        *bindings.ENDPOINTS,
+        *sessions.ENDPOINTS,
+        *definitions.ENDPOINTS,
+    )
+    app = Starlette(
         routes=[
             Route("/livez", _livez),
-            Route("/readyz", api.readyz),
-            Route("/metrics", api.metrics),
-            Route("/api/cluster/status", api.status),
-            Route("/api/queues", api.queues),
-            Route("/api/connections", api.connections),
-            Route("/api/groups/{group:int}/transfer", api.transfer, methods=["POST"]),
+            Route("/readyz", probes.readyz),
+            Route("/metrics", probes.metrics),
+            *[Route(e.path, _answered(source, e), methods=[e.method]) for e in endpoints],
         ],
-        exception_handlers={HTTPException: _http_problem, Refused: _refused_problem, Exception: _fault_problem},
+        middleware=[Middleware(_RawPath)],
+        exception_handlers={
+            HTTPException: _http_problem,
+            Refused: _refused_problem,
+            BrokerError: _broker_problem,
+            BadField: _field_problem,
+            Exception: _fault_problem,
+        },
     )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _RawPath:
+    """Lets routes see the path as it was sent, so that an encoded slash does not cut a name in two."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["raw_path"].decode("ascii", "replace")}
+        await self._app(scope, receive, send)
 
 
 async def _livez(_: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-class _Api:
-    """The endpoints that ask the node."""
+class _Probes:
+    """What is open to everyone."""
 
     def __init__(self, source: NodeSource) -> None:
         self._source = source
@@ -71,37 +121,29 @@ class _Api:
 
         return Response(metrics_text(self._source.local_report()), headers={"Content-Type": CONTENT_TYPE})
 
-    async def status(self, request: Request) -> Response:
-        await self._authorize(request, READ_TAGS)
-        return JSONResponse(status_document(await self._source.cluster_report(_timeout_seconds(request))))
 
-    async def queues(self, request: Request) -> Response:
-        await self._authorize(request, READ_TAGS)
-        return JSONResponse(queues_document(await self._source.queues(_timeout_seconds(request))))
+def _answered(source: NodeSource, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint behind its tags."""
 
-    async def connections(self, request: Request) -> Response:
-        await self._authorize(request, READ_TAGS)
-        return JSONResponse(connections_document(await self._source.connections(_timeout_seconds(request))))
+    async def answer(request: Request) -> Response:
+        caller = await _caller(source, request)
+        caller.require(endpoint.tags)
+        return await endpoint.handler(Asked(request, caller, source))
 
-    async def transfer(self, request: Request) -> Response:
-        """`POST {"node": "mq-1"}`: 202 once the group's leader is asked to hand over."""
-        await self._authorize(request, WRITE_TAGS)
-        node = await _node_in_body(request)
-        await self._source.transfer(request.path_params["group"], node)
-        return JSONResponse({"group": request.path_params["group"], "node": node}, status_code=202)
+    return answer
 
-    async def _authorize(self, request: Request, tags: frozenset[str]) -> None:
-        """Raises HTTPException: 401 without valid credentials, 403 when the user has none of `tags`."""
-        credentials = _credentials(request)
-        if credentials is None:
-            raise HTTPException(401, "a user and a password are needed", headers=_CHALLENGE)
-        user, password = credentials
-        host = request.client.host if request.client else ""
-        held = await self._source.authenticate(user, password, peer_host=host)
-        if held is None:
-            raise HTTPException(401, "unknown user, wrong password, or not from this address", headers=_CHALLENGE)
-        if not held & tags:
-            raise HTTPException(403, f"needs a user with one of the tags {', '.join(sorted(tags))}")
+
+async def _caller(source: NodeSource, request: Request) -> Caller:
+    """Raises HTTPException 401 without valid credentials."""
+    credentials = _credentials(request)
+    if credentials is None:
+        raise HTTPException(401, "a user and a password are needed", headers=_CHALLENGE)
+    user, password = credentials
+    host = request.client.host if request.client else ""
+    tags = await source.authenticate(user, password, peer_host=host)
+    if tags is None:
+        raise HTTPException(401, "unknown user, wrong password, or not from this address", headers=_CHALLENGE)
+    return Caller(user, tags, source.catalog)
 
 
 def _credentials(request: Request) -> tuple[str, str] | None:
@@ -116,33 +158,24 @@ def _credentials(request: Request) -> tuple[str, str] | None:
     return (user, password) if colon else None
 
 
-def _timeout_seconds(request: Request) -> float:
-    text = request.query_params.get("timeout")
-    if text is None:
-        return TIMEOUT_SECONDS_DEFAULT
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= TIMEOUT_SECONDS_MAX:
-        raise HTTPException(400, f"timeout: expected seconds within 0..{TIMEOUT_SECONDS_MAX:g}, got {text!r}")
-    return seconds
+async def _status(asked: Asked) -> Response:
+    return JSONResponse(status_document(await asked.node.cluster_report(asked.timeout_seconds())))
 
 
-async def _node_in_body(request: Request) -> str:
-    """The `node` of a JSON object of at most BODY_BYTES_MAX. Raises HTTPException 400 and 413."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > BODY_BYTES_MAX:
-            raise HTTPException(413, f"the body is longer than {BODY_BYTES_MAX} bytes")
+async def _transfer(asked: Asked) -> Response:
+    """`POST {"node": "mq-1"}`: 202 once the group's leader is asked to hand over."""
+    number = asked.part("group")
+    if not (number.isascii() and number.isdecimal()):
+        raise HTTPException(404, f"there is no group {number}")
+    body = await read_body(asked.request, TRANSFER_BYTES_MAX)
     try:
         node = json.loads(body)["node"]
     except (ValueError, KeyError, TypeError):
         node = None
     if not isinstance(node, str):
         raise HTTPException(400, 'expected a body such as {"node": "mq-1"}')
-    return node
+    await asked.node.transfer(int(number), node)
+    return JSONResponse({"group": int(number), "node": node}, status_code=202)
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:
@@ -153,6 +186,15 @@ async def _http_problem(_: Request, error: Exception) -> Response:
 async def _refused_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     return ProblemResponse(error.refusal.value, error.text)
+
+
+async def _broker_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, BrokerError)
+    return ProblemResponse(_BROKER_STATUS.get(error.code, 400), explanation(error))
+
+
+async def _field_problem(_: Request, error: Exception) -> Response:
+    return ProblemResponse(400, str(error))
 
 
 async def _fault_problem(_: Request, __: Exception) -> Response:

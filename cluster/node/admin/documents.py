@@ -6,17 +6,14 @@ Law: keys are only added, never renamed or removed; units stand last in a key. E
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from cluster.node.admin.health import GroupView, group_views, judge, not_ready_reason, state
 from cluster.node.admin.report import (
     CATALOG_GROUP,
     ClusterReport,
-    ConnectionReport,
     MemberReport,
     NodeReport,
-    QueueReport,
 )
 
 Document = dict[str, Any]
@@ -129,13 +126,3 @@ def _group(group: GroupView) -> Document:
             for name in (*group.voters, *group.learners)
         ],
     }
-
-
-def queues_document(queues: Sequence[QueueReport]) -> list[Document]:
-    """`GET /api/queues`: one object a queue, with the fields of `QueueReport`."""
-    return [asdict(queue) for queue in queues]
-
-
-def connections_document(connections: Sequence[ConnectionReport]) -> list[Document]:
-    """`GET /api/connections`: one object a connection, with the fields of `ConnectionReport`."""
-    return [asdict(connection) for connection in connections]

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cluster.broker.catalog.catalog import Catalog
+from cluster.broker.catalog.commands import DeclareQueue, DeleteQueue, SingleCommand
+from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.broker.catalog.ids import GroupId
+from cluster.broker.catalog.outcome import Refused as RefusedCommand
 from cluster.node.admin.report import (
+    ChannelReport,
     ClusterReport,
     ConnectionReport,
+    ConsumerReport,
     GroupReport,
     MemberReport,
     NodeReport,
     QueueReport,
 )
 from cluster.node.admin.source import Refusal, Refused
+from tests.broker.catalog.build import Founded
 
 NODES = ("mq-0", "mq-1", "mq-2")
 
@@ -79,10 +87,52 @@ def cluster_report(*reports: NodeReport) -> ClusterReport:
     )
 
 
+class FakeOperations:
+    """`Operations` over a catalog of its own, which applies at once; every queue holds `messages`."""
+
+    def __init__(self) -> None:
+        self.founded = Founded()
+        self.commands: list[SingleCommand] = []
+        self.purged: list[str] = []
+        self.closed: list[tuple[str, str]] = []
+        self.messages = 9
+
+    @property
+    def home(self) -> tuple[int, int]:
+        return 1, 1
+
+    async def submit(self, command: SingleCommand) -> None:
+        self.commands.append(command)
+        outcome = self.founded.apply(command)
+        if isinstance(outcome, RefusedCommand):
+            raise outcome.error
+
+    async def counts(self, queue: QueueDefinition) -> tuple[int, int, int]:
+        return self.messages, 1, 2
+
+    async def purge(self, queue: QueueDefinition) -> int:
+        self.purged.append(queue.name)
+        return self.messages
+
+    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int:
+        await self.submit(DeleteQueue(queue.vhost, queue.name, queue.id))
+        return self.messages
+
+    async def pass_through(self, queue: QueueDefinition) -> None:
+        if queue.name != "aliveness-test":
+            raise Refused(Refusal.UNAVAILABLE, f"{queue.label} has no leader with a quorum")
+
+    async def close_connection(self, name: str, reason: str) -> bool:
+        self.closed.append((name, reason))
+        return True
+
+
 class FakeSource:
-    """A `NodeSource` over fixed reports."""
+    """A `NodeSource` over fixed reports and a catalog with the queue `orders`."""
 
     def __init__(self, *reports: NodeReport) -> None:
+        self.operations = FakeOperations()
+        self.operations.founded.ok(DeclareQueue("/", "orders", True, False, False))
         self.reports = reports or tuple(map(node_report, NODES))
         self.local = self.reports[0]
         self.transfers: list[tuple[int, str]] = []
@@ -92,7 +142,13 @@ class FakeSource:
             ("guest", "guest"): frozenset({"administrator"}),
             ("watch", "w:w"): frozenset({"monitoring"}),
             ("app", "app"): frozenset(),
+            ("team", "t"): frozenset({"management"}),
+            ("rules", "r"): frozenset({"policymaker"}),
         }
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.operations.founded.catalog
 
     def local_report(self) -> NodeReport:
         if self.fault:
@@ -106,15 +162,57 @@ class FakeSource:
     async def queues(self, timeout_seconds: float) -> Sequence[QueueReport]:
         return [
             QueueReport(
-                name="orders",
-                vhost="/",
-                durable=True,
-                leader="mq-0",
-                members=NODES,
-                group=1,
-                messages_ready=9,
+                name=queue.name,
+                vhost=queue.vhost,
+                durable=queue.durable,
+                leader=self.leader(queue),
+                members=self.replicas(queue),
+                group=int(queue.shard),
+                messages_ready=self.operations.messages,
                 messages_unacked=1,
                 consumers=2,
+            )
+            for queue in sorted(self.catalog.queues.values(), key=lambda queue: (queue.vhost, queue.name))
+        ]
+
+    def leader(self, queue: QueueDefinition) -> str:
+        return NODES[self.catalog.placement[GroupId(queue.shard)][0] - 1]
+
+    def replicas(self, queue: QueueDefinition) -> tuple[str, ...]:
+        return tuple([NODES[node - 1] for node in self.catalog.placement[GroupId(queue.shard)]])
+
+    async def channels(self, timeout_seconds: float) -> Sequence[ChannelReport]:
+        name = (await self.connections(timeout_seconds))[0].name
+        return [
+            ChannelReport(
+                connection=name,
+                number=1,
+                node="mq-0",
+                user="guest",
+                vhost="/",
+                state="running",
+                confirm=True,
+                consumers=1,
+                messages_unacked=3,
+                prefetch_count=10,
+                global_prefetch_count=0,
+            )
+        ]
+
+    async def consumers(self, timeout_seconds: float) -> Sequence[ConsumerReport]:
+        name = (await self.connections(timeout_seconds))[0].name
+        return [
+            ConsumerReport(
+                queue="orders",
+                vhost="/",
+                consumer_tag="ctag1",
+                connection=name,
+                channel=1,
+                node="mq-0",
+                user="guest",
+                ack_required=True,
+                exclusive=False,
+                prefetch_count=10,
             )
         ]
 

@@ -165,8 +165,15 @@ async def test_a_transfer_is_asked_of_the_node_and_its_refusals_are_problems() -
         long = await transfer(1, " " * 5000)
     assert source.transfers == [(1, "mq-1")]
     assert unknown.headers["content-type"] == "application/problem+json"
-    assert unknown.json() == {"title": "Not Found", "status": 404, "detail": "there is no group 9"}
-    assert behind.json() == {"title": "Conflict", "status": 409, "detail": "mq-2 is 3,653 entries behind"}
+    assert unknown.json() == {
+        "title": "Not Found",
+        "status": 404,
+        "detail": "there is no group 9",
+        "error": "Object Not Found",
+        "reason": "there is no group 9",
+    }
+    assert behind.json()["title"] == "Conflict"
+    assert behind.json()["detail"] == behind.json()["reason"] == "mq-2 is 3,653 entries behind"
     assert (wrong.status, wrong.json()["detail"]) == (400, 'expected a body such as {"node": "mq-1"}')
     assert long.status == 413
 
@@ -185,11 +192,8 @@ async def test_reading_wants_monitoring_and_changing_wants_administrator() -> No
         assert (await client.ask(STATUS, user="app:app")).status == 403
         assert (await client.ask(STATUS, user="watch:w:w")).status == 200
         answer = await client.ask("/api/groups/1/transfer", user="watch:w:w", method="POST", body='{"node": "mq-1"}')
-    assert answer.json() == {
-        "title": "Forbidden",
-        "status": 403,
-        "detail": "needs a user with one of the tags administrator",
-    }
+    assert answer.status == 403
+    assert answer.json()["detail"] == "needs a user with one of the tags administrator"
 
 
 async def test_unknown_paths_and_wrong_methods_are_problems() -> None:
@@ -225,11 +229,8 @@ async def test_a_fault_in_the_node_is_a_500_that_tells_nothing_and_is_logged() -
                 await heard.event.wait()
     finally:
         logging.getLogger("cluster.http").removeHandler(heard)
-    assert answer.json() == {
-        "title": "Internal Server Error",
-        "status": 500,
-        "detail": "a fault in the node; its log has the details",
-    }
+    assert answer.status == 500
+    assert answer.json()["detail"] == "a fault in the node; its log has the details"
     assert [str(record.exc_info and record.exc_info[1]) for record in heard.records] == ["inner detail"]
 
 

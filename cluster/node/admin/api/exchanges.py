@@ -1,0 +1,92 @@
+"""Exchanges under /api/exchanges.
+
+Law: what changes something is judged as the same method over AMQP, with the caller's permissions. In a path the
+default exchange is called `amq.default`.
+"""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from cluster.broker.catalog import commands as c
+from cluster.broker.catalog.definitions import ExchangeDefinition
+from cluster.broker.catalog.vhost import Vhost
+from cluster.node.admin.api.answers import changed, found, listed, nothing
+from cluster.node.admin.api.asked import Asked, Document, Endpoint, field
+from cluster.node.admin.api.caller import MANAGEMENT
+from cluster.node.admin.api.values import to_json, to_table
+
+DEFAULT_EXCHANGE = "amq.default"
+
+
+def exchange_document(exchange: ExchangeDefinition) -> Document:
+    return {
+        "name": exchange.name,
+        "vhost": exchange.vhost,
+        "type": exchange.type,
+        "durable": exchange.durable,
+        "auto_delete": exchange.auto_delete,
+        "internal": exchange.internal,
+        "arguments": to_json(exchange.arguments.values),
+    }
+
+
+def read_exchange(vhost: str, name: str, document: Document) -> c.DeclareExchange:
+    """Raises BadField."""
+    return c.DeclareExchange(
+        vhost,
+        name,
+        field(document, "type", str, "direct"),
+        field(document, "durable", bool, True),
+        field(document, "auto_delete", bool, False),
+        field(document, "internal", bool, False),
+        to_table(field(document, "arguments", dict, {})),
+    )
+
+
+def known_exchange(asked: Asked, vhost: Vhost, name: str) -> ExchangeDefinition:
+    """Raises HTTPException 404."""
+    exchange = vhost.exchanges.get("" if name == DEFAULT_EXCHANGE else name)
+    if exchange is None:
+        raise HTTPException(404, f"no exchange '{name}' in vhost '{vhost.name}'")
+    return exchange
+
+
+async def exchanges(asked: Asked) -> Response:
+    vhosts = [asked.vhost()] if "vhost" in asked.request.path_params else asked.caller.vhosts()
+    found = [exchange for vhost in vhosts for _, exchange in sorted(vhost.exchanges.items())]
+    return await listed(asked, found, exchange_document)
+
+
+async def exchange(asked: Asked) -> Response:
+    return found(exchange_document(known_exchange(asked, asked.vhost(), asked.part("name"))))
+
+
+async def put(asked: Asked) -> Response:
+    """`{"type", "durable", "auto_delete", "internal", "arguments"}`."""
+    vhost, name = asked.vhost_to_change(), asked.part("name")
+    command = read_exchange(vhost.name, name, await asked.body())
+    existing = asked.catalog.checks.declare_exchange(asked.caller.name, command)
+    if existing is None:
+        await asked.node.operations.submit(command)
+    return changed(new=existing is None)
+
+
+async def delete(asked: Asked) -> Response:
+    """`?if-unused=true` refuses while something is bound to it."""
+    vhost = asked.vhost_to_change()
+    known = known_exchange(asked, vhost, asked.part("name"))
+    command = c.DeleteExchange(vhost.name, known.name, asked.flag("if-unused"))
+    if asked.catalog.checks.delete_exchange(asked.caller.name, command):
+        await asked.node.operations.submit(command)
+    return nothing()
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/api/exchanges", MANAGEMENT, exchanges),
+    Endpoint("GET", "/api/exchanges/{vhost}", MANAGEMENT, exchanges),
+    Endpoint("GET", "/api/exchanges/{vhost}/{name}", MANAGEMENT, exchange),
+    Endpoint("PUT", "/api/exchanges/{vhost}/{name}", MANAGEMENT, put),
+    Endpoint("DELETE", "/api/exchanges/{vhost}/{name}", MANAGEMENT, delete),
+)

@@ -1,0 +1,157 @@
+"""Queues under /api/queues.
+
+Law: what changes something is judged as the same method over AMQP, with the caller's permissions. The counts of a
+list are what the leaders of the queues answered in time; the counts of one queue are asked of its leader.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from cluster.broker.catalog import commands as c
+from cluster.broker.catalog.catalog import Catalog
+from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.broker.catalog.ids import NO_CONNECTION
+from cluster.broker.catalog.vhost import Vhost
+from cluster.node.admin.api.answers import changed, found, listed, nothing
+from cluster.node.admin.api.asked import Asked, Document, Endpoint, field
+from cluster.node.admin.api.caller import MANAGEMENT
+from cluster.node.admin.api.values import to_json, to_table
+from cluster.node.admin.report import QueueReport
+
+
+def queue_document(report: QueueReport, catalog: Catalog) -> Document:
+    """A report with what the catalog says; the report alone if the queue has gone meanwhile."""
+    document = asdict(report)
+    vhost = catalog.vhosts.get(report.vhost)
+    queue = vhost.queues.get(report.name) if vhost else None
+    if vhost is None or queue is None:
+        return document
+    policy = vhost.policies.matching_queue(queue, operator=False)
+    operator_policy = vhost.policies.matching_queue(queue, operator=True)
+    effective: dict[str, Any] = {}
+    for matching in (policy, operator_policy):
+        effective |= dict(matching.definition) if matching else {}
+    return document | {
+        "auto_delete": queue.auto_delete,
+        "exclusive": queue.exclusive,
+        "arguments": to_json(queue.arguments.values),
+        "type": queue.type,
+        "node": report.leader,
+        "state": "running" if report.leader else "down",
+        "messages": report.messages_ready + report.messages_unacked,
+        "messages_unacknowledged": report.messages_unacked,
+        "policy": policy.name if policy else None,
+        "operator_policy": operator_policy.name if operator_policy else None,
+        "effective_policy_definition": effective,
+    }
+
+
+def read_queue(vhost: str, name: str, document: Document, home: tuple[int, int]) -> c.DeclareQueue:
+    """`home` is the node, and its life, that holds it if it is not durable. Raises BadField."""
+    return c.DeclareQueue(
+        vhost,
+        name,
+        field(document, "durable", bool, True),
+        False,
+        field(document, "auto_delete", bool, False),
+        to_table(field(document, "arguments", dict, {})),
+        "",
+        *home,
+    )
+
+
+def known_queue(vhost: Vhost, name: str) -> QueueDefinition:
+    """Raises HTTPException 404."""
+    queue = vhost.queues.get(name)
+    if queue is None:
+        raise HTTPException(404, f"no queue '{name}' in vhost '{vhost.name}'")
+    return queue
+
+
+async def queues(asked: Asked) -> Response:
+    if "vhost" in asked.request.path_params:
+        vhost = asked.vhost().name
+        reports = [r for r in await asked.node.queues(asked.timeout_seconds()) if r.vhost == vhost]
+    else:
+        seen = {vhost.name for vhost in asked.caller.vhosts()}
+        reports = [r for r in await asked.node.queues(asked.timeout_seconds()) if r.vhost in seen]
+    return await listed(asked, reports, lambda report: queue_document(report, asked.catalog))
+
+
+async def queue(asked: Asked) -> Response:
+    queue = known_queue(asked.vhost(), asked.part("name"))
+    ready, unacked, consumers = await asked.node.operations.counts(queue)
+    consuming = [
+        consumer
+        for consumer in await asked.node.consumers(asked.timeout_seconds())
+        if (consumer.vhost, consumer.queue) == (queue.vhost, queue.name)
+    ]
+    report = QueueReport(
+        name=queue.name,
+        vhost=queue.vhost,
+        durable=queue.durable,
+        leader=asked.node.leader(queue),
+        members=asked.node.replicas(queue),
+        group=int(queue.shard) if queue.replicated else None,
+        messages_ready=ready,
+        messages_unacked=unacked,
+        consumers=consumers,
+    )
+    details = [
+        {
+            "consumer_tag": consumer.consumer_tag,
+            "connection": consumer.connection,
+            "channel": consumer.channel,
+            "node": consumer.node,
+            "user": consumer.user,
+            "ack_required": consumer.ack_required,
+            "exclusive": consumer.exclusive,
+            "prefetch_count": consumer.prefetch_count,
+        }
+        for consumer in consuming
+    ]
+    return found(queue_document(report, asked.catalog) | {"consumer_details": details})
+
+
+async def put(asked: Asked) -> Response:
+    """`{"durable", "auto_delete", "arguments"}`."""
+    vhost, name = asked.vhost_to_change(), asked.part("name")
+    command = read_queue(vhost.name, name, await asked.body(), asked.node.operations.home)
+    existing = asked.catalog.checks.declare_queue(asked.caller.name, command)
+    if existing is None:
+        await asked.node.operations.submit(command)
+    return changed(new=existing is None)
+
+
+async def delete(asked: Asked) -> Response:
+    """`?if-empty=true`, `?if-unused=true`."""
+    vhost = asked.vhost_to_change()
+    queue = known_queue(vhost, asked.part("name"))
+    asked.catalog.checks.delete_queue(asked.caller.name, vhost.name, queue.name, NO_CONNECTION)
+    await asked.node.operations.delete_queue(
+        queue, if_unused=asked.flag("if-unused"), if_empty=asked.flag("if-empty")
+    )
+    return nothing()
+
+
+async def purge(asked: Asked) -> Response:
+    vhost = asked.vhost_to_change()
+    queue = known_queue(vhost, asked.part("name"))
+    asked.catalog.checks.read_queue(asked.caller.name, vhost.name, queue.name, NO_CONNECTION)
+    await asked.node.operations.purge(queue)
+    return nothing()
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/api/queues", MANAGEMENT, queues),
+    Endpoint("GET", "/api/queues/{vhost}", MANAGEMENT, queues),
+    Endpoint("GET", "/api/queues/{vhost}/{name}", MANAGEMENT, queue),
+    Endpoint("PUT", "/api/queues/{vhost}/{name}", MANAGEMENT, put),
+    Endpoint("DELETE", "/api/queues/{vhost}/{name}", MANAGEMENT, delete),
+    Endpoint("DELETE", "/api/queues/{vhost}/{name}/contents", MANAGEMENT, purge),
+)

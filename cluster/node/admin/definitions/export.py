@@ -1,0 +1,90 @@
+"""The catalog as a definitions document that RabbitMQ's tools and `parse` read.
+
+Law: what is exclusive or not durable is not in it: it goes with its connection or node. Every list has a fixed order,
+so that two exports of the same catalog are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from cluster.broker.catalog.catalog import Catalog
+from cluster.broker.catalog.vhost import PREDECLARED, Vhost
+from cluster.node.admin.api.asked import Document
+from cluster.node.admin.api.bindings import binding_document, bindings_of
+from cluster.node.admin.api.cluster import FOLLOWED_VERSION
+from cluster.node.admin.api.exchanges import exchange_document
+from cluster.node.admin.api.permissions import permission_documents, topic_permission_documents
+from cluster.node.admin.api.policies import policy_documents
+from cluster.node.admin.api.users import user_document
+from cluster.node.admin.api.values import to_json
+from cluster.node.admin.api.vhosts import vhost_document
+
+_SYSTEM = frozenset([name for name, _, _ in PREDECLARED])
+
+
+def export(catalog: Catalog) -> Document:
+    """`GET /api/definitions`."""
+    vhosts = [vhost for _, vhost in sorted(catalog.vhosts.items())]
+    return {
+        "rabbit_version": FOLLOWED_VERSION,
+        "product_name": "cluster-mq",
+        "users": [user_document(user, catalog) for _, user in sorted(catalog.users.items())],
+        "vhosts": [{k: v for k, v in vhost_document(vhost).items() if k != "tracing"} for vhost in vhosts],
+        "permissions": permission_documents(catalog),
+        "topic_permissions": topic_permission_documents(catalog),
+        "global_parameters": [],
+        **_contents(vhosts),
+    }
+
+
+def export_vhost(vhost: Vhost) -> Document:
+    """`GET /api/definitions/{vhost}`: its contents, which do not name it."""
+    contents = _contents([vhost])
+    for entries in contents.values():
+        for entry in entries:
+            del entry["vhost"]
+    return {"rabbit_version": FOLLOWED_VERSION, "product_name": "cluster-mq"} | contents
+
+
+def _contents(vhosts: Iterable[Vhost]) -> dict[str, list[Document]]:
+    vhosts = list(vhosts)
+    parameters: list[Document] = [
+        {"component": "vhost-limits", "name": "limits", "vhost": v.name, "value": dict(sorted(v.limits.items()))}
+        for v in vhosts
+        if v.limits
+    ]
+    for policy in policy_documents(vhosts, operator=True):
+        value = {key: policy[key] for key in ("pattern", "definition", "priority", "apply-to")}
+        parameters.append(
+            {"component": "operator_policy", "name": policy["name"], "vhost": policy["vhost"], "value": value}
+        )
+    contents: dict[str, Any] = {
+        "parameters": parameters,
+        "policies": policy_documents(vhosts, operator=False),
+        "queues": [],
+        "exchanges": [],
+        "bindings": [],
+    }
+    for vhost in vhosts:
+        lasting = {name for name, queue in vhost.queues.items() if queue.durable}
+        contents["queues"] += [
+            {
+                "name": name,
+                "vhost": vhost.name,
+                "durable": True,
+                "auto_delete": vhost.queues[name].auto_delete,
+                "arguments": to_json(vhost.queues[name].arguments.values),
+            }
+            for name in sorted(lasting)
+        ]
+        contents["exchanges"] += [
+            exchange_document(exchange) for name, exchange in sorted(vhost.exchanges.items()) if name not in _SYSTEM
+        ]
+        for placed in bindings_of(vhost):
+            if not placed[1].to_queue or placed[1].destination in lasting:
+                document = binding_document(placed)
+                del document["properties_key"]
+                contents["bindings"].append(document)
+    return contents
