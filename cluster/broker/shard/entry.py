@@ -15,6 +15,7 @@ import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from itertools import accumulate
 from struct import Struct
 from typing import NewType
@@ -24,11 +25,28 @@ import msgpack
 QueueId = NewType("QueueId", int)
 """The catalog's log index at which the queue was declared: unique for ever."""
 
+HIDDEN_QUEUES = 0xFFFF << 48
+"""Queue ids from here on are a shard's own outboxes, one for each target shard; the catalog never gives them out."""
+SHARD_SESSIONS = 1 << 20
+"""Session SHARD_SESSIONS + n is shard n's, which sends messages out of its outbox; lower ones are nodes'."""
 ENTRY_VERSION = 1
 _LENGTH = Struct("<I")
 
 assert array("I").itemsize == 4
 assert array("Q").itemsize == 8
+
+
+class Mark(IntEnum):
+    """What a sparse mark says of a message."""
+
+    EXPIRATION = 1
+    """Milliseconds that it may wait in a queue."""
+    PRIORITY = 2
+    """Only where it is above 0 and a target queue has priorities."""
+    DELAY = 3
+    """Milliseconds from its enqueue until it may be delivered."""
+    KEY = 4
+    """64 bits that stand for its deduplication key."""
 
 
 class EntryCorrupt(Exception):
@@ -71,6 +89,17 @@ def _triples(data: object) -> array[int]:
     return unpack_column("Q", data)  # type: ignore[arg-type]
 
 
+def _quadruples(data: object) -> array[int]:
+    _check_column(data, 32)
+    return unpack_column("Q", data)  # type: ignore[arg-type]
+
+
+def _check_marks(marks: array[int], slots: int) -> None:
+    for i in range(0, len(marks), 3):
+        if marks[i] >= slots:
+            raise EntryCorrupt("a mark points beyond its batch")
+
+
 def _check_runs(runs: array[int], slots: int) -> None:
     for i in range(0, len(runs), 3):
         if not 0 < runs[i + 2] <= slots - runs[i + 1]:
@@ -86,7 +115,10 @@ class Batch:
     runs      bytes of u64 triples (queue, first slot, count): slots enqueued to a queue, in this order
     settles   bytes of u64 triples (queue, first seq, count): messages that are done with
     returns   bytes of u64 triples (queue, first seq, count): messages given back after a delivery
+    rejects   bytes of u64 triples (queue, first seq, count): messages that a consumer will not have
+    marks     bytes of u64 triples (slot, Mark, value), of the few messages that have any
     payload   the records, joined
+    refused   bytes of u64 pairs (first slot, count): what the leader did not let in. Not on the wire
     """
 
     node: int
@@ -96,7 +128,10 @@ class Batch:
     runs: bytes
     settles: bytes
     returns: bytes
+    rejects: bytes
+    marks: bytes
     payload: bytes
+    refused: bytes = b""
 
     def to_wire(self) -> list[object]:
         return [
@@ -107,6 +142,8 @@ class Batch:
             self.runs,
             self.settles,
             self.returns,
+            self.rejects,
+            self.marks,
             self.payload,
         ]
 
@@ -115,11 +152,11 @@ class Batch:
         """Raises EntryCorrupt for anything that `to_wire` does not make: what gets into the log can be read."""
         if (
             not isinstance(wire, Sequence)
-            or len(wire) != 8
+            or len(wire) != 10
             or not all(_is_count(v) for v in wire[:3])
             or not all(isinstance(v, bytes) for v in wire[3:])
         ):
-            raise EntryCorrupt("a batch has three integers and five byte strings")
+            raise EntryCorrupt("a batch has three integers and seven byte strings")
         batch = cls(*wire)  # type: ignore[arg-type]
         _check_column(batch.sizes, 4)
         sizes = unpack_column("I", batch.sizes)
@@ -128,12 +165,16 @@ class Batch:
         _check_runs(_triples(batch.runs), len(sizes))
         _check_column(batch.settles, 24)
         _check_column(batch.returns, 24)
+        _check_column(batch.rejects, 24)
+        if batch.marks:
+            _check_marks(_triples(batch.marks), len(sizes))
         return batch
 
     @property
     def weight(self) -> int:
         """Bytes it takes in an entry, about."""
-        return len(self.payload) + len(self.sizes) + len(self.runs) + len(self.settles) + len(self.returns) + 32
+        columns = len(self.sizes) + len(self.runs) + len(self.settles) + len(self.returns)
+        return len(self.payload) + columns + len(self.rejects) + len(self.marks) + 32
 
 
 @dataclass(slots=True, eq=False)
@@ -144,6 +185,10 @@ class LeaderOps:
     watermarks  u64 pairs (queue, seq): messages below seq may have been delivered from now on
     settles, returns  as in a batch, decided by the leader (purge; messages of a lost node)
     drops       u64 queues whose contents go
+    forgives    u64 triples (queue, first seq, count): messages whose returns count no more
+    moves       u64 quadruples (queue, seq, target queue, slot): if the message is alive, the leader's record at
+                `slot` is enqueued to the target; at the end of all moves the message is settled. Queue 0: always
+    marks, sizes, payload  of the leader's own records, which stand behind those of all batches
     """
 
     hot: bytes = b""
@@ -151,45 +196,94 @@ class LeaderOps:
     settles: bytes = b""
     returns: bytes = b""
     drops: bytes = b""
+    forgives: bytes = b""
+    moves: bytes = b""
+    marks: bytes = b""
+    sizes: bytes = b""
+    payload: bytes = b""
 
     def __bool__(self) -> bool:
-        return bool(self.hot or self.watermarks or self.settles or self.returns or self.drops)
+        return bool(
+            self.hot or self.watermarks or self.settles or self.returns or self.drops or self.forgives or self.moves
+        )
+
+
+_OPS_ROW_BYTES = (8, 16, 24, 24, 8, 24, 32, 24)
+"""Of the columns of LeaderOps that stand in an entry's head, in their order."""
 
 
 @dataclass(slots=True, eq=False)
 class BatchHead:
-    """A batch within an entry: its slots start at `first_slot` of the entry."""
+    """A batch within an entry: its `slots` slots start at `first_slot` of the entry."""
 
     node: int
     incarnation: int
     number: int
     first_slot: int
+    slots: int
     runs: array[int]
     settles: array[int]
     returns: array[int]
+    rejects: array[int]
+    marks: array[int]
+    refused: bytes
 
 
 @dataclass(slots=True, eq=False)
 class EntryHead:
-    """What an entry does, without its payloads. `time_ms` is the leader's wall clock, Unix milliseconds."""
+    """What an entry does, without its payloads. `time_ms` is the leader's wall clock, Unix milliseconds.
+
+    The leader's own records begin at `leader_slot`; `leader.sizes` and `leader.payload` are left empty here.
+    """
 
     time_ms: int
     batches: list[BatchHead]
     leader: LeaderOps
+    leader_slot: int
 
 
 def encode_entry(time_ms: int, batches: Sequence[Batch], leader: LeaderOps) -> bytes:
     """One log entry of many batches."""
+    ops: list[bytes] | None = None
+    sizes = [b.sizes for b in batches]
+    payloads = [b.payload for b in batches]
+    if leader:
+        ops = [
+            leader.hot,
+            leader.watermarks,
+            leader.settles,
+            leader.returns,
+            leader.drops,
+            leader.forgives,
+            leader.moves,
+            leader.marks,
+        ]
+        sizes.append(leader.sizes)
+        payloads.append(leader.payload)
     head = msgpack.packb(
         [
             ENTRY_VERSION,
             time_ms,
-            [[b.node, b.incarnation, b.number, len(b.sizes) // 4, b.runs, b.settles, b.returns] for b in batches],
-            [leader.hot, leader.watermarks, leader.settles, leader.returns, leader.drops] if leader else None,
-            b"".join([b.sizes for b in batches]),
+            [
+                [
+                    b.node,
+                    b.incarnation,
+                    b.number,
+                    len(b.sizes) // 4,
+                    b.runs,
+                    b.settles,
+                    b.returns,
+                    b.rejects,
+                    b.marks,
+                    b.refused,
+                ]
+                for b in batches
+            ],
+            ops,
+            b"".join(sizes),
         ]
     )
-    return b"".join([_LENGTH.pack(len(head)), head, *[b.payload for b in batches]])
+    return b"".join([_LENGTH.pack(len(head)), head, *payloads])
 
 
 def _unpack(data: bytes) -> tuple[list[object], int]:
@@ -211,28 +305,49 @@ def decode_head(data: bytes) -> EntryHead:
     batches: list[BatchHead] = []
     slot = 0
     for row in rows:
-        if not isinstance(row, list) or len(row) != 7:
-            raise EntryCorrupt("a batch has four integers and three columns")
-        node, incarnation, number, slots, runs, settles, returns = row
+        if not isinstance(row, list) or len(row) != 10:
+            raise EntryCorrupt("a batch has four integers and six columns")
+        node, incarnation, number, slots, runs, settles, returns, rejects, marks, refused = row
         if not (_is_count(node) and _is_count(incarnation) and _is_count(number) and _is_count(slots)):
-            raise EntryCorrupt("a batch has four integers and three columns")
-        batch = BatchHead(node, incarnation, number, slot, _triples(runs), _triples(settles), _triples(returns))
+            raise EntryCorrupt("a batch has four integers and six columns")
+        _check_column(refused, 16)
+        batch = BatchHead(
+            node,
+            incarnation,
+            number,
+            slot,
+            slots,
+            _triples(runs),
+            _triples(settles),
+            _triples(returns),
+            _triples(rejects),
+            _triples(marks),
+            refused,
+        )
         _check_runs(batch.runs, slots)
+        _check_marks(batch.marks, slots)
         batches.append(batch)
         slot += slots
-    if slot * 4 != len(sizes):
+    rest, cut = divmod(len(sizes), 4)
+    leader = _leader_ops(ops, rest - slot)
+    if cut or rest < slot or (ops is None and rest > slot):
         raise EntryCorrupt("entry has more or fewer records than its batches")
-    return EntryHead(time_ms, batches, _leader_ops(ops))  # type: ignore[arg-type]
+    return EntryHead(time_ms, batches, leader, slot)  # type: ignore[arg-type]
 
 
-def _leader_ops(wire: object) -> LeaderOps:
+def _leader_ops(wire: object, slots: int) -> LeaderOps:
     if wire is None:
         return LeaderOps()
-    if not isinstance(wire, list) or len(wire) != 5:
-        raise EntryCorrupt("the leader's operations have five columns")
-    for column, row_bytes in zip(wire, (8, 16, 24, 24, 8), strict=True):
+    if not isinstance(wire, list) or len(wire) != len(_OPS_ROW_BYTES):
+        raise EntryCorrupt("the leader's operations have eight columns")
+    for column, row_bytes in zip(wire, _OPS_ROW_BYTES, strict=True):
         _check_column(column, row_bytes)
-    return LeaderOps(*wire)
+    ops = LeaderOps(*wire)
+    if ops.marks:
+        _check_marks(_triples(ops.marks), slots)
+    if ops.moves and max(_quadruples(ops.moves)[3::4]) >= slots:
+        raise EntryCorrupt("a move points beyond the leader's records")
+    return ops
 
 
 class EntryPayloads:

@@ -107,7 +107,12 @@ class LeaderQueue:
             self.turn.append(holder)
 
     def claim(self, holder: Holder, held: tuple[Range, ...]) -> None:
-        """A home node says that `holder` has these: take them from `ready`, or from its lost former self."""
+        """A home node says that `holder` has these: take them from `ready`, or from its lost former self.
+
+        What another node has by now stays there. An answer that the first one still sends counts: a settle
+        settles; a return is void, unless the message has come to that node again meanwhile: then it comes back
+        once more, as redelivered.
+        """
         for first, end in held:
             for a, b in self.ready.remove(first, end):
                 self.unacked.put(a, b, holder)

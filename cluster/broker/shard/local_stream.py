@@ -35,7 +35,7 @@ class LocalStream(ShardStream):
         """The catalog has deleted it, and there is no leader that would tell."""
         self._gone |= {queue}
         self._held.pop(queue, None)
-        if self._runs or self._settles or self._returns:
+        if self._runs or self._settles or self._returns or self._rejects:
             self._seal()
         for flight in (*self._flights, *self._sealed):
             if self._gone.issuperset(_queues_of(flight)):
@@ -52,7 +52,8 @@ class LocalStream(ShardStream):
 
 def _queues_of(flight: Flight) -> set[int]:
     batch = flight.batch
-    return {queue for column in (batch.runs, batch.settles, batch.returns) for queue in unpack_column("Q", column)[::3]}
+    columns = (batch.runs, batch.settles, batch.returns, batch.rejects)
+    return {queue for column in columns for queue in unpack_column("Q", column)[::3]}
 
 
 def _call_off(flight: Flight) -> None:

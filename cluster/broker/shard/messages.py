@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from cluster.broker.shard.entry import Batch
+from cluster.broker.shard.state import Refusals
 
 DELIVERY_FIELDS = 7
-Delivery = tuple[int, int, int, int, bool, bytes, bytes]
-"""A run of messages for one consumer: (consumer, queue, first seq, count, redelivered, sizes, records)."""
+Delivery = tuple[int, int, int, int, int, bytes, bytes]
+"""A run of messages for one consumer: (consumer, queue, first seq, count, redelivered, sizes, records).
+
+redelivered: 0 never delivered before, else maybe; in a queue that counts deliveries it is 1 + how often they came back.
+"""
 
 Reply = tuple[int, int, object]
 """(request id, ReplyStatus, value)."""
@@ -24,12 +28,13 @@ Reply = tuple[int, int, object]
 class RequestOp(IntEnum):
     """What a home node asks a leader, each with a request id that the reply repeats.
 
-    CONSUME  queue, consumer, credit, bytes credit, exclusive -> [ready, consumers before]
+    CONSUME  queue, consumer, credit, bytes credit, exclusive[, priority] -> [ready, consumers before]
     GET      queue, holder -> None when empty, else [first seq, redelivered, sizes, records, left]
-    INFO     queue -> [ready, unacked, consumers]
+    INFO     queue -> [ready, unacked, consumers, parked]; the queue counts as used
     PURGE    queue -> number of messages purged
     DELETE   queue, if_unused, if_empty -> number of ready messages; the queue takes no new consumer after it
     CANCEL   queue, consumer -> None; no delivery to it follows the reply
+    RETRY    queue -> number of parked messages whose returns will count no more
     """
 
     CONSUME = 1
@@ -38,6 +43,7 @@ class RequestOp(IntEnum):
     PURGE = 4
     DELETE = 5
     CANCEL = 6
+    RETRY = 7
 
 
 class ReplyStatus(IntEnum):
@@ -58,24 +64,27 @@ class ToHome:
 
     receipt  (incarnation, number): that batch and all before it are committed and applied
     replies, deliveries, cancelled (consumers whose queue is gone)
+    refused  what was refused of the session's last batches
     """
 
     receipt: tuple[int, int] | None = None
     replies: list[Reply] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
+    refused: Refusals = ()
 
     def to_wire(self, shard: int, term: int) -> list[object]:
-        return [shard, term, self.receipt, self.replies, self.deliveries, self.cancelled]
+        return [shard, term, self.receipt, self.replies, self.deliveries, self.cancelled, self.refused]
 
     @classmethod
     def from_wire(cls, wire: Sequence[object]) -> ToHome:
-        _, _, receipt, replies, deliveries, cancelled = wire
+        _, _, receipt, replies, deliveries, cancelled, refused = wire
         return cls(
             tuple(receipt) if receipt is not None else None,  # type: ignore[arg-type]
             replies,  # type: ignore[arg-type]
             deliveries,  # type: ignore[arg-type]
             cancelled,  # type: ignore[arg-type]
+            refused,  # type: ignore[arg-type]
         )
 
 
@@ -86,6 +95,7 @@ class AttachedConsumer:
     credit, bytes_credit   what it may get on top of `held`
     held    half-open ranges of seqs that were delivered and whose settle or return is not yet committed
     holder  True for the holder of basic.get deliveries: it gets nothing by itself
+    priority  consumers with a higher one are served first
     """
 
     consumer: int
@@ -95,6 +105,7 @@ class AttachedConsumer:
     exclusive: bool
     holder: bool
     held: tuple[tuple[int, int], ...]
+    priority: int = 0
 
     def to_wire(self) -> list[object]:
         return [
@@ -105,11 +116,12 @@ class AttachedConsumer:
             self.exclusive,
             self.holder,
             self.held,
+            self.priority,
         ]
 
     @classmethod
     def from_wire(cls, wire: Sequence[object]) -> AttachedConsumer:
-        consumer, queue, credit, bytes_credit, exclusive, holder, held = wire
+        consumer, queue, credit, bytes_credit, exclusive, holder, held, priority = wire
         return cls(
             consumer,  # type: ignore[arg-type]
             queue,  # type: ignore[arg-type]
@@ -118,6 +130,7 @@ class AttachedConsumer:
             exclusive,  # type: ignore[arg-type]
             holder,  # type: ignore[arg-type]
             tuple((a, b) for a, b in held),  # type: ignore[attr-defined]
+            priority,  # type: ignore[arg-type]
         )
 
 

@@ -2,7 +2,8 @@
 
 Law: sequence numbers are given in order, without gaps, from 0. Every seq in `[first[start], next_seq)` lies in
 exactly one run; a run is a stretch of neighbouring slots of one entry. Below `head` everything is settled;
-`settled` holds only what is settled above it. A message is alive from its enqueue until its settle.
+`settled` holds only what is settled above it. A message is alive from its enqueue until its settle. What is known
+of single messages (`returned`, `marks`, `limbo`) is sparse, and goes with their settle.
 """
 
 from __future__ import annotations
@@ -11,17 +12,35 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from cluster.broker.shard.entry import QueueId, pack_column, unpack_column
+from cluster.broker.shard.entry import Mark, QueueId, pack_column, unpack_column
 from cluster.broker.shard.intervals import IntervalSet, Range
 
 _TRIM_AT = 1024
 """Dead runs kept at the front of the columns before they are cut off (amortises the cut)."""
 
+KEYS_MAX = 1 << 16
+"""Deduplication keys that a queue remembers, whatever its settings say."""
+
 
 class QueueState:
-    """One queue's index. Runs are three columns: first seq, log index, first slot."""
+    """One queue's index. Runs are four columns: first seq, log index, first slot, the entry's time."""
 
-    __slots__ = ("first", "head", "id", "index", "next_seq", "returned", "settled", "slot", "start", "watermark")
+    __slots__ = (
+        "first",
+        "head",
+        "id",
+        "index",
+        "keys",
+        "limbo",
+        "marks",
+        "next_seq",
+        "returned",
+        "settled",
+        "slot",
+        "start",
+        "time",
+        "watermark",
+    )
 
     def __init__(self, queue: QueueId) -> None:
         self.id = queue
@@ -30,10 +49,18 @@ class QueueState:
         self.first: array[int] = array("Q")
         self.index: array[int] = array("Q")
         self.slot: array[int] = array("I")
+        self.time: array[int] = array("Q")
+        """Unix milliseconds at which a run was enqueued."""
         self.start = 0
         self.settled = IntervalSet()
         self.returned: dict[int, int] = {}
         """How often a message came back; only what came back at least once."""
+        self.marks: dict[int, dict[int, int]] = {}
+        """Mark -> seq -> value; no inner dict is empty. Keys (Mark.KEY) are in `keys`."""
+        self.limbo = IntervalSet()
+        """Alive, rejected by a consumer, and for the leader to decide upon."""
+        self.keys: dict[int, int] = {}
+        """Deduplication keys -> when they were seen, Unix milliseconds, oldest first. Bounded by KEYS_MAX."""
         self.watermark = 0
         """Messages below may have been delivered: a new leader shows them as redelivered."""
 
@@ -42,14 +69,18 @@ class QueueState:
         """Messages that are neither settled nor dropped."""
         return self.next_seq - self.head - self.settled.count
 
-    def enqueue(self, index: int, slot: int, count: int) -> int:
-        """Append `count` messages whose records are slots `slot`.. of entry `index`. Returns their first seq."""
+    def enqueue(self, index: int, slot: int, count: int, time_ms: int = 0) -> int:
+        """Append `count` messages whose records are slots `slot`.. of entry `index`, written at `time_ms`.
+
+        Returns their first seq.
+        """
         first = self.next_seq
         last = len(self.first) - 1
         if last < self.start or self.index[last] != index or self.slot[last] + (first - self.first[last]) != slot:
             self.first.append(first)
             self.index.append(index)
             self.slot.append(slot)
+            self.time.append(time_ms)
         self.next_seq = first + count
         return first
 
@@ -68,11 +99,53 @@ class QueueState:
             if settled.starts[0] == self.head:
                 self.head = settled.ends[0]
                 settled.take(settled.ends[0] - settled.starts[0], self.head)
-        if self.returned:
-            for a, b in gone:
-                for seq in range(a, b):
-                    self.returned.pop(seq, None)
+        if self.returned or self.marks or self.limbo:
+            self._forget(gone)
         return gone
+
+    def _forget(self, gone: list[Range]) -> None:
+        returned, limbo = self.returned, self.limbo
+        marked = list(self.marks.values())
+        for a, b in gone:
+            limbo.remove(a, b)
+            for seq in range(a, b) if returned or marked else ():
+                returned.pop(seq, None)
+                for values in marked:
+                    values.pop(seq, None)
+        for kind in [kind for kind, values in self.marks.items() if not values]:
+            del self.marks[kind]
+
+    def mark(self, seq: int, kind: int, value: int, time_ms: int) -> None:
+        """Remember a mark of a message that has just been enqueued."""
+        if kind != Mark.KEY:
+            self.marks.setdefault(kind, {})[seq] = value
+            return
+        keys = self.keys
+        keys.pop(value, None)
+        keys[value] = time_ms
+        if len(keys) > KEYS_MAX:
+            del keys[next(iter(keys))]
+
+    def value(self, seq: int, kind: Mark) -> int | None:
+        """A mark of a message."""
+        values = self.marks.get(kind)
+        return values.get(seq) if values is not None else None
+
+    def reject(self, first: int, end: int) -> list[Range]:
+        """What is alive in `[first, end)` is in limbo now. Returns the parts that were not before."""
+        return [part for a, b in self.alive_parts(first, end) for part in self.limbo.add(a, b)]
+
+    def forgive(self, first: int, end: int) -> list[Range]:
+        """Returns of what is alive in `[first, end)` count no more. Returns those parts."""
+        parts = self.alive_parts(first, end)
+        for a, b in parts:
+            for seq in range(a, b) if self.returned else ():
+                self.returned.pop(seq, None)
+        return parts
+
+    def enqueued_at(self, seq: int) -> int:
+        """When an alive message was enqueued, Unix milliseconds."""
+        return self.time[bisect_right(self.first, seq, self.start) - 1]
 
     def forget_settled(self) -> None:
         """Cut off the runs below head. To be called when `places` has been asked about them."""
@@ -94,6 +167,7 @@ class QueueState:
         del self.first[:runs]
         del self.index[:runs]
         del self.slot[:runs]
+        del self.time[:runs]
         self.start = 0
 
     def places(self, first: int, end: int) -> Iterator[tuple[int, int, int, int]]:
@@ -138,7 +212,7 @@ class QueueState:
     def to_wire(self) -> list[object]:
         """Canonical: two replicas with one history give the same list."""
         self.forget_settled()
-        columns = [column[self.start :] for column in (self.first, self.index, self.slot)]
+        columns = [column[self.start :] for column in (self.first, self.index, self.slot, self.time)]
         return [
             self.id,
             self.next_seq,
@@ -147,19 +221,38 @@ class QueueState:
             *[pack_column(column) for column in columns],
             pack_column(array("Q", self.settled.starts)),
             pack_column(array("Q", self.settled.ends)),
-            pack_column(array("Q", [n for pair in sorted(self.returned.items()) for n in pair])),
+            _pack_pairs(sorted(self.returned.items())),
+            [[kind, _pack_pairs(sorted(self.marks[kind].items()))] for kind in sorted(self.marks)],
+            pack_column(array("Q", self.limbo.starts)),
+            pack_column(array("Q", self.limbo.ends)),
+            _pack_pairs(list(self.keys.items())),
         ]
 
     @classmethod
     def from_wire(cls, wire: list[object]) -> QueueState:
-        queue, next_seq, head, watermark, first, index, slot, starts, ends, returned = wire
+        queue, next_seq, head, watermark, first, index, slot, time, starts, ends, *sparse = wire
+        returned, marks, limbo_starts, limbo_ends, keys = sparse
         state = cls(queue)  # type: ignore[arg-type]
         state.next_seq, state.head, state.watermark = next_seq, head, watermark  # type: ignore[assignment]
         state.first = unpack_column("Q", first)  # type: ignore[arg-type]
         state.index = unpack_column("Q", index)  # type: ignore[arg-type]
         state.slot = unpack_column("I", slot)  # type: ignore[arg-type]
+        state.time = unpack_column("Q", time)  # type: ignore[arg-type]
         for a, b in zip(unpack_column("Q", starts), unpack_column("Q", ends), strict=True):  # type: ignore[arg-type]
             state.settled.add(a, b)
-        pairs = unpack_column("Q", returned)  # type: ignore[arg-type]
-        state.returned = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        state.returned = _unpack_pairs(returned)
+        state.marks = {kind: _unpack_pairs(pairs) for kind, pairs in marks}  # type: ignore[attr-defined]
+        limbo = zip(unpack_column("Q", limbo_starts), unpack_column("Q", limbo_ends), strict=True)  # type: ignore[arg-type]
+        for a, b in limbo:
+            state.limbo.add(a, b)
+        state.keys = _unpack_pairs(keys)
         return state
+
+
+def _pack_pairs(pairs: list[tuple[int, int]]) -> bytes:
+    return pack_column(array("Q", [n for pair in pairs for n in pair]))
+
+
+def _unpack_pairs(data: object) -> dict[int, int]:
+    pairs = unpack_column("Q", data)  # type: ignore[arg-type]
+    return dict(zip(pairs[::2], pairs[1::2], strict=True))

@@ -33,8 +33,8 @@ class ConsumerSink(Protocol):
     @property
     def consumer(self) -> int: ...
 
-    def deliver(self, first: int, count: int, redelivered: bool, sizes: bytes, records: bytes) -> None:
-        """A run of messages: seqs `first`.. of the queue, their u32 sizes and records."""
+    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes) -> None:
+        """A run of messages: seqs `first`.. of the queue, their u32 sizes and records; see `Delivery`."""
 
     def attached(self) -> AttachedConsumer:
         """For a new leader, without `held`."""

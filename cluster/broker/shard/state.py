@@ -2,7 +2,8 @@
 
 Law: the state depends on the entries alone, applied once each in log order: no clock, no hash order, no I/O.
 A batch takes effect once: its number must be the session's last one plus one; a lower one was done before, and
-a higher one is refused. `live[i]` is how many alive messages have their record in entry i; an entry that
+a higher one is refused. A shard's session is numbered by what it sends: its batch of n slots takes it from number - n
+or less to number, and overlaps with nothing before. `live[i]` is how many alive messages have their record in entry i; an entry that
 nothing alive points to is dead and may be deleted once a snapshot covers it. A queue exists from its first
 enqueue until its drop; the catalog says which queues should.
 """
@@ -15,11 +16,23 @@ from dataclasses import dataclass, field
 
 import msgpack
 
-from cluster.broker.shard.entry import EntryCorrupt, EntryHead, QueueId, decode_head, unpack_column
+from cluster.broker.shard.entry import (
+    SHARD_SESSIONS,
+    BatchHead,
+    EntryCorrupt,
+    EntryHead,
+    QueueId,
+    decode_head,
+    unpack_column,
+)
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.queue_state import QueueState
 
 STATE_VERSION = 1
+REFUSALS_KEPT = 16
+"""Batches of a session whose refused publishes are remembered, the latest: more than may be in flight."""
+Refusals = tuple[tuple[int, bytes], ...]
+"""(batch number, u64 pairs (first slot, count)) of batches with refused publishes, ascending."""
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +44,8 @@ class Applied:
     settled: list[tuple[QueueId, list[Range]]] = field(default_factory=list)
     returned: list[tuple[QueueId, list[Range], int]] = field(default_factory=list)
     """Third: the node that gave them back, 0 for the leader on behalf of a lost one."""
+    rejected: list[tuple[QueueId, list[Range]]] = field(default_factory=list)
+    forgiven: list[tuple[QueueId, list[Range]]] = field(default_factory=list)
     watermarks: list[QueueId] = field(default_factory=list)
     dropped: list[QueueId] = field(default_factory=list)
     """Also those that had no contents."""
@@ -45,7 +60,9 @@ class ShardState:
         self.applied_index = 0
         self.queues: dict[QueueId, QueueState] = {}
         self.sessions: dict[int, tuple[int, int]] = {}
-        """Home node -> (incarnation, number of its last batch). Bounded by the number of members."""
+        """Home node -> (incarnation, number of its last batch). Bounded by the number of members and shards."""
+        self.refusals: dict[int, Refusals] = {}
+        """Home node -> what was refused of its last batches; only those of which something was."""
         self.live: dict[int, int] = {}
         self.dead: list[int] = []
         """Entries that have died since the last `take_dead`, each once."""
@@ -74,9 +91,14 @@ class ShardState:
                 last = 0
             elif batch.incarnation < incarnation:
                 continue
-            if batch.number != last + 1:
+            if batch.node >= SHARD_SESSIONS:
+                if batch.number - batch.slots < last or not batch.slots:
+                    continue
+            elif batch.number != last + 1:
                 continue
             self.sessions[batch.node] = (batch.incarnation, batch.number)
+            if batch.refused or batch.node in self.refusals:
+                self._remember_refused(batch, incarnation)
             runs = batch.runs
             born = 0
             for i in range(0, len(runs), 3):
@@ -84,15 +106,72 @@ class ShardState:
                 queue = self.queues.get(queue_id)
                 if queue is None:
                     queue = self.queues[queue_id] = QueueState(queue_id)
-                first = queue.enqueue(index, batch.first_slot + slot, count)
+                first = queue.enqueue(index, batch.first_slot + slot, count, head.time_ms)
                 applied.enqueued.append((queue_id, first, first + count))
                 born += count
             if born:
                 self.live[index] = self.live.get(index, 0) + born
+            if batch.marks:
+                self._mark(batch, applied.enqueued[-(len(runs) // 3) :] if runs else [], head.time_ms)
             if batch.settles:
                 self._settle(batch.settles, applied)
             if batch.returns:
                 self._give_back(batch.returns, batch.node, applied)
+            if batch.rejects:
+                self._reject(batch.rejects, applied)
+
+    def _remember_refused(self, batch: BatchHead, incarnation: int) -> None:
+        known = self.refusals.pop(batch.node, ()) if batch.incarnation == incarnation else ()
+        kept = [r for r in known if r[0] > batch.number - REFUSALS_KEPT]
+        if batch.refused:
+            kept.append((batch.number, batch.refused))
+        if kept:
+            self.refusals[batch.node] = tuple(kept)
+        else:
+            self.refusals.pop(batch.node, None)
+
+    def _mark(self, batch: BatchHead, enqueued: Sequence[tuple[QueueId, int, int]], time_ms: int) -> None:
+        marks, runs = batch.marks, batch.runs
+        for i, (queue_id, first, end) in enumerate(enqueued):
+            queue = self.queues[queue_id]
+            distance = first - runs[3 * i + 1]
+            for j in range(0, len(marks), 3):
+                if first <= marks[j] + distance < end:
+                    queue.mark(marks[j] + distance, marks[j + 1], marks[j + 2], time_ms)
+
+    def _reject(self, triples: array[int], applied: Applied) -> None:
+        for i in range(0, len(triples), 3):
+            queue = self.queues.get(QueueId(triples[i]))
+            if queue is not None:
+                parts = queue.reject(triples[i + 1], triples[i + 1] + triples[i + 2])
+                applied.rejected.append((queue.id, parts))
+
+    def _move(self, head: EntryHead, applied: Applied) -> None:
+        """Enqueue all records whose source is alive, then settle the sources."""
+        rows = unpack_column("Q", head.leader.moves)
+        marks = unpack_column("Q", head.leader.marks)
+        index, slot = applied.index, head.leader_slot
+        leaving: list[int] = []
+        born = 0
+        for i in range(0, len(rows), 4):
+            source = self.queues.get(QueueId(rows[i]))
+            if rows[i]:
+                if source is None or not source.alive_parts(rows[i + 1], rows[i + 1] + 1):
+                    continue
+                leaving += (rows[i], rows[i + 1], 1)
+            target_id = QueueId(rows[i + 2])
+            target = self.queues.get(target_id)
+            if target is None:
+                target = self.queues[target_id] = QueueState(target_id)
+            seq = target.enqueue(index, slot + rows[i + 3], 1, head.time_ms)
+            for j in range(0, len(marks), 3):
+                if marks[j] == rows[i + 3]:
+                    target.mark(seq, marks[j + 1], marks[j + 2], head.time_ms)
+            applied.enqueued.append((target_id, seq, seq + 1))
+            born += 1
+        if born:
+            self.live[index] = self.live.get(index, 0) + born
+        self._settle(array("Q", leaving), applied)
 
     def _leader_ops(self, head: EntryHead, applied: Applied) -> None:
         ops = head.leader
@@ -113,6 +192,15 @@ class ShardState:
             self._settle(unpack_column("Q", ops.settles), applied)
         if ops.returns:
             self._give_back(unpack_column("Q", ops.returns), 0, applied)
+        if ops.forgives:
+            triples = unpack_column("Q", ops.forgives)
+            for i in range(0, len(triples), 3):
+                queue = self.queues.get(QueueId(triples[i]))
+                if queue is not None:
+                    parts = queue.forgive(triples[i + 1], triples[i + 1] + triples[i + 2])
+                    applied.forgiven.append((queue.id, parts))
+        if ops.moves:
+            self._move(head, applied)
         if ops.drops:
             for queue_id in unpack_column("Q", ops.drops):
                 queue = self.queues.pop(QueueId(queue_id), None)
@@ -160,7 +248,7 @@ class ShardState:
             [
                 STATE_VERSION,
                 self.applied_index,
-                [[node, *last] for node, last in sorted(self.sessions.items())],
+                [[node, *last, self.refusals.get(node, ())] for node, last in sorted(self.sessions.items())],
                 [self.queues[queue].to_wire() for queue in sorted(self.queues)],
             ]
         )
@@ -172,7 +260,10 @@ class ShardState:
             version, applied_index, sessions, wires = msgpack.unpackb(data)
             if version != STATE_VERSION:
                 raise EntryCorrupt(f"shard snapshot has version {version}, this node reads {STATE_VERSION}")
-            sessions = {node: (incarnation, number) for node, incarnation, number in sessions}
+            refusals: dict[int, Refusals] = {
+                node: tuple((number, data) for number, data in refused) for node, _, _, refused in sessions if refused
+            }
+            sessions = {node: (incarnation, number) for node, incarnation, number, _ in sessions}
             queues = [QueueState.from_wire(wire) for wire in wires]
             live: dict[int, int] = {}
             for queue in queues:
@@ -185,6 +276,7 @@ class ShardState:
             raise EntryCorrupt(f"shard snapshot cannot be read: {error}") from error
         self.applied_index = applied_index
         self.sessions = sessions
+        self.refusals = refusals
         self.queues = {queue.id: queue for queue in queues}
         self.live = live
         self.dead = []

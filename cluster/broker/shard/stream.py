@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cluster.broker.shard.entry import Batch, QueueId, pack_column, pack_numbers, unpack_column
-from cluster.broker.shard.intervals import IntervalMap, Range
+from cluster.broker.shard.intervals import IntervalMap, IntervalSet, Range
 from cluster.broker.shard.messages import AttachedConsumer, FromHome, ReplyStatus, Request, RequestOp, ToHome
 from cluster.broker.shard.sinks import ConsumerSink, PublishSink, SettleSink
+from cluster.broker.shard.state import Refusals
 
 __all__ = ["ConsumerSink", "PublishSink", "ReplyCallback", "SettleSink", "ShardStream", "StreamLimits"]
 
@@ -64,6 +65,26 @@ class Flight:
         self.settles = settles
 
 
+def _tell_apart(flight: Flight, pairs: Sequence[int]) -> None:
+    """Publishes of a batch of which some were refused: slots as u64 pairs (first, count)."""
+    sizes = unpack_column("I", flight.batch.sizes)
+    refused = IntervalSet()
+    for i in range(0, len(pairs), 2):
+        refused.add(pairs[i], pairs[i] + pairs[i + 1])
+    slot = 0
+    for publishes in flight.publishes:
+        end = slot + publishes.count
+        position = slot
+        distance = publishes.first - slot
+        for a, b in [*refused.remove(slot, end), (end, end)]:
+            if position < a:
+                publishes.sink.published(position + distance, a - position, sum(sizes[position:a]))
+            if a < b:
+                publishes.sink.refused(a + distance, b - a, sum(sizes[a:b]))
+            position = b
+        slot = end
+
+
 class ShardStream:
     """One per shard and node."""
 
@@ -88,6 +109,8 @@ class ShardStream:
         self._runs: list[int] = []
         self._settles: list[int] = []
         self._returns: list[int] = []
+        self._rejects: list[int] = []
+        self._marks: list[int] = []
         self._publish_sinks: list[_Publishes] = []
         self._settle_sinks: dict[SettleSink, int] = {}
         self._credits: dict[tuple[QueueId, int], list[int]] = {}
@@ -110,11 +133,13 @@ class ShardStream:
         size: int,
         sink: PublishSink,
         first: int,
+        marks: Sequence[tuple[int, int, int]] = (),
     ) -> None:
         """Enqueue messages into each of `queues`, in order.
 
         records  pieces whose concatenation is the messages' records; sizes: one per record; size: their sum
         first    the sink's number of the first of them; told back by `published`
+        marks    (which message, from 0, Mark, value), of those that have any
         """
         slot = len(self._sizes)
         count = len(sizes)
@@ -124,6 +149,8 @@ class ShardStream:
         else:
             for queue in queues:
                 runs += (queue, slot, count)
+        for message, kind, value in marks:
+            self._marks += (slot + message, kind, value)
         self._records += records
         self._record_bytes += size
         self._sizes.extend(sizes)
@@ -153,6 +180,11 @@ class ShardStream:
             settles[-1] += count
         else:
             settles += (queue, first, count)
+        self._settle_sinks[sink] = self._settle_sinks.get(sink, 0) + count
+
+    def reject(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
+        """A consumer will not have these messages, and they shall not come again (basic.reject, basic.nack)."""
+        self._rejects += (queue, first, count)
         self._settle_sinks[sink] = self._settle_sinks.get(sink, 0) + count
 
     def give_back(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
@@ -223,7 +255,7 @@ class ShardStream:
             self._seal()
         for flight in list(self._sealed):
             refused, flight.publishes = flight.publishes, []
-            flight.batch.sizes = flight.batch.runs = flight.batch.payload = b""
+            flight.batch.sizes = flight.batch.runs = flight.batch.marks = flight.batch.payload = b""
             for publishes in refused:
                 publishes.sink.refused(publishes.first, publishes.count, publishes.size)
 
@@ -243,6 +275,7 @@ class ShardStream:
             or self._runs
             or self._settles
             or self._returns
+            or self._rejects
         )
 
     @property
@@ -267,7 +300,7 @@ class ShardStream:
         self._new_requests = []
         self._credits.clear()
         while len(self._flights) < self._limits.batches_in_flight:
-            if not self._sealed and not (self._runs or self._settles or self._returns):
+            if not self._sealed and not (self._runs or self._settles or self._returns or self._rejects):
                 break
             if not self._sealed:
                 self._seal()
@@ -284,7 +317,7 @@ class ShardStream:
         The receipt comes first: a reply or delivery may bring back a message whose return it confirms.
         """
         if words.receipt is not None and words.receipt[0] == self.incarnation:
-            self._receipt(words.receipt[1])
+            self._receipt(words.receipt[1], words.refused)
         for request, status, value in words.replies:
             self._answered(request, status, value)
         for consumer, queue_id, first, count, redelivered, sizes, records in words.deliveries:
@@ -342,15 +375,19 @@ class ShardStream:
         self._hold(queue, first, count, REFUSED)
         self._returns += (queue, first, count)
 
-    def _receipt(self, number: int) -> None:
+    def _receipt(self, number: int, refusals: Refusals) -> None:
         flights = self._flights
+        refused = dict(refusals) if refusals else {}
         while flights and flights[0].batch.number <= number:
             flight = flights.popleft()
-            for column in (flight.batch.settles, flight.batch.returns):
+            for column in (flight.batch.settles, flight.batch.returns, flight.batch.rejects):
                 if column:
                     self._release(unpack_column("Q", column))
-            for publishes in flight.publishes:
-                publishes.sink.published(publishes.first, publishes.count, publishes.size)
+            if refused and flight.batch.number in refused:
+                _tell_apart(flight, unpack_column("Q", refused[flight.batch.number]))
+            else:
+                for publishes in flight.publishes:
+                    publishes.sink.published(publishes.first, publishes.count, publishes.size)
             for settle_sink, count in flight.settles.items():
                 settle_sink.settled(count)
 
@@ -372,6 +409,8 @@ class ShardStream:
             pack_numbers(self._runs),
             pack_numbers(self._settles),
             pack_numbers(self._returns),
+            pack_numbers(self._rejects),
+            pack_numbers(self._marks),
             b"".join(self._records),
         )
         self._sealed.append(Flight(batch, self._publish_sinks, self._settle_sinks))
@@ -381,6 +420,8 @@ class ShardStream:
         self._runs = []
         self._settles = []
         self._returns = []
+        self._rejects = []
+        self._marks = []
         self._publish_sinks = []
         self._settle_sinks = {}
 
@@ -401,6 +442,7 @@ class ShardStream:
                     told.exclusive,
                     told.holder,
                     tuple(held.pop((queue, consumer), ())),
+                    told.priority,
                 )
             )
         for (queue, consumer), ranges in held.items():

@@ -6,7 +6,7 @@ from array import array
 
 from hypothesis import strategies as st
 
-from cluster.broker.shard.entry import Batch, LeaderOps, encode_entry, pack_column
+from cluster.broker.shard.entry import SHARD_SESSIONS, Batch, LeaderOps, encode_entry, pack_column
 
 Triples = list[tuple[int, int, int]]
 
@@ -24,6 +24,8 @@ def make_batch(
     runs: Triples | None = None,
     settles: Triples | None = None,
     returns: Triples | None = None,
+    rejects: Triples | None = None,
+    marks: Triples | None = None,
 ) -> Batch:
     records = records or []
     return Batch(
@@ -34,6 +36,8 @@ def make_batch(
         column(list(runs or [])),
         column(list(settles or [])),
         column(list(returns or [])),
+        column(list(rejects or [])),
+        column(list(marks or [])),
         b"".join(records),
     )
 
@@ -49,25 +53,37 @@ def batches(draw: st.DrawFn) -> Batch:
     for _ in range(draw(st.integers(0, 2)) if records else 0):
         slot = draw(st.integers(0, len(records) - 1))
         runs.append((draw(QUEUES), slot, draw(st.integers(1, len(records) - slot))))
+    marks = [(draw(st.integers(0, len(records) - 1)), draw(st.integers(1, 4)), draw(st.integers(1, 9)))] if records else []
     return make_batch(
         draw(st.integers(1, 6)),
-        node=draw(st.integers(1, 2)),
+        node=draw(st.sampled_from([1, 2, SHARD_SESSIONS + 3])),
         incarnation=draw(st.integers(1, 2)),
         records=records,
         runs=runs,
         settles=draw(TOUCHED),
         returns=draw(TOUCHED),
+        rejects=draw(TOUCHED),
+        marks=marks,
     )
 
 
 @st.composite
 def leader_ops(draw: st.DrawFn) -> LeaderOps:
+    moves: list[tuple[int, ...]] = []
+    records = draw(st.lists(st.binary(max_size=6), max_size=2))
+    for slot in range(len(records)):
+        moves.append((draw(st.integers(0, 3)), draw(st.integers(0, 9)), draw(QUEUES), slot))
     return LeaderOps(
         column([(q,) for q in draw(st.lists(QUEUES, max_size=2))]),
         column(list(draw(st.lists(st.tuples(QUEUES, st.integers(0, 40)), max_size=2)))),
         column(list(draw(TOUCHED))),
         column(list(draw(TOUCHED))),
         column([(q,) for q in draw(st.lists(QUEUES, max_size=1))]),
+        column(list(draw(TOUCHED))),
+        column(list(moves)),
+        column([(0, draw(st.integers(1, 4)), draw(st.integers(1, 9)))] if records and draw(st.booleans()) else []),
+        pack_column(array("I", [len(r) for r in records])),
+        b"".join(records),
     )
 
 
@@ -81,7 +97,7 @@ def histories(draw: st.DrawFn) -> list[bytes]:
         for batch in made:
             key = (batch.node, batch.incarnation)
             if draw(st.integers(0, 4)):
-                batch.number = last.get(key, 0) + 1
+                batch.number = last.get(key, 0) + (len(batch.sizes) // 4 if batch.node >= SHARD_SESSIONS else 1)
             last[key] = max(batch.number, last.get(key, 0))
         ops = draw(leader_ops()) if draw(st.booleans()) else LeaderOps()
         entries.append(encode_entry(len(entries), made, ops))

@@ -94,8 +94,8 @@ class Oracle:
         for queue, seq, by_home in change.settled:
             if not by_home:
                 self.done_by_leader.add((queue, seq))
-                held = self.holders.get((queue, seq)) and (queue, seq) not in self.excused
-                assert not held, f"{(queue, seq)} is purged from under its consumer"
+                spared = queue in self.dropped or (queue, seq) in self.excused
+                assert spared or not self.holders.get((queue, seq)), f"{(queue, seq)} is purged from under its consumer"
             elif queue not in self.dropped:
                 assert (queue, seq) in self.acked, f"{(queue, seq)} was settled and nobody had acked it"
         self.dropped.update(change.dropped)
@@ -119,7 +119,7 @@ class Oracle:
         """What a leader's `take_out` gave.
 
         gets        (node, request) of basic.get calls -> queue
-        in_flight   is a message still on its way to a home node, from this leader or an earlier one?
+        in_flight   is an earlier delivery of a message, or what a home node has to say about one, still on its way?
         """
         handed: dict[int, list[tuple[int, bool, bytes, int]]] = {}
         for node, words in out.items():

@@ -183,7 +183,11 @@ class World:
             self.announce(self.random.choice([h for h in HOMES if self.links[(h, self.leading)].leader_up] or HOMES))
 
     def in_flight(self, place: Place) -> bool:
-        return any(place in places for link in self.links.values() for _, _, places in link.to_home)
+        """Is a delivery of the message, or what a home node has to say about one, still on its way?"""
+        queue, seq = place
+        return any(home.stream.holds(QueueId(queue), seq) for home in self.homes.values()) or any(
+            place in places for link in self.links.values() for _, _, places in link.to_home
+        )
 
     def home_speaks(self, home: int) -> None:
         stream = self.homes[home].stream

@@ -8,7 +8,7 @@ SEEDS_A_CHUNK = 25
 CHUNKS = 10
 
 
-@pytest.mark.parametrize("seed", [5, 42, 208, 248, 418, 588])
+@pytest.mark.parametrize("seed", [5, 42, 208, 248, 418, 588, 20312])
 def test_a_seed_that_failed_once_stays_repaired(seed: int) -> None:
     run(seed)
 
