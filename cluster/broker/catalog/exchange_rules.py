@@ -34,6 +34,7 @@ from cluster.broker.errors import (
     no_queue,
     precondition_failed,
 )
+from cluster.broker.routing.hashing import weight_of
 from cluster.broker.routing.headers import X_MATCH_WORDS
 from cluster.broker.routing.table import EXCHANGE_TYPES
 
@@ -120,6 +121,8 @@ def judge_bind(vhost: Vhost, binding: Binding) -> bool:
     a headers exchange cannot follow.
     """
     source = _require_ends(vhost, binding)
+    if source.type == "x-consistent-hash" and weight_of(binding.routing_key) is None:
+        raise precondition_failed(f"binding key '{binding.routing_key}' must be a positive integer: it is a weight")
     if source.type == "headers":
         _require_x_match(read_arguments(binding.arguments))
     return binding not in vhost.outgoing[binding.source]

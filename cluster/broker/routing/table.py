@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias, Union
 
 from cluster.broker.routing.direct import DirectMatcher
 from cluster.broker.routing.fanout import FanoutMatcher
+from cluster.broker.routing.hashing import ConsistentHashMatcher, RandomMatcher
 from cluster.broker.routing.headers import Arguments, HeadersLoader, HeadersMatcher
 from cluster.broker.routing.topic import TopicMatcher
 
@@ -33,11 +34,21 @@ class Matcher(Protocol):
     def match(self, routing_key: str, headers: HeadersLoader, /) -> Iterable[Destination]: ...
 
 
+def _name_of(destination: Destination) -> str:
+    return str(destination) if isinstance(destination, int) else f"exchange {destination.name}"
+
+
+def _consistent_hash() -> Matcher:
+    return ConsistentHashMatcher[Destination](_name_of)
+
+
 EXCHANGE_TYPES: Final[Mapping[str, Callable[[], Matcher]]] = {
     "direct": DirectMatcher[Destination],
     "fanout": FanoutMatcher[Destination],
     "topic": TopicMatcher[Destination],
     "headers": HeadersMatcher[Destination],
+    "x-consistent-hash": _consistent_hash,
+    "x-random": RandomMatcher[Destination],
 }
 
 
@@ -65,9 +76,10 @@ class DefaultMatcher:
 class ExchangeNode:
     """An exchange as routing sees it. `alternate` is a name, which need not exist; None for none."""
 
-    __slots__ = ("alternate", "matcher")
+    __slots__ = ("alternate", "matcher", "name")
 
-    def __init__(self, matcher: Matcher) -> None:
+    def __init__(self, name: str, matcher: Matcher) -> None:
+        self.name = name
         self.matcher = matcher
         self.alternate: str | None = None
 
@@ -85,12 +97,12 @@ class RoutingTable:
     __slots__ = ("_exchanges",)
 
     def __init__(self, queue_by_name: Callable[[str], int | None]) -> None:
-        self._exchanges = {"": ExchangeNode(DefaultMatcher(queue_by_name))}
+        self._exchanges = {"": ExchangeNode("", DefaultMatcher(queue_by_name))}
 
     def add_exchange(self, name: str, kind: str, alternate: str | None) -> None:
         """`kind` is a key of EXCHANGE_TYPES; the name is new."""
         assert name not in self._exchanges
-        node = self._exchanges[name] = ExchangeNode(EXCHANGE_TYPES[kind]())
+        node = self._exchanges[name] = ExchangeNode(name, EXCHANGE_TYPES[kind]())
         node.alternate = alternate
 
     def remove_exchange(self, name: str) -> None:
