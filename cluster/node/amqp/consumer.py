@@ -34,7 +34,7 @@ class GetHolder:
         self.queue = queue
         self.stream = stream
 
-    def deliver(self, first: int, count: int, redelivered: bool, sizes: bytes, records: bytes) -> None:
+    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes) -> None:
         """Replies carry what it gets; a delivery to it is a leader's fault."""
         raise AssertionError("a basic.get holder has no credit")
 
@@ -97,7 +97,7 @@ class Consumer:
         self.owed_bytes = 0
         self.encoder = DeliveryEncoder(channel.number, tag, frame_max)
 
-    def deliver(self, first: int, count: int, redelivered: bool, sizes: bytes, records: bytes) -> None:
+    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes) -> None:
         self.credit -= count
         self.bytes_credit -= len(records)
         self.channel.deliver(self, first, count, redelivered, sizes, records)
