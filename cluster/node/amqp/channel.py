@@ -53,7 +53,7 @@ ChannelEvent = MethodReceived | PublishBatch | AckBatch | ChannelClosed
 Holder = Consumer | GetHolder
 
 _ACK_FRAME = Struct(">BHIHHQBB")
-Delivery = tuple[Consumer, int, int, bool, "array[int]", bytes]
+Delivery = tuple[Consumer, int, int, int, "array[int]", bytes]
 """(consumer, first seq, count, redelivered, sizes, records)."""
 
 
@@ -308,7 +308,7 @@ class Channel:
     # ---- deliveries
 
     def deliver(
-        self, consumer: Consumer, first: int, count: int, redelivered: bool, sizes: bytes, records: bytes
+        self, consumer: Consumer, first: int, count: int, redelivered: int, sizes: bytes, records: bytes
     ) -> None:
         """A run of messages for a consumer of this channel."""
         columns = array("I")
@@ -332,7 +332,7 @@ class Channel:
         else:
             tag = self.unacked.tag(consumer, first, count)
         out: list[bytes] = []
-        consumer.encoder.encode(out, tag, redelivered, records, sizes)
+        consumer.encoder.encode(out, tag, redelivered > 0, records, sizes)
         self.connection.deliver(consumer, count, len(records), out)
 
     def _unpark(self) -> None:
@@ -428,7 +428,7 @@ class Channel:
             raise no_queue(queue.vhost, queue.name)
 
     def _got(
-        self, holder: GetHolder, first: int, record: Record, *, redelivered: bool, left: int, no_ack: bool
+        self, holder: GetHolder, first: int, record: Record, *, redelivered: int, left: int, no_ack: bool
     ) -> None:
         if no_ack:
             tag = self.unacked.tag_automatic(1)
@@ -437,7 +437,7 @@ class Channel:
         else:
             tag = self.unacked.tag(holder, first, 1)
         exchange, routing_key = record.address()
-        method = m.BasicGetOk(tag, redelivered, exchange, routing_key, left)
+        method = m.BasicGetOk(tag, redelivered > 0, exchange, routing_key, left)
         self.connection.machine.content(self.number, method.encode(), record.header, record.body)
         self.connection.flush_soon()
 
