@@ -12,6 +12,7 @@ import gc
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -22,9 +23,12 @@ from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.outcome import Change
 from cluster.broker.errors import BrokerError
 from cluster.node import bootstrap
+from cluster.node.admin.definitions.document import DefinitionsError, read_file
+from cluster.node.admin.definitions.start import load_at_start
 from cluster.node.admin.server import serve_admin
 from cluster.node.alarms import watch_resources
 from cluster.node.amqp.broker import Broker, BrokerLimits
+from cluster.node.amqp.eviction import evict
 from cluster.node.amqp.listener import accept_clients
 from cluster.node.amqp.password_hash import hash_password
 from cluster.node.balance import balance, hand_over_all
@@ -94,6 +98,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.set_threshold(*_GC_THRESHOLDS)
     limits = config.limits
+    definitions = _definitions(config)
     store = LmdbStore(config.data_dir / "store", map_size_max=limits.store_size_max or None)
     try:
         peer_listener = open_listener(config.peer.host, config.peer.port)
@@ -148,11 +153,14 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             def catalog_changed(changes: list[Change]) -> None:
                 # Exchanges and bindings leave no Change: `changes` does not tell whether routes still hold.
                 broker.catalog_changed()
+                evict(broker, changes)
 
             core.on_catalog = catalog_changed
             await nursery.start(core.run)
             nursery.start_soon(serve_admin_late, reports, config)
             await _join(config, core)
+            if definitions is not None:
+                await load_at_start(config.definitions.load, definitions, reports.catalog, reports.operations)
             gc.collect()
             gc.freeze()
             reports.phase = "running"
@@ -172,6 +180,16 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             task_status.started()
     finally:
         store.close()
+
+
+def _definitions(config: NodeConfig) -> Any:
+    """The document to load, None for none. Raises OSError."""
+    if not config.definitions.load:
+        return None
+    try:
+        return read_file(Path(config.definitions.load))
+    except DefinitionsError as error:
+        raise OSError(str(error)) from None
 
 
 async def serve_admin_late(reports: Reports, config: NodeConfig) -> None:

@@ -34,8 +34,9 @@ from cluster.node.admin.api import (
     users,
     vhosts,
 )
-from cluster.node.admin.api.asked import Asked, BadField, Endpoint, read_body
+from cluster.node.admin.api.asked import Asked, Endpoint, read_body
 from cluster.node.admin.api.caller import ADMINISTRATOR, MONITORING, Caller
+from cluster.node.admin.api.fields import BadField
 from cluster.node.admin.definitions.parse import explanation
 from cluster.node.admin.documents import status_document
 from cluster.node.admin.health import not_ready_reason

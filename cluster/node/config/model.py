@@ -87,6 +87,12 @@ class AuthSection(Section, frozen=True, kw_only=True):
         return f"AuthSection(default_user={self.default_user!r}, default_password=***)"
 
 
+class DefinitionsSection(Section, frozen=True, kw_only=True):
+    load: Annotated[
+        str, Meta(description="definitions in JSON, as exported, carried out at every start before clients are served")
+    ] = ""
+
+
 class RaftSection(Section, frozen=True, kw_only=True):
     tick_seconds: Annotated[float, Meta(ge=0.005, le=1, description="consensus clock")] = 0.05
     heartbeat_ticks: Annotated[int, Meta(ge=1, le=100, description="ticks between heartbeats")] = 2
@@ -142,6 +148,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     peer: PeerSection = field(default_factory=PeerSection)
     cluster: ClusterSection = field(default_factory=ClusterSection)
     auth: AuthSection = field(default_factory=AuthSection)
+    definitions: DefinitionsSection = field(default_factory=DefinitionsSection)
     raft: RaftSection = field(default_factory=RaftSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
     log: LogSection = field(default_factory=LogSection)

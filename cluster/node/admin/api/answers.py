@@ -15,7 +15,8 @@ import trio
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from cluster.node.admin.api.asked import Asked, Document
+from cluster.node.admin.api.asked import Asked
+from cluster.node.admin.api.fields import Document
 
 T = TypeVar("T")
 PAGE_SIZE_DEFAULT = 100

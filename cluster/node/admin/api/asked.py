@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import trio
@@ -20,6 +19,7 @@ from starlette.responses import Response
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.caller import Caller
+from cluster.node.admin.api.fields import Document
 from cluster.node.admin.source import NodeSource
 
 OBJECT_BYTES_MAX = 1 << 20
@@ -29,10 +29,6 @@ DOCUMENT_BYTES_MAX = 64 << 20
 TIMEOUT_SECONDS_MAX = 4.0
 TIMEOUT_SECONDS_DEFAULT = 1.5
 """How long other nodes may take to answer; `?timeout=` asks for another, at most the maximum."""
-
-T = TypeVar("T")
-Document = dict[str, Any]
-_MISSING: Any = object()
 
 
 class Asked:
@@ -107,32 +103,6 @@ async def read_body(request: Request, size_max: int) -> bytes:
             raise HTTPException(413, f"the body is longer than {size_max} bytes")
     return bytes(body)
 
-
-class BadField(ValueError):
-    """A key of an object does not say what it should; one line."""
-
-
-def field(document: Document, key: str, kind: type[T], default: T = _MISSING) -> T:
-    """The value under `key`, which must be of `kind` (a whole number is no bool). Raises BadField."""
-    value = document.get(key, _MISSING)
-    if value is _MISSING or (value is None and default is not _MISSING):
-        if default is _MISSING:
-            raise BadField(f"'{key}' is missing")
-        return default
-    if isinstance(value, str) and kind is bool and value in {"true", "false"}:
-        return value == "true"  # type: ignore[return-value] # rabbitmqadmin sends words
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise BadField(f"'{key}' must be {_KINDS[kind]}, got {json.dumps(value)[:80]}")
-    return value
-
-
-_KINDS: dict[type, str] = {
-    str: "a string",
-    int: "a whole number",
-    bool: "true or false",
-    dict: "an object",
-    list: "a list",
-}
 
 Handler = Callable[[Asked], Awaitable[Response]]
 

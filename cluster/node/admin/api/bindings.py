@@ -21,9 +21,10 @@ from cluster.broker.catalog.definitions import Binding
 from cluster.broker.catalog.ids import NO_CONNECTION
 from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.answers import listed, nothing
-from cluster.node.admin.api.asked import Asked, Document, Endpoint, field
+from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT
 from cluster.node.admin.api.exchanges import known_exchange
+from cluster.node.admin.api.fields import Document, field
 from cluster.node.admin.api.queues import known_queue
 from cluster.node.admin.api.values import to_json, to_table
 

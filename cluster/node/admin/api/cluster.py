@@ -12,8 +12,9 @@ from starlette.responses import JSONResponse, Response
 from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.ids import NO_CONNECTION
 from cluster.node.admin.api.answers import found, listed
-from cluster.node.admin.api.asked import Asked, Document, Endpoint
+from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT, MONITORING
+from cluster.node.admin.api.fields import Document
 from cluster.node.admin.health import group_views, not_ready_reason
 from cluster.node.admin.report import ClusterReport, MemberReport, NodeReport
 

@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, Response
 from cluster.node.admin.api.answers import nothing
 from cluster.node.admin.api.asked import DOCUMENT_BYTES_MAX, Asked, Endpoint
 from cluster.node.admin.api.caller import ADMINISTRATOR, POLICYMAKER
+from cluster.node.admin.definitions.document import DefinitionsError
 from cluster.node.admin.definitions.export import export, export_vhost
 from cluster.node.admin.definitions.load import carry_out, prepare
-from cluster.node.admin.definitions.parse import DefinitionsError
 
 
 async def definitions(asked: Asked) -> Response:

@@ -13,8 +13,9 @@ from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.definitions import ExchangeDefinition
 from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.answers import changed, found, listed, nothing
-from cluster.node.admin.api.asked import Asked, Document, Endpoint, field
+from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT
+from cluster.node.admin.api.fields import Document, field
 from cluster.node.admin.api.values import to_json, to_table
 
 DEFAULT_EXCHANGE = "amq.default"

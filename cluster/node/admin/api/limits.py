@@ -12,8 +12,9 @@ from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.access import USER_LIMITS
 from cluster.broker.catalog.vhost import VHOST_LIMITS
 from cluster.node.admin.api.answers import listed, nothing
-from cluster.node.admin.api.asked import Asked, BadField, Document, Endpoint, field
+from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import ADMINISTRATOR, MANAGEMENT
+from cluster.node.admin.api.fields import BadField, Document, field
 
 
 def read_limits(document: Document, known: tuple[str, ...]) -> list[tuple[str, int]]:

@@ -15,8 +15,9 @@ from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.access import check_pattern
 from cluster.broker.catalog.catalog import Catalog
 from cluster.node.admin.api.answers import changed, found, listed, nothing
-from cluster.node.admin.api.asked import Asked, Document, Endpoint, field
+from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import ADMINISTRATOR
+from cluster.node.admin.api.fields import Document, field
 
 
 def permission_documents(catalog: Catalog) -> list[Document]:

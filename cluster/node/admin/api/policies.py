@@ -16,8 +16,9 @@ from cluster.broker.catalog.access import check_pattern
 from cluster.broker.catalog.policies import Policy, judge_policy
 from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.answers import changed, found, listed, nothing
-from cluster.node.admin.api.asked import Asked, BadField, Document, Endpoint, Handler, field
+from cluster.node.admin.api.asked import Asked, Endpoint, Handler
 from cluster.node.admin.api.caller import ADMINISTRATOR, MANAGEMENT, POLICYMAKER
+from cluster.node.admin.api.fields import BadField, Document, field
 
 
 def policy_document(vhost: str, policy: Policy) -> Document:

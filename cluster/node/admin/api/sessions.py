@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from cluster.node.admin.api.answers import found, listed, nothing
-from cluster.node.admin.api.asked import Asked, Document, Endpoint
+from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT
+from cluster.node.admin.api.fields import Document
 from cluster.node.admin.report import ChannelReport, ConnectionReport, ConsumerReport
 
 REASON_DEFAULT = "Closed via management API"

@@ -14,8 +14,9 @@ from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.access import User
 from cluster.broker.catalog.catalog import Catalog
 from cluster.node.admin.api.answers import changed, found, listed, nothing
-from cluster.node.admin.api.asked import Asked, BadField, Document, Endpoint, field
+from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import ADMINISTRATOR
+from cluster.node.admin.api.fields import BadField, Document, field
 from cluster.node.admin.api.vhosts import read_tags
 from cluster.node.amqp.password_hash import hash_password, read_hash, show_hash
 

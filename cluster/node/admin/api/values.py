@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster.amqp.field_table import FieldValue
 from cluster.broker.catalog.arguments import arguments_of
-from cluster.node.admin.api.asked import BadField
+from cluster.node.admin.api.fields import BadField
 
 _WHOLE = range(-(2**63), 2**63)
 

@@ -11,8 +11,9 @@ from starlette.responses import Response
 from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.answers import changed, found, listed, nothing
-from cluster.node.admin.api.asked import Asked, BadField, Document, Endpoint, field
+from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import ADMINISTRATOR, MANAGEMENT
+from cluster.node.admin.api.fields import BadField, Document, field
 
 
 def vhost_document(vhost: Vhost) -> Document:

@@ -11,10 +11,10 @@ from typing import Any
 
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.vhost import PREDECLARED, Vhost
-from cluster.node.admin.api.asked import Document
 from cluster.node.admin.api.bindings import binding_document, bindings_of
 from cluster.node.admin.api.cluster import FOLLOWED_VERSION
 from cluster.node.admin.api.exchanges import exchange_document
+from cluster.node.admin.api.fields import Document
 from cluster.node.admin.api.permissions import permission_documents, topic_permission_documents
 from cluster.node.admin.api.policies import policy_documents
 from cluster.node.admin.api.users import user_document

@@ -7,19 +7,17 @@ an error that names the object; to import again goes on where it stopped.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
-from typing import Any
 
 import trio
 
 from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.errors import BrokerError
-from cluster.node.admin.definitions.parse import DefinitionsError, Item, explanation, parse
+from cluster.node.admin.definitions.document import DefinitionsError
+from cluster.node.admin.definitions.parse import Item, explanation, parse
 from cluster.node.admin.definitions.plan import Action, Plan, Step, plan
 from cluster.node.admin.source import Operations
 from cluster.node.amqp.password_hash import hash_password, verify
@@ -35,16 +33,6 @@ class Imported:
     changed: int
     unchanged: int
     warnings: tuple[str, ...]
-
-
-def read_file(path: Path) -> Any:
-    """The JSON in a file. Raises DefinitionsError."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DefinitionsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise DefinitionsError(f"{path}: not JSON: {error}") from None
 
 
 async def prepare(document: object, catalog: Catalog, operations: Operations, vhost: str | None = None) -> Plan:

@@ -19,15 +19,16 @@ from cluster.broker.catalog.policies import NUMBERS, WORDS
 from cluster.broker.catalog.queue_arguments import judge_arguments
 from cluster.broker.catalog.vhost import VHOST_LIMITS
 from cluster.broker.errors import BrokerError, queue_label
-from cluster.node.admin.api.asked import BadField, Document, field
 from cluster.node.admin.api.bindings import read_binding
 from cluster.node.admin.api.exchanges import read_exchange
+from cluster.node.admin.api.fields import BadField, Document, field
 from cluster.node.admin.api.limits import read_limits
 from cluster.node.admin.api.permissions import read_permission, read_topic_permission
 from cluster.node.admin.api.policies import read_policy
 from cluster.node.admin.api.queues import read_queue
 from cluster.node.admin.api.users import read_user
 from cluster.node.admin.api.vhosts import read_vhost
+from cluster.node.admin.definitions.document import DefinitionsError
 
 Command: TypeAlias = (
     c.PutVhost
@@ -70,10 +71,6 @@ _ABOUT = frozenset(
     }
 )
 """Keys that tell of the document itself."""
-
-
-class DefinitionsError(Exception):
-    """The document, or one object in it, cannot be carried out; one line that names it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,41 @@
+"""Fields of JSON objects that come from outside.
+
+Law: a field is of the kind it must be, or an error of one line names it; nothing is guessed. Imports nothing of HTTP:
+a node that serves nobody yet reads definitions too.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Document = dict[str, Any]
+_MISSING: Any = object()
+
+
+class BadField(ValueError):
+    """A key of an object does not say what it should; one line."""
+
+
+def field(document: Document, key: str, kind: type[T], default: T = _MISSING) -> T:
+    """The value under `key`, which must be of `kind` (a whole number is no bool). Raises BadField."""
+    value = document.get(key, _MISSING)
+    if value is _MISSING or (value is None and default is not _MISSING):
+        if default is _MISSING:
+            raise BadField(f"'{key}' is missing")
+        return default
+    if isinstance(value, str) and kind is bool and value in {"true", "false"}:
+        return value == "true"  # type: ignore[return-value] # rabbitmqadmin sends words
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise BadField(f"'{key}' must be {_KINDS[kind]}, got {json.dumps(value)[:80]}")
+    return value
+
+
+_KINDS: dict[type, str] = {
+    str: "a string",
+    int: "a whole number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
