@@ -41,7 +41,7 @@ from cluster.node.logging import get_logger
 from cluster.node.reports import Reports
 from cluster.raft.types import NOBODY, NodeId
 from cluster.store.identity import Identity
-from cluster.store.lmdb_store import LmdbStore
+from cluster.store.lmdb_store import GROUPS_MAX, LmdbStore
 
 VERSION = "0.1.0"
 _HAND_OVER_SECONDS = 1.0
@@ -99,7 +99,11 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
     gc.set_threshold(*_GC_THRESHOLDS)
     limits = config.limits
     definitions = _definitions(config)
-    store = LmdbStore(config.data_dir / "store", map_size_max=limits.store_size_max or None)
+    store = LmdbStore(
+        config.data_dir / "store",
+        map_size_max=limits.store_size_max or None,
+        groups_max=max(GROUPS_MAX, config.cluster.shards + 1),
+    )
     try:
         peer_listener = open_listener(config.peer.host, config.peer.port)
         amqp_listener = open_listener(config.amqp.host, config.amqp.port, listening=False)
