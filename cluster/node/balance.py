@@ -32,6 +32,7 @@ async def balance(core: Core) -> None:
             if home != core.node and reachable_for.get(home, 0) > SETTLE_LOOKS and hand_over(core, group, home):
                 break
         for host in core.switchboard.hosts():
+            host.tidy()
             if host.leader is not None:
                 for queue in [q for q in host.leader.queues if core.queue_deleted(QueueId(q))]:
                     host.queue_dropped(queue)

@@ -3,7 +3,8 @@
 Law: the state changes only by committed entries, in order. A leader exists from the moment its own term's first
 entry is applied (everything confirmed earlier is then in the state) until the role is lost; what it had not
 proposed then is re-sent by the home nodes. A snapshot of the index is made every `snapshot_bytes` of log or
-`snapshot_entries` entries; the dead entries that it covers are deleted with it.
+`snapshot_entries` entries, and when a shard has come to rest with dead entries in its log; the dead entries that it
+covers are deleted with it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from cluster.raft.types import Entry, EntryKind, GroupId, LogIndex, NodeId, Snap
 
 @dataclass(frozen=True, slots=True)
 class HostLimits:
-    """snapshot_bytes, snapshot_entries  log that may pass between two snapshots of a shard's index"""
+    """snapshot_bytes, snapshot_entries  log that may pass between two snapshots of a shard's index
+    resting_dead_entries  dead entries for whose space a resting shard makes one
+    """
 
     snapshot_bytes: int = 64 << 20
     snapshot_entries: int = 8192
+    resting_dead_entries: int = 64
 
 
 class HostServices(SeatServices, Protocol):
@@ -57,6 +61,7 @@ class ShardHost(Seat):
         self._leading_term = Term(0)
         self._bytes_since_snapshot = 0
         self._entries_since_snapshot = 0
+        self._rested_at = 0
 
     def load(self, index: int) -> bytes:
         data = self._storage.payload(LogIndex(index))
@@ -104,6 +109,13 @@ class ShardHost(Seat):
             or self._entries_since_snapshot >= limits.snapshot_entries
         ):
             self.write_snapshot()
+
+    def tidy(self) -> None:
+        """To be called every second or so: a shard in which nothing happened since gives its dead entries' space back."""
+        applied = self.state.applied_index
+        if applied == self._rested_at and len(self.state.dead) >= self._host_limits.resting_dead_entries:
+            self.write_snapshot()
+        self._rested_at = applied
 
     def write_snapshot(self) -> None:
         """Snapshot the index as it is now."""
