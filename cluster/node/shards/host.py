@@ -111,7 +111,7 @@ class ShardHost(Seat):
             self.write_snapshot()
 
     def tidy(self) -> None:
-        """To be called every second or so: a shard in which nothing happened since gives its dead entries' space back."""
+        """To be called now and then: a shard in which nothing happened since gives the space of dead entries back."""
         applied = self.state.applied_index
         if applied == self._rested_at and len(self.state.dead) >= self._host_limits.resting_dead_entries:
             self.write_snapshot()
