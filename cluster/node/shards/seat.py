@@ -62,11 +62,8 @@ class Seat:
 
     def begin(self, term: int) -> None:
         """Lead, from the state as it is now."""
-        leader = ShardLeader(self.state, self.load, self._limits)
+        leader = ShardLeader(self.state, self.load, self._limits, self._services.queue_deleted)
         self.leader, self.term = leader, term
-        for queue in list(leader.queues):
-            if self._services.queue_deleted(queue):
-                leader.drop(queue)
         self._awaited = self._services.reachable()
         self._attach_deadline = self._services.now() + ATTACH_TIMEOUT_SECONDS
         self._services.announce(self, sorted(self._awaited))
