@@ -183,7 +183,9 @@ class Ledger:
         ]
 
     def gap(self, fault: Fault) -> float:
-        """See `Gap`."""
+        """See `Gap`; 0 where so many nodes were struck that no quorum was left."""
+        if len(fault.nodes) > 1:
+            return 0.0
         onset = fault.began + GAP_ONSET_SECONDS
         concerned = [p for p in self.publishings if p.node not in fault.nodes and p.queue in fault.queues]
         return max([p.longest_gap(fault.began, onset) for p in concerned], default=0.0)
