@@ -5,9 +5,10 @@ Law: a number never changes its meaning between versions that may run in one clu
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, unique
 
 
+@unique
 class Kind(IntEnum):
     """Messages unless named as a request."""
 
@@ -27,11 +28,13 @@ class Kind(IntEnum):
     """request: None -> the sender's node report"""
     QUEUES = 8
     """request: None -> rows of the queues that the sender leads"""
-    DIRECT_REPLY = 10
-    """[address, record]: an answer for a channel of the receiver"""
     TRANSFER = 9
     """request: [group, node] -> None; the sender wants the receiver to hand leadership over"""
     SESSIONS = 10
     """request: "connections", "channels" or "consumers" -> the sender's reports of them"""
     CLOSE_CONNECTION = 11
     """request: [name, reason] -> whether the receiver had it"""
+    DIRECT_REPLY = 12
+    """[address, record]: an answer for a channel of the receiver"""
+    CENSUS = 13
+    """request: [user, vhost] -> `census.Numbers` of the receiver"""

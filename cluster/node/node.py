@@ -36,6 +36,7 @@ from cluster.node.catalog.client import NoQuorum
 from cluster.node.config import NodeConfig
 from cluster.node.core import Core
 from cluster.node.departed import watch_departed
+from cluster.node.kinds import Kind
 from cluster.node.links import LinkLimits, Links, PeerAddress, RequestError, open_listener
 from cluster.node.logging import get_logger
 from cluster.node.reports import Reports
@@ -152,7 +153,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             reports = Reports(config, core, broker, store, VERSION)
             core.on_round = broker.flush
             core.on_direct_reply = broker.replies.receive
-            core.requests.update(reports.requests())
+            core.requests.update({**reports.requests(), Kind.CENSUS: broker.census.give})
 
             def catalog_changed(changes: list[Change]) -> None:
                 # Exchanges and bindings leave no Change: `changes` does not tell whether routes still hold.

@@ -22,6 +22,7 @@ from cluster.broker.errors import BrokerError, not_found
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import ReplyCallback, ShardStream
+from cluster.node.amqp.census import Census, Numbers
 from cluster.node.amqp.channel import LEADER_TIMEOUT_SECONDS
 from cluster.node.amqp.direct_reply import DirectReplies
 from cluster.node.amqp.login import Login, Passwords, is_loopback
@@ -83,6 +84,7 @@ class Broker:
         self.limits = limits
         self.log = get_logger("amqp")
         self.connections: dict[str, Connection] = {}
+        self.census = Census(self.connections, links)
         self.counters = Counters()
         self.replies = DirectReplies(self)
         self.alarm = ""
@@ -119,21 +121,28 @@ class Broker:
             return Login.NOT_LOOPBACK
         return Login.ACCEPTED
 
-    def judge_open(self, connection: Connection, vhost: str) -> None:
+    async def judge_open(self, connection: Connection, vhost: str) -> None:
         """Raises BrokerError 530."""
-        others = [other for other in self.connections.values() if other.vhost and other is not connection]
+        user = connection.user
+        place = self.catalog.vhosts.get(vhost)
+        elsewhere = Numbers(0, 0, 0)
+        if "max-connections" in self.catalog.user_limits(user) or (place and "max-connections" in place.limits):
+            elsewhere = await self.census.elsewhere(user, vhost)
+        here = self.census.here(user, vhost)
         self.catalog.checks.open_vhost(
-            connection.user,
+            user,
             vhost,
-            vhost_connections=sum(1 for other in others if other.vhost == vhost),
-            user_connections=sum(1 for other in others if other.user == connection.user),
+            vhost_connections=here.vhost_connections + elsewhere.vhost_connections,
+            user_connections=here.user_connections + elsewhere.user_connections,
         )
 
-    def judge_channel(self, connection: Connection) -> None:
+    async def judge_channel(self, connection: Connection) -> None:
         """Raises BrokerError 530."""
-        if "max-channels" in self.catalog.user_limits(connection.user):
-            channels = sum(len(o.channels) for o in self.connections.values() if o.user == connection.user)
-            self.catalog.checks.open_channel(connection.user, user_channels=channels)
+        user = connection.user
+        if "max-channels" in self.catalog.user_limits(user):
+            elsewhere = await self.census.elsewhere(user, connection.vhost)
+            here = self.census.here(user, connection.vhost)
+            self.catalog.checks.open_channel(user, user_channels=here.user_channels + elsewhere.user_channels)
 
     # ---- shards
 

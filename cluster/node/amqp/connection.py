@@ -119,7 +119,7 @@ class Connection:
                     self.machine.close_channel_ok(event.channel)
             case ev.ChannelOpened():
                 try:
-                    self.broker.judge_channel(self)
+                    await self.broker.judge_channel(self)
                 except BrokerError as error:
                     self.fail(ConnectionException(error.code, error.text, 20, 10))
                     return
@@ -132,7 +132,7 @@ class Connection:
                 await self._log_in(event)
             case ev.OpenRequest():
                 try:
-                    self.broker.judge_open(self, event.vhost)
+                    await self.broker.judge_open(self, event.vhost)
                 except BrokerError as error:
                     self.fail(ConnectionException(error.code, error.text, 10, 40))
                     return
