@@ -323,7 +323,7 @@ class ShardLeader:
                 if_unused, if_empty = args
                 if if_unused and queue.consumers:
                     self._out.reply(node, request, ReplyStatus.IN_USE)
-                elif if_empty and queue.state.alive:
+                elif if_empty and queue.ready:
                     self._out.reply(node, request, ReplyStatus.NOT_EMPTY)
                 else:
                     queue.doomed = True

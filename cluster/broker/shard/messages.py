@@ -32,7 +32,7 @@ class RequestOp(IntEnum):
     GET      queue, holder -> None when empty, else [first seq, redelivered, sizes, records, left]
     INFO     queue -> [ready, unacked, consumers, parked]; the queue counts as used
     PURGE    queue -> number of messages purged
-    DELETE   queue, if_unused, if_empty -> number of ready messages; the queue takes no new consumer after it
+    DELETE   queue, if_unused, if_empty (of ready messages) -> number of those; the queue takes no new consumer after it
     CANCEL   queue, consumer -> None; no delivery to it follows the reply
     RETRY    queue -> number of parked messages whose returns will count no more
     """
