@@ -1,7 +1,8 @@
 """Watches memory and disk, and blocks publishers while either is short.
 
 Law: publishers are blocked, consumers never. The reason is RabbitMQ's text. An alarm ends only when there is a little
-more room than what raised it.
+more room than what raised it. Publishers are blocked while the store still has room: what consumers settle goes
+through the log too, and only that gives space back. The store's file never shrinks, so its free pages count as room.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from cluster.node.amqp.broker import Broker
 from cluster.node.config import NodeConfig
 from cluster.node.core import Core
 from cluster.node.logging import get_logger
+from cluster.store.lmdb_store import LmdbStore
+from cluster.store.statistics import StoreStatistics
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.25
 LOW_MEMORY = "low on memory"
 LOW_DISK = "low on disk"
 ALARM_NAMES = {LOW_MEMORY: "memory", LOW_DISK: "disk"}
@@ -36,7 +39,18 @@ def process_bytes() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
 
 
-async def watch_resources(config: NodeConfig, broker: Broker, core: Core) -> None:
+def store_is_short(store: StoreStatistics, disk_free_bytes: float, free_min: int, room_share: float) -> bool:
+    """Whether what the disk and the store's largest size leave is less than is kept for consumers.
+
+    `room_share` of the room is counted: 1.0, or less for an alarm to end only with more room than raised it.
+    """
+    on_disk = disk_free_bytes + store.free_pages * store.page_size
+    in_store = store.map_size_max - store.used_bytes
+    kept = min(max(free_min, store.map_size_max // 8), store.map_size_max // 4)
+    return on_disk * room_share < free_min or in_store * room_share < kept
+
+
+async def watch_resources(config: NodeConfig, broker: Broker, core: Core, store: LmdbStore) -> None:
     """Until cancelled."""
     log = get_logger("alarms")
     watermark = config.memory_watermark_bytes()
@@ -51,7 +65,8 @@ async def watch_resources(config: NodeConfig, broker: Broker, core: Core) -> Non
     def look() -> None:
         room = 1.0 if not broker.alarm else 0.95
         reason = ""
-        if full or shutil.disk_usage(config.data_dir).free * room < free_min:
+        disk_free_bytes = shutil.disk_usage(config.data_dir).free
+        if full or store_is_short(store.statistics(), disk_free_bytes, free_min, room):
             reason = LOW_DISK
         elif resident_bytes() > watermark * room:
             reason = LOW_MEMORY

@@ -172,7 +172,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             clients = await nursery.start(_serve_clients, amqp_listener, broker)
             nursery.start_soon(balance, core)
             nursery.start_soon(watch_departed, core, broker)
-            nursery.start_soon(watch_resources, config, broker, core)
+            nursery.start_soon(watch_resources, config, broker, core, store)
             log.info("serving", amqp_port=config.amqp.port, http_port=config.http.port, node=int(core.node))
             served.set()
             task_status.started()
