@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from cluster.raft.group import RaftConfig, RaftGroup, Role
 from cluster.raft.messages import Append, SnapshotChunkMessage, SnapshotChunkReply
 from cluster.raft.types import Entry, EntryKind, LogIndex, NodeId, SnapshotMeta, Term
 from tests.raft.disk import members
-from tests.raft.ensemble import GROUP, Ensemble
+from tests.raft.ensemble import GROUP, Ensemble, fill
 
 ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
 SMALL = RaftConfig(tail_bytes=0, snapshot_chunk_bytes=1)
@@ -278,6 +280,33 @@ def test_appends_are_not_taken_between_the_last_chunk_and_the_installation() -> 
     assert ensemble.groups[3].last_index == 1
     ensemble.settle()
     assert ensemble.groups[3].last_index == 6
+
+
+def test_while_it_installs_a_member_applies_nothing() -> None:
+    """The disk may have the old state or the new one; what it did not apply yet comes with the snapshot."""
+    ensemble = Ensemble(config=RaftConfig(max_apply_bytes=1, tail_bytes=0))
+    disk = ensemble.disks[2]
+    fill(disk, [1] * 5, commit_index=5)
+    group = RaftGroup(node=TWO, group=GROUP, storage=disk, config=ensemble.config, random=Random(1))
+    assert [entry.index for entry in group.ready().committed] == [1]
+    meta = SnapshotMeta(LogIndex(9), Term(2), members(1, 2, 3))
+    group.step(SnapshotChunkMessage(GROUP, ONE, TWO, Term(2), meta, b"", b'{"index": ""}', None))
+    staged = group.take_persist()
+    assert staged is not None
+    disk.apply(staged.write)
+    group.persisted(staged)
+    group.ready()
+    installed = group.take_persist()
+    assert installed is not None
+    assert installed.write.install == meta
+    disk.apply(installed.write)
+    assert not group.has_ready()
+    assert group.ready().committed == []
+    group.persisted(installed)
+    ready = group.ready()
+    assert ready.restored == meta
+    assert ready.committed == []
+    assert group.status().applied_index == 9
 
 
 def test_a_member_does_not_stand_while_it_installs() -> None:
