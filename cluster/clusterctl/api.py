@@ -11,12 +11,13 @@ import http.client
 import json
 import time
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 TIMEOUT_SECONDS = 5.0
 _PEER_TIMEOUT_SECONDS = 1.5
 _ANSWER_BYTES_MAX = 256 << 20
+_NO_CONTENT = frozenset({201, 204})
 
 
 class Unreachable(Exception):
@@ -82,6 +83,21 @@ class Api:
         documents: list[dict[str, Any]] = self._json("GET", "/api/connections")
         return documents
 
+    def get(self, *parts: str, query: str = "") -> Any:
+        """`GET /api/part/...`; each part is percent-encoded."""
+        return self._json("GET", _path(parts) + (f"?{query}" if query else ""))
+
+    def put(self, *parts: str, document: dict[str, Any]) -> None:
+        self._json("PUT", _path(parts), json.dumps(document))
+
+    def post(self, *parts: str, document: Any, query: str = "", timeout_seconds: float | None = None) -> Any:
+        """None when the node has nothing to say."""
+        path = _path(parts) + (f"?{query}" if query else "")
+        return self._json("POST", path, json.dumps(document), timeout_seconds=timeout_seconds)
+
+    def delete(self, *parts: str, query: str = "", headers: Mapping[str, str] | None = None) -> None:
+        self._json("DELETE", _path(parts) + (f"?{query}" if query else ""), headers=headers)
+
     def transfer(self, group: int, node: str) -> None:
         self._json("POST", f"/api/groups/{group}/transfer", json.dumps({"node": node}))
 
@@ -92,22 +108,40 @@ class Api:
             raise ApiError(status, _detail(status, body))
         return status == 200, body.decode(errors="replace").strip()
 
-    def _json(self, method: str, path: str, body: str | None = None) -> Any:
-        status, answer = self._exchange(method, path, body)
+    def _json(
+        self,
+        method: str,
+        path: str,
+        body: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        status, answer = self._exchange(method, path, body, headers or {}, timeout_seconds)
         if status >= 300:
             raise ApiError(status, _detail(status, answer))
+        if status in _NO_CONTENT and not answer:
+            return None
         try:
             return json.loads(answer)
         except ValueError:
             raise ApiError(status, "the answer is not JSON: is this the admin port of a node?") from None
 
-    def _exchange(self, method: str, path: str, body: str | None) -> tuple[int, bytes]:
-        deadline = time.monotonic() + self._timeout_seconds
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: str | None,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> tuple[int, bytes]:
+        deadline = time.monotonic() + (timeout_seconds or self._timeout_seconds)
+        sent = {**self._headers, **(headers or {})}
         lines: list[str] = []
         for index, node in enumerate(self._nodes):
             share = (deadline - time.monotonic()) / (len(self._nodes) - index)
             try:
-                return self._ask(node, method, path, body, time.monotonic() + max(0.05, share))
+                return self._ask(node, method, path, body, sent, time.monotonic() + max(0.05, share))
             except _NotSent as error:
                 lines.append(f"{node.url}: {error}")
             except (OSError, http.client.HTTPException) as error:
@@ -116,7 +150,9 @@ class Api:
                     break
         raise Unreachable(lines)
 
-    def _ask(self, node: Node, method: str, path: str, body: str | None, deadline: float) -> tuple[int, bytes]:
+    def _ask(
+        self, node: Node, method: str, path: str, body: str | None, headers: Mapping[str, str], deadline: float
+    ) -> tuple[int, bytes]:
         """One exchange. _NotSent when the request surely did not arrive, OSError or HTTPException else."""
         connection = http.client.HTTPConnection(node.host, node.port, timeout=deadline - time.monotonic())
         try:
@@ -124,7 +160,7 @@ class Api:
                 connection.connect()
             except OSError as error:
                 raise _NotSent(_reason(error)) from None
-            connection.request(method, path, body=body, headers=self._headers)
+            connection.request(method, path, body=body, headers=headers)
             response = connection.getresponse()
             answer = bytearray()
             while part := response.read(65536):
@@ -140,6 +176,10 @@ class Api:
 
 class _NotSent(Exception):
     """The connection was not made."""
+
+
+def _path(parts: Sequence[str]) -> str:
+    return "/api/" + "/".join([urllib.parse.quote(part, safe="") for part in parts])
 
 
 def _reason(error: Exception) -> str:

@@ -8,34 +8,33 @@ included), 69 stopping the node would cost a quorum.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from cluster.clusterctl.api import Api, ApiError, Node, Unreachable, UrlError
-from cluster.clusterctl.views import connections_view, queues_view, status_view
-
-OK = 0
-DEGRADED = 1
-CRITICAL = 2
-UNREACHABLE = 3
-USAGE = 64
-QUORUM_CRITICAL = 69
+from cluster.clusterctl.arguments import Commands, Parser, add_output
+from cluster.clusterctl.codes import (
+    CRITICAL,
+    DEGRADED,
+    OK,
+    QUORUM_CRITICAL,
+    UNREACHABLE,
+    USAGE,
+    UsageError,
+    complain,
+    done,
+    print_document,
+    print_lines,
+    wants_json,
+)
+from cluster.clusterctl.views import status_view
 
 _HEALTH_CODES = {"healthy": OK, "degraded": DEGRADED, "no-quorum": CRITICAL}
 _CALLER_ERRORS = frozenset({400, 401, 403, 404})
 _CLEAR_SCREEN = "\033[H\033[J"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line in one line, with the exit code 64."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"clusterctl: {message}; see {self.prog} --help", file=sys.stderr)
-        sys.exit(USAGE)
 
 
 def _seconds(text: str) -> float:
@@ -45,8 +44,8 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _parser() -> argparse.ArgumentParser:
-    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+def _parser() -> Parser:
+    common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument(
         "--url",
         action="append",
@@ -56,12 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--user", help="(default CLUSTERCTL_USER or guest)")
     common.add_argument("--password", help="(default CLUSTERCTL_PASSWORD or guest)")
-    parser = _Parser(prog="clusterctl", description="Shows and steers a cluster.", parents=[common])
+    parser = Parser(prog="clusterctl", description="Shows and steers a cluster.", parents=[common])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     status = commands.add_parser("status", parents=[common], help="the cluster at a glance")
-    status.add_argument("-o", "--output", choices=("table", "wide", "json"), default="table")
-    status.add_argument("--json", action="store_const", const="json", dest="output", help="the same as -o json")
+    add_output(status, "table", "wide", "json")
     status.add_argument("--watch", action="store_true", help="again and again, with rates")
     status.add_argument("--exit-when-healthy", action="store_true", help="watch until it is healthy")
     status.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="of --watch (default 1)")
@@ -75,16 +73,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     critical.add_argument("node", nargs="?", help="name of the node (default: the one that answers)")
 
-    for name, text in (("queues", "every queue"), ("connections", "every client connection")):
-        listing = commands.add_parser(name, parents=[common], help=text)
-        listing.add_argument("-o", "--output", choices=("table", "json"), default="table")
-        listing.add_argument("--json", action="store_const", const="json", dest="output", help="the same as -o json")
-
     leader = commands.add_parser("leader", parents=[common], help="leadership of a group")
     moves = leader.add_subparsers(dest="move", required=True, metavar="MOVE")
     transfer = moves.add_parser("transfer", parents=[common], help="ask the leader of GROUP to hand over to NODE")
     transfer.add_argument("group", type=int, metavar="GROUP")
     transfer.add_argument("node", metavar="NODE")
+    for plain in (*checks.choices.values(), transfer):
+        add_output(plain)
+    Commands(commands, common).add_all()
     return parser
 
 
@@ -100,12 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             password=getattr(asked, "password", environ.get("CLUSTERCTL_PASSWORD", "guest")),
         )
         return _run(asked, api)
-    except UrlError as error:
-        return _complain([str(error)], USAGE)
+    except (UrlError, UsageError) as error:
+        return complain([str(error)], USAGE)
     except Unreachable as error:
-        return _complain([f"unreachable: {line}" for line in error.lines], UNREACHABLE)
+        return complain([f"unreachable: {line}" for line in error.lines], UNREACHABLE)
     except ApiError as error:
-        return _complain([str(error)], USAGE if error.status in _CALLER_ERRORS else CRITICAL)
+        return complain([str(error)], USAGE if error.status in _CALLER_ERRORS else CRITICAL)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -121,36 +117,27 @@ def _run(asked: argparse.Namespace, api: Api) -> int:
             return _watch(asked, api) if watch else _show(asked, api.status())
         case "check":
             return _check(asked, api)
-        case "queues":
-            queues = api.queues()
-            _print_document(queues) if asked.output == "json" else _print(queues_view(queues))
-        case "connections":
-            connections = api.connections()
-            if asked.output == "json":
-                _print_document(connections)
-            else:
-                _print(connections_view(connections, now=time.time()))
         case "leader":
             api.transfer(asked.group, asked.node)
-            print(f"asked the leader of group {asked.group} to hand over to {asked.node}")
+            return done(asked, f"asked the leader of group {asked.group} to hand over to {asked.node}")
         case _:
-            raise AssertionError(f"command {asked.command} is parsed but not carried out")
-    return OK
+            code: int = asked.run(asked, api)
+            return code
 
 
 def _show(
     asked: argparse.Namespace, document: dict[str, Any], before: tuple[dict[str, Any], float] | None = None
 ) -> int:
-    if asked.output == "json":
-        _print_document(document)
+    if wants_json(asked):
+        print_document(document)
     else:
-        _print(status_view(document, wide=asked.output == "wide", before=before))
+        print_lines(status_view(document, wide=getattr(asked, "output", "") == "wide", before=before))
     return _HEALTH_CODES.get(document["verdict"]["health"], CRITICAL)
 
 
 def _watch(asked: argparse.Namespace, api: Api) -> int:
     """Until interrupted or, if asked for, healthy. Returns the exit code of what was shown last."""
-    clear = _CLEAR_SCREEN if sys.stdout.isatty() and asked.output != "json" else ""
+    clear = _CLEAR_SCREEN if sys.stdout.isatty() and not wants_json(asked) else ""
     code = UNREACHABLE
     shown: tuple[dict[str, Any], float] | None = None
     try:
@@ -159,7 +146,7 @@ def _watch(asked: argparse.Namespace, api: Api) -> int:
                 document = api.status()
             except Unreachable as error:
                 print(clear, end="")
-                code = _complain([f"unreachable: {line}" for line in error.lines], UNREACHABLE)
+                code = complain([f"unreachable: {line}" for line in error.lines], UNREACHABLE)
                 shown = None
             else:
                 now = time.monotonic()
@@ -178,28 +165,26 @@ def _check(asked: argparse.Namespace, api: Api) -> int:
     match asked.check:
         case "ready":
             ready, line = api.readiness()
-            print(line) if ready else _complain([f"not ready: {line}"], CRITICAL)
-            return OK if ready else CRITICAL
+            return done(asked, line) if ready else complain([f"not ready: {line}"], CRITICAL)
         case "alarms":
             alarms = api.status()["alarms"]
             if alarms:
-                return _complain([f"{alarm['alarm']} alarm on {alarm['node']}" for alarm in alarms], DEGRADED)
-            print("no alarms")
-            return OK
+                return complain([f"{alarm['alarm']} alarm on {alarm['node']}" for alarm in alarms], DEGRADED)
+            return done(asked, "no alarms")
         case "quorum-critical":
-            return _check_quorum_critical(asked.node, api.status())
+            return _check_quorum_critical(asked, api.status())
         case _:
             raise AssertionError(f"check {asked.check} is parsed but not carried out")
 
 
-def _check_quorum_critical(name: str | None, document: dict[str, Any]) -> int:
+def _check_quorum_critical(asked: argparse.Namespace, document: dict[str, Any]) -> int:
     """A group that has no quorum now counts too: stopping one of its voters makes its return later."""
-    node = name or document["cluster"]["answered_by"]
+    node = asked.node or document["cluster"]["answered_by"]
     if node not in [member["name"] for member in document["nodes"]]:
-        return _complain([f"there is no node {node}"], USAGE)
+        return complain([f"there is no node {node}"], USAGE)
     if len(document["nodes"]) == 1:
-        print(f"{node} is the only node: stopping it stops the cluster, and loses no quorum to anyone else")
-        return OK
+        line = f"{node} is the only node: stopping it stops the cluster, and loses no quorum to anyone else"
+        return done(asked, line)
     lines = []
     for group in document["groups"]:
         if node in group["critical_nodes"]:
@@ -207,23 +192,8 @@ def _check_quorum_critical(name: str | None, document: dict[str, Any]) -> int:
         elif not group["has_quorum"] and node in [member["node"] for member in group["members"]]:
             lines.append(f"{group['kind']} group {group['id']} has no quorum, and {node} is one of its members")
     if lines:
-        return _complain(lines, QUORUM_CRITICAL)
-    print(f"every group keeps its quorum if {node} is stopped")
-    return OK
-
-
-def _complain(lines: Sequence[str], code: int) -> int:
-    for line in lines:
-        print(f"clusterctl: {line}", file=sys.stderr)
-    return code
-
-
-def _print(lines: Sequence[str]) -> None:
-    print("\n".join(lines))
-
-
-def _print_document(document: object) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+        return complain(lines, QUORUM_CRITICAL)
+    return done(asked, f"every group keeps its quorum if {node} is stopped")
 
 
 if __name__ == "__main__":

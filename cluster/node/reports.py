@@ -115,7 +115,7 @@ class Reports:
                 for connection in broker.connections.values()
                 for channel in connection.channels.values()
             ),
-            queues=len(queues),
+            queues=self._queues_led(),
             messages_ready=sum(queue.ready.count for queue in queues),
             messages_unacked=sum(queue.unacked.count for queue in queues),
             published_total=counters.published,
@@ -124,6 +124,12 @@ class Reports:
             acknowledged_total=counters.acknowledged,
             redelivered_total=counters.redelivered,
         )
+
+    def _queues_led(self) -> int:
+        """By the catalog: a leader itself knows only those that something was done to."""
+        catalog = self.catalog
+        led = [seat.shard for seat in self._core.switchboard.seats.values() if seat.leader is not None]
+        return sum(catalog.queues_of_shard(GroupId(s)) for s in led) + catalog.queues_at(self._core.node)
 
     def _holds(self, group: GroupId) -> bool:
         return self._core.node in self._core.placement[group]

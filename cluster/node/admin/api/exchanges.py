@@ -1,6 +1,6 @@
 """Exchanges under /api/exchanges.
 
-Law: what changes something is judged as the same method over AMQP, with the caller's permissions. In a path the
+Law: what changes something is judged as the same method over AMQP, by whose permissions `Caller` says. In a path the
 default exchange is called `amq.default`.
 """
 
@@ -79,7 +79,7 @@ async def delete(asked: Asked) -> Response:
     vhost = asked.vhost_to_change()
     known = known_exchange(asked, vhost, asked.part("name"))
     command = c.DeleteExchange(vhost.name, known.name, asked.flag("if-unused"))
-    if asked.catalog.checks.delete_exchange(asked.caller.name, command):
+    if asked.catalog.checks.delete_exchange(asked.caller.remover, command):
         await asked.node.operations.submit(command)
     return nothing()
 

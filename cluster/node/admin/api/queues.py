@@ -1,6 +1,6 @@
 """Queues under /api/queues.
 
-Law: what changes something is judged as the same method over AMQP, with the caller's permissions. The counts of a
+Law: what changes something is judged as the same method over AMQP, by whose permissions `Caller` says. The counts of a
 list are what the leaders of the queues answered in time; the counts of one queue are asked of its leader.
 """
 
@@ -133,7 +133,7 @@ async def delete(asked: Asked) -> Response:
     """`?if-empty=true`, `?if-unused=true`."""
     vhost = asked.vhost_to_change()
     queue = known_queue(vhost, asked.part("name"))
-    asked.catalog.checks.delete_queue(asked.caller.name, vhost.name, queue.name, NO_CONNECTION)
+    asked.catalog.checks.delete_queue(asked.caller.remover, vhost.name, queue.name, NO_CONNECTION)
     await asked.node.operations.delete_queue(
         queue, if_unused=asked.flag("if-unused"), if_empty=asked.flag("if-empty")
     )
@@ -143,7 +143,7 @@ async def delete(asked: Asked) -> Response:
 async def purge(asked: Asked) -> Response:
     vhost = asked.vhost_to_change()
     queue = known_queue(vhost, asked.part("name"))
-    asked.catalog.checks.read_queue(asked.caller.name, vhost.name, queue.name, NO_CONNECTION)
+    asked.catalog.checks.read_queue(asked.caller.remover, vhost.name, queue.name, NO_CONNECTION)
     await asked.node.operations.purge(queue)
     return nothing()
 
