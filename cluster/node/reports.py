@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from cluster.broker.catalog import ids as catalog_ids
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.node.admin.operations import NodeOperations
@@ -129,7 +130,8 @@ class Reports:
         """By the catalog: a leader itself knows only those that something was done to."""
         catalog = self.catalog
         led = [seat.shard for seat in self._core.switchboard.seats.values() if seat.leader is not None]
-        return sum(catalog.queues_of_shard(GroupId(s)) for s in led) + catalog.queues_at(self._core.node)
+        here = len(catalog.queues_at(catalog_ids.NodeId(self._core.node)))
+        return here + sum([catalog.queues_of_shard(catalog_ids.GroupId(shard)) for shard in led])
 
     def _holds(self, group: GroupId) -> bool:
         return self._core.node in self._core.placement[group]

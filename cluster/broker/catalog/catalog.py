@@ -191,10 +191,6 @@ class Catalog:
         """How many queues the shard holds."""
         return self._state.shard_load.get(group, 0)
 
-    def queues_at(self, node: NodeId) -> int:
-        """How many queues live in the node's memory."""
-        return len(self._state.by_home.get(node, ()))
-
     def exchange(self, vhost: str, name: str) -> ExchangeDefinition | None:
         """Raises BrokerError (530) if there is no such vhost."""
         return self._state.vhost(vhost).exchanges.get(name)
