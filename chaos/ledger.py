@@ -15,6 +15,7 @@ from typing import Any
 GAP_ONSET_SECONDS = 1.0
 """A gap in confirms is laid at a fault's door if it holds a moment within so long after the fault."""
 
+OPEN, CONFIRMED, REFUSED = 0, 1, 2
 SETTLED_SECONDS = 2.0
 """A message that was handed out so long ago has been acknowledged, and the acknowledgement is committed."""
 _EXAMPLES_MAX = 8
@@ -38,17 +39,16 @@ class Publishing:
 
     node: int
     queue: str
-    confirmed: bytearray = field(default_factory=bytearray)
-    """For each message published, whether it was confirmed."""
-    refused: int = 0
+    answers: bytearray = field(default_factory=bytearray)
+    """For each message published: OPEN, CONFIRMED or REFUSED."""
     answered_at: array[float] = field(default_factory=lambda: array("d"))
     """When confirms arrived, ascending."""
     ended_at: float | None = None
 
     def publish(self) -> int:
         """The number of a new message, from 0."""
-        self.confirmed.append(0)
-        return len(self.confirmed) - 1
+        self.answers.append(OPEN)
+        return len(self.answers) - 1
 
     def longest_gap(self, after: float, onset: float) -> float:
         """Longest time without a confirm that began before `onset` and lasted beyond `after`, seconds."""
@@ -152,11 +152,11 @@ class Ledger:
 
     @property
     def published(self) -> int:
-        return sum(len(p.confirmed) for p in self.publishings)
+        return sum(len(p.answers) for p in self.publishings)
 
     @property
     def confirmed(self) -> int:
-        return sum(sum(p.confirmed) for p in self.publishings)
+        return sum(p.answers.count(CONFIRMED) for p in self.publishings)
 
     @property
     def delivered(self) -> int:
@@ -164,7 +164,7 @@ class Ledger:
         return len(self._deliveries)
 
     def deliver(self, publishing: int, number: int, delivery: Delivery) -> None:
-        if publishing >= len(self.publishings) or number >= len(self.publishings[publishing].confirmed):
+        if publishing >= len(self.publishings) or number >= len(self.publishings[publishing].answers):
             self.phantoms += 1
             return
         self._deliveries.setdefault((publishing, number), []).append(delivery)
@@ -178,8 +178,8 @@ class Ledger:
         return [
             (index, number)
             for index, publishing in enumerate(self.publishings)
-            for number, is_confirmed in enumerate(publishing.confirmed)
-            if is_confirmed and (index, number) not in self._deliveries
+            for number, answer in enumerate(publishing.answers)
+            if answer == CONFIRMED and (index, number) not in self._deliveries
         ]
 
     def gap(self, fault: Fault) -> float:
@@ -206,7 +206,7 @@ class Ledger:
             phantom=self.phantoms,
             disordered=self._disordered(),
             dropped=self._dropped(),
-            refused=sum(p.refused for p in self.publishings),
+            refused=sum(p.answers.count(REFUSED) for p in self.publishings),
             left=left,
             gaps=tuple([Gap(fault.number, fault.kind, self.gap(fault)) for fault in self.faults]),
             longest_calm_gap=max([self._calm_gap(p) for p in self.publishings], default=0.0),

@@ -20,7 +20,7 @@ from typing import Any
 import pika
 from pika.adapters.select_connection import IOLoop
 
-from chaos.ledger import Delivery, Fault, Ledger, Publishing, Receiving, Verdict
+from chaos.ledger import CONFIRMED, OPEN, REFUSED, Delivery, Fault, Ledger, Publishing, Receiving, Verdict
 from cluster.node.dev.layout import HOST
 
 OUTSTANDING_MAX = 5000
@@ -114,6 +114,7 @@ class _Outlet:
         self._share = share
         self._due_from = time.monotonic()
         self._oldest = 0
+        """The first message without an answer."""
         self.waiting = 0
 
     def turn(self, now: float) -> None:
@@ -131,18 +132,15 @@ class _Outlet:
         """basic.ack or basic.nack."""
         method = frame.method
         last = method.delivery_tag - 1
-        first = self._oldest if method.multiple else last
-        confirmed = self.publishing.confirmed
-        is_ack = isinstance(method, pika.spec.Basic.Ack)
-        for number in range(first, last + 1):
-            self.waiting -= 1
-            if is_ack:
-                assert not confirmed[number], f"confirmed twice: {number} of publishing {self._index}"
-                confirmed[number] = 1
-            else:
-                self.publishing.refused += 1
-        if method.multiple or last == self._oldest:
-            self._oldest = last + 1
+        answers = self.publishing.answers
+        answer = CONFIRMED if isinstance(method, pika.spec.Basic.Ack) else REFUSED
+        assert method.multiple or answers[last] == OPEN, f"answered twice: {last} of publishing {self._index}"
+        for number in range(self._oldest, last + 1) if method.multiple else (last,):
+            if answers[number] == OPEN:
+                answers[number] = answer
+                self.waiting -= 1
+        while self._oldest < len(answers) and answers[self._oldest] != OPEN:
+            self._oldest += 1
         self.publishing.answered_at.append(time.monotonic())
 
 
