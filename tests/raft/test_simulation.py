@@ -9,7 +9,7 @@ import pytest
 
 from tests.raft.simulate import command, run_seed
 
-BATCHES = 6
+BATCHES = 5
 SEEDS_PER_BATCH = 40
 
 FAILED_ONCE = [
