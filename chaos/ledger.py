@@ -2,7 +2,8 @@
 
 Law: pure; times are seconds of one monotonic clock. A message is known by (publishing, number): a publishing is one
 channel in confirm mode from open to close, its numbers are its delivery tags. A message whose publishing ended before
-the answer is undecided: it may arrive or not. Nothing is ever published twice, and consumers only acknowledge.
+the answer is undecided: it may arrive or not. Nothing is ever published twice; consumers acknowledge, or return what
+they got.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class Delivery:
     at: float
     receiving: int
     redelivered: bool
+    returned: bool
+    """Whether the consumer gave it back at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Gap:
 class Verdict:
     """Counts of messages, except where named otherwise. What may not be has to be 0: see `broken`.
 
-    lost             confirmed, never delivered
+    lost             confirmed, never delivered (or not again, after it was given back)
     unflagged        delivered more than once without the flag `redelivered`
     twice_to_living  delivered again although the node that had delivered it, and its client, lived on, or although
                      it was acknowledged long before that node was struck
@@ -174,12 +177,12 @@ class Ledger:
         self.faults[number] = replace(before, ended=at)
 
     def undelivered(self) -> list[tuple[int, int]]:
-        """Confirmed and not delivered so far."""
+        """Confirmed, and so far not delivered, or given back and not delivered again."""
         return [
             (index, number)
             for index, publishing in enumerate(self.publishings)
             for number, answer in enumerate(publishing.answers)
-            if answer == CONFIRMED and (index, number) not in self._deliveries
+            if answer == CONFIRMED and all(d.returned for d in self._deliveries.get((index, number), ()))
         ]
 
     def gap(self, fault: Fault) -> float:
@@ -243,7 +246,8 @@ class Ledger:
         """
         ordered = sorted(deliveries, key=lambda d: (d.redelivered, d.at))
         return any(
-            not self._excused(self.receivings[one.receiving].node, min(one.at, other.at), max(one.at, other.at))
+            not one.returned
+            and not self._excused(self.receivings[one.receiving].node, min(one.at, other.at), max(one.at, other.at))
             for one, other in pairwise(ordered)
         )
 

@@ -3,7 +3,8 @@
 Law: a process of its own with one thread, so that what it measures is not the faults' own work. It never blocks for a
 message: publishes go out by the clock at the rate asked for, as long as fewer than `OUTSTANDING_MAX` wait for their
 confirm. A connection that breaks is made anew, as a new publishing. What is received is acknowledged `HOLD_SECONDS`
-later, so that at every moment messages are held. It ends when told to, or when whoever started it is gone.
+later, so that at every moment messages are held, and some of it is returned. It ends when told to, or when whoever
+started it is gone.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from cluster.node.dev.layout import HOST
 OUTSTANDING_MAX = 5000
 """Unconfirmed messages of one channel; then it waits."""
 HOLD_SECONDS = 0.05
+RETURN_EVERY = 50
+"""Of so many deliveries of a connection one is returned to its queue at once, if it is the message's first."""
 PREFETCH_COUNT = 500
 BODY_BYTES = 256
 _TURN_SECONDS = 0.005
@@ -192,8 +195,12 @@ class _Consumer(_Client):
 
     def _received(self, _: Any, method: Any, __: Any, body: bytes) -> None:
         now = time.monotonic()
-        self._held.append((now, method.delivery_tag))
         ledger = self.load.ledger
+        is_returned = not method.redelivered and method.delivery_tag % RETURN_EVERY == 0
+        if is_returned:
+            self._channel.basic_nack(method.delivery_tag, requeue=True)
+        else:
+            self._held.append((now, method.delivery_tag))
         rest = body[_HEAD.size :]
         if len(body) != BODY_BYTES:
             ledger.phantoms += 1
@@ -202,7 +209,7 @@ class _Consumer(_Client):
         if crc != zlib.crc32(rest):
             ledger.phantoms += 1
             return
-        ledger.deliver(index, number, Delivery(now, self._receiving, method.redelivered))
+        ledger.deliver(index, number, Delivery(now, self._receiving, method.redelivered, is_returned))
 
     def turn(self, now: float) -> None:
         """Acknowledge what was held long enough."""
