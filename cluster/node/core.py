@@ -31,7 +31,7 @@ from cluster.node.shards.seat import Seat
 from cluster.node.shards.switchboard import Switchboard
 from cluster.raft.group import RaftConfig
 from cluster.raft.messages import Append, Message, SnapshotChunkMessage, from_wire, to_wire
-from cluster.raft.runtime import GroupHandler, Runtime, RuntimeConfig
+from cluster.raft.runtime import GroupHandler, Runtime, RuntimeConfig, Writer
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.storage import Storage
 from cluster.raft.types import NOBODY, GroupId, LogIndex, NodeId
@@ -52,7 +52,10 @@ class Core:
         incarnation: int,
         storage: Storage,
         links: Links,
+        writer: Writer | None = None,
+        random: Random | None = None,
     ) -> None:
+        """`writer` None writes in a thread of its own; `random` spreads elections over time."""
         self.charter = charter
         self.node = node
         self.incarnation = incarnation
@@ -98,8 +101,9 @@ class Core:
                     max_uncommitted_bytes=config.limits.shard_inflight_max,
                 ),
             ),
-            random=Random(),
+            random=random or Random(),
             storage_listener=self,
+            writer=writer,
         )
         self.client = CatalogClient(node, self.catalog, self, links)
 
