@@ -39,7 +39,7 @@ from cluster.node.amqp.login import Login
 from cluster.node.config import NodeConfig
 from cluster.node.core import Core, Request
 from cluster.node.kinds import Kind
-from cluster.node.links import LinkError
+from cluster.node.links import LinkError, RequestError
 from cluster.raft.group import NotLeader, ProposalDropped, Role
 from cluster.raft.types import NOBODY, GroupId, NodeId
 from cluster.store.lmdb_store import LmdbStore
@@ -274,8 +274,12 @@ class Reports:
             raise Refused(Refusal.CONFLICT, str(error)) from error
 
     async def _give_transfer(self, peer: NodeId, body: Any) -> Any:
+        """TRANSFER. Raises RequestError when this node does not lead the group, or cannot hand it over now."""
         group, target = body
-        self._core.runtime.transfer_leadership(GroupId(group), NodeId(target))
+        try:
+            self._core.runtime.transfer_leadership(GroupId(group), NodeId(target))
+        except (NotLeader, ProposalDropped) as error:
+            raise RequestError(str(error)) from error
 
     async def authenticate(self, user: str, password: str, *, peer_host: str) -> frozenset[str] | None:
         if await self._broker.judge_login(peer_host, user, password.encode()) is not Login.ACCEPTED:
