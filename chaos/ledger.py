@@ -240,21 +240,21 @@ class Ledger:
         return f"{at - before[-1].began:.3f} s after {before[-1].kind} {before[-1].number} of nodes {before[-1].nodes}"
 
     def _needless(self, deliveries: list[Delivery]) -> bool:
-        """Was it delivered again while the receiver before had not been disturbed?
-
-        A node that stood still hands out late what it was given before: the flag tells which delivery was first.
-        """
+        """Was it delivered again while the receiver before had not been disturbed, nor given it back?"""
         ordered = sorted(deliveries, key=lambda d: (d.redelivered, d.at))
-        return any(
-            not one.returned
-            and not self._excused(self.receivings[one.receiving].node, min(one.at, other.at), max(one.at, other.at))
-            for one, other in pairwise(ordered)
-        )
+        return any(not one.returned and not self._excused(one, other) for one, other in pairwise(ordered))
 
-    def _excused(self, node: int, since: float, until: float) -> bool:
-        """Was what `node` handed out at `since` lost by a fault, before its settling had time to be committed?"""
-        until = min(until, since + SETTLED_SECONDS)
-        return self._disturbed(node, since, until)
+    def _excused(self, one: Delivery, other: Delivery) -> bool:
+        """Did a fault take `one` away, before its settling had time to be committed?
+
+        A node that stood still hands out late what it was given before: then `other` is the earlier one.
+        """
+        since, until = min(one.at, other.at), max(one.at, other.at)
+        until_settled = min(until, since + SETTLED_SECONDS)
+        if self._disturbed(self.receivings[one.receiving].node, since, until_settled):
+            return True
+        frozen = [f for f in self.faults if f.kind == "stop" and self.receivings[other.receiving].node in f.nodes]
+        return any(f.began <= since and until <= f.ended for f in frozen)
 
     def _disturbed(self, node: int, since: float, until: float) -> bool:
         return any(node in f.nodes and f.began <= until and f.ended >= since for f in self.faults)
