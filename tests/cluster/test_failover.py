@@ -11,7 +11,7 @@ from pathlib import Path
 import pika
 import pytest
 
-from chaos.faults import is_healthy, leaders
+from chaos.faults import ask, hand_over, is_healthy, leaders
 from tests.cluster.clients import consume, declare, drain, publish
 from tests.cluster.harness import LocalCluster, wait_until
 
@@ -92,6 +92,19 @@ def test_a_publisher_on_another_node_goes_on_and_is_confirmed_when_the_leader_di
     consumer = consume(whole.connect(other), "going-on", prefetch_count=200)
     assert [n for n, _ in drain(consumer, 100)] == list(range(100))
     assert consumer.channel.queue_declare("going-on", passive=True).method.message_count == 0
+
+
+def test_leaders_asked_to_hand_over_faster_than_they_can_end_no_node_and_lose_no_message(whole: LocalCluster) -> None:
+    declare(whole, "moved")
+    consumer = consume(whole.connect(0), "moved", prefetch_count=100)
+    group = next(row["group"] for row in ask(whole, "/api/queues") if row["name"] == "moved")
+    publisher = whole.connect(1)
+    for lap in range(6):
+        for node in whole.nodes:
+            hand_over(whole, group, node.name)
+        publish(publisher, "moved", range(5 * lap, 5 * lap + 5))
+    assert drain(consumer, 30) == [(n, False) for n in range(30)]
+    assert [child.end() for child in whole.children if child is not None] == [None, None, None]
 
 
 def test_a_leader_killed_under_load_costs_no_message_and_repeats_none(tmp_path: Path) -> None:
