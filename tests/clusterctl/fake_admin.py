@@ -36,6 +36,8 @@ def fake_admin(answers: dict[str, tuple[int, Any]]) -> Iterator[FakeAdmin]:
 
         do_GET = answer  # noqa: N815 - http.server's word
         do_POST = answer  # noqa: N815
+        do_PUT = answer  # noqa: N815
+        do_DELETE = answer  # noqa: N815
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Silent: pytest shows what matters."""

@@ -2,61 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
-import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 import trio
 
 from cluster.node.admin.server import serve_admin
+from tests.node.admin.client import Answer, served
 from tests.node.admin.fake_source import FakeSource, node_report
 
 STATUS = "/api/cluster/status"
-
-
-class Answer:
-    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class Client:
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    async def ask(self, path: str, *, user: str | None = None, method: str = "GET", body: str | None = None) -> Answer:
-        headers = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"} if user else {}
-
-        def exchange() -> Answer:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-            try:
-                connection.request(method, path, body=body, headers=headers)
-                response = connection.getresponse()
-                return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-            finally:
-                connection.close()
-
-        return await trio.to_thread.run_sync(exchange)
-
-
-@asynccontextmanager
-async def served(source: FakeSource) -> AsyncIterator[Client]:
-    async with trio.open_nursery() as nursery:
-
-        async def serve(task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-            await serve_admin(source, host="127.0.0.1", port=0, task_status=task_status)
-
-        yield Client(await nursery.start(serve))
-        nursery.cancel_scope.cancel()
 
 
 async def test_livez_answers_while_the_loop_turns_whatever_the_node_reports() -> None:

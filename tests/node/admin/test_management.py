@@ -1,0 +1,329 @@
+"""RabbitMQ's management paths over a catalog of their own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import pytest
+
+from cluster.broker.catalog.commands import DeclareQueue, PutUser, SetPermissions
+from cluster.node.amqp.password_hash import verify
+from tests.node.admin.client import Client, served
+from tests.node.admin.fake_source import FakeSource, node_report
+
+
+def grant(source: FakeSource, user: str, pattern: str = ".*", vhost: str = "/") -> None:
+    source.operations.founded.ok(PutUser(user, "hash"), SetPermissions(user, vhost, pattern, pattern, pattern))
+
+
+async def names(client: Client, path: str, user: str = "guest:guest") -> list[Any]:
+    return [document["name"] for document in await client.get(path, user)]
+
+
+async def test_an_encoded_slash_is_part_of_a_name_and_not_of_the_path() -> None:
+    async with served(FakeSource()) as client:
+        assert (await client.put("vhosts/a%2Fb", {"description": "d"})).status == 201
+        assert (await client.put("exchanges/a%2Fb/x%2Fy", {"type": "topic"})).status == 201
+        assert (await client.get("exchanges/a%2Fb/x%2Fy"))["name"] == "x/y"
+        assert (await client.get("vhosts/a%2Fb"))["description"] == "d"
+
+
+async def test_a_put_is_201_for_what_is_new_and_204_for_what_was_there() -> None:
+    async with served(FakeSource()) as client:
+        for path, document in (
+            ("vhosts/v", {}),
+            ("users/u", {"password": "p", "tags": ""}),
+            ("permissions/%2F/u", {"configure": ".*", "write": ".*", "read": ".*"}),
+            ("topic-permissions/%2F/u", {"exchange": "amq.topic", "write": ".*", "read": ".*"}),
+            ("policies/%2F/p", {"pattern": ".*", "definition": {"max-length": 1}}),
+            ("operator-policies/%2F/p", {"pattern": ".*", "definition": {"max-length": 1}}),
+            ("exchanges/%2F/e", {"type": "fanout"}),
+            ("queues/%2F/q", {}),
+        ):
+            assert [(await client.put(path, document)).status for _ in range(2)] == [201, 204], path
+
+
+async def test_what_was_put_is_deleted_once_and_then_missing() -> None:
+    async with served(FakeSource()) as client:
+        await client.put("vhosts/v", {})
+        await client.put("users/u", {"password": "p", "tags": "management"})
+        await client.put("permissions/%2F/u", {"configure": "", "write": "", "read": ""})
+        await client.put("policies/%2F/p", {"pattern": ".*", "definition": {"max-length": 1}})
+        await client.put("exchanges/%2F/e", {"type": "fanout"})
+        paths = ("vhosts/v", "permissions/%2F/u", "users/u", "policies/%2F/p", "exchanges/%2F/e", "queues/%2F/orders")
+        for path in paths:
+            assert [(await client.delete(path)).status for _ in range(2)] == [204, 404], path
+
+
+async def test_whoever_makes_a_vhost_gets_all_permissions_on_it() -> None:
+    async with served(FakeSource()) as client:
+        await client.put("vhosts/v", {"default_queue_type": "quorum", "tags": ["a", "b"]})
+        assert await client.get("permissions/v/guest") == {
+            "user": "guest",
+            "vhost": "v",
+            "configure": ".*",
+            "write": ".*",
+            "read": ".*",
+        }
+        assert (await client.get("vhosts/v"))["metadata"] == {
+            "description": "",
+            "tags": ["a", "b"],
+            "default_queue_type": "quorum",
+        }
+
+
+async def test_a_users_password_is_hashed_and_a_hash_of_rabbitmq_is_kept() -> None:
+    source = FakeSource()
+    text = base64.b64encode(b"salt" + hashlib.sha512(b"salt" + b"pw").digest()).decode()
+    async with served(source) as client:
+        await client.put("users/own", {"password": "pw", "tags": ["monitoring", "policymaker"]})
+        theirs = {"password_hash": text, "hashing_algorithm": "rabbit_password_hashing_sha512", "tags": "administrator"}
+        assert (await client.put("users/theirs", theirs)).status == 201
+        assert await client.get("users/theirs") == {
+            "name": "theirs",
+            "password_hash": text,
+            "hashing_algorithm": "rabbit_password_hashing_sha512",
+            "tags": ["administrator"],
+            "limits": {},
+        }
+        assert (await client.get("users/own"))["hashing_algorithm"] == "argon2id"
+    for name in ("own", "theirs"):
+        kept = source.catalog.users[name].password_hash
+        assert verify(kept, b"pw")
+        assert not verify(kept, b"other")
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "reason"),
+    [
+        ("users/u", {"password": "p"}, "'tags' is missing: a list of strings, or a string with commas; \"\" for none"),
+        (
+            "users/u",
+            {"tags": "", "password_hash": "AAAA"},
+            "password_hash is not the base64 of 36 octets (4 of salt and a rabbit_password_hashing_sha256 digest)",
+        ),
+        ("permissions/%2F/guest", {"configure": "("}, "'write' is missing"),
+        (
+            "permissions/%2F/guest",
+            {"configure": "(", "write": "", "read": ""},
+            "invalid regular expression '('",
+        ),
+        (
+            "policies/%2F/p",
+            {"pattern": ".*", "definition": {"max-length": "1"}},
+            "'max-length' of policy 'p' must be a whole number >= 0",
+        ),
+        ("policies/%2F/p", {"pattern": ".*"}, "'definition' is missing"),
+        ("queues/%2F/q", {"durable": "maybe"}, "'durable' must be true or false, got \"maybe\""),
+        (
+            "queues/%2F/orders",
+            {"durable": False},
+            "inequivalent arg 'durable' for queue 'orders' in vhost '/': received 'false' but current is 'true'",
+        ),
+        ("exchanges/%2F/e", {"type": "bogus"}, "unknown exchange type 'bogus'"),
+        ("exchanges/%2F/e", [1], "the body is not a JSON object"),
+        ("vhost-limits/%2F/max-ducks", {"value": 1}, "limit 'max-ducks' is not one of max-connections, max-queues"),
+    ],
+)
+async def test_a_bad_request_is_400_with_one_precise_line(path: str, document: object, reason: str) -> None:
+    async with served(FakeSource()) as client:
+        answer = await client.put(path, document)
+    assert (answer.status, answer.reason, answer.json()["error"]) == (400, reason, "bad_request")
+
+
+async def test_what_is_missing_is_named_by_a_404() -> None:
+    async with served(FakeSource()) as client:
+        for path, reason in (
+            ("vhosts/nope", "no vhost 'nope'"),
+            ("queues/%2F/nope", "no queue 'nope' in vhost '/'"),
+            ("exchanges/nope/e", "no vhost 'nope'"),
+            ("users/nope", "no user 'nope'"),
+            ("permissions/%2F/nope", "no user 'nope'"),
+            ("policies/%2F/nope", "no policy 'nope' in vhost '/'"),
+            ("operator-policies/%2F/nope", "no operator policy 'nope' in vhost '/'"),
+            ("connections/nope", "no connection 'nope'"),
+            ("nodes/nope", "no node 'nope'"),
+        ):
+            answer = await client.ask(f"/api/{path}", user="guest:guest")
+            assert (answer.status, answer.reason) == (404, reason), path
+
+
+async def test_bindings_have_a_key_by_which_they_are_found_and_deleted() -> None:
+    async with served(FakeSource()) as client:
+        await client.put("exchanges/%2F/e", {"type": "topic"})
+        made = await client.post("bindings/%2F/e/e/q/orders", {"routing_key": "a.#", "arguments": {"n": 1}})
+        assert made.status == 201
+        place = made.headers["location"]
+        assert place.startswith("/api/bindings/%2F/e/e/q/orders/a.%2523~")
+        found = await client.get(place.removeprefix("/api/"))
+        assert (found["routing_key"], found["arguments"], found["destination_type"]) == ("a.#", {"n": 1}, "queue")
+        await client.post("bindings/%2F/e/e/q/orders", {})
+        keys = [b["properties_key"] for b in await client.get("bindings/%2F/e/e/q/orders")]
+        assert keys == ["~", found["properties_key"]]
+        assert (await client.ask(place, user="guest:guest", method="DELETE")).status == 204
+        assert (await client.ask(place, user="guest:guest", method="DELETE")).status == 404
+        left = await client.get("queues/%2F/orders/bindings")
+        assert [(b["source"], b["routing_key"]) for b in left] == [("", "orders"), ("e", "")]
+        assert [b["destination"] for b in await client.get("exchanges/%2F/e/bindings/source")] == ["orders"]
+
+
+async def test_exchanges_are_bound_to_exchanges() -> None:
+    async with served(FakeSource()) as client:
+        assert (await client.post("bindings/%2F/e/amq.direct/e/amq.fanout", {"routing_key": "k"})).status == 201
+        found = await client.get("exchanges/%2F/amq.fanout/bindings/destination")
+        assert [(b["source"], b["destination_type"]) for b in found] == [("amq.direct", "exchange")]
+        assert (await client.delete("bindings/%2F/e/amq.direct/e/amq.fanout/k")).status == 204
+        refused = await client.post("bindings/%2F/e/amq.default/q/orders", {"routing_key": "k"})
+        assert (refused.status, refused.reason) == (403, "operation not permitted on the default exchange")
+
+
+async def test_a_queue_shows_its_counts_its_replicas_and_its_policy() -> None:
+    async with served(FakeSource()) as client:
+        await client.put("policies/%2F/short", {"pattern": "^o", "definition": {"max-length": 5}})
+        queue = await client.get("queues/%2F/orders")
+        assert (await client.get("queues"))[0] == {k: v for k, v in queue.items() if k != "consumer_details"}
+    assert queue["consumer_details"][0]["consumer_tag"] == "ctag1"
+    expected = {
+        "name": "orders",
+        "vhost": "/",
+        "durable": True,
+        "auto_delete": False,
+        "arguments": {},
+        "messages": 10,
+        "messages_ready": 9,
+        "messages_unacknowledged": 1,
+        "consumers": 2,
+        "state": "running",
+        "node": "mq-0",
+        "leader": "mq-0",
+        "members": ["mq-0", "mq-1", "mq-2"],
+        "policy": "short",
+        "effective_policy_definition": {"max-length": 5},
+    }
+    assert queue | expected == queue
+
+
+async def test_a_queue_is_purged_and_deleted() -> None:
+    source = FakeSource()
+    async with served(source) as client:
+        assert (await client.delete("queues/%2F/orders/contents")).status == 204
+        assert source.operations.purged == ["orders"]
+        assert (await client.delete("queues/%2F/orders?if-unused=false")).status == 204
+        assert await names(client, "queues") == []
+
+
+async def test_a_long_list_is_cut_into_pages_filtered_and_narrowed() -> None:
+    source = FakeSource()
+    for number in range(12):
+        source.operations.founded.ok(DeclareQueue("/", f"q{number:02}", True, False, False))
+    async with served(source) as client:
+        page = await client.get("queues?page=2&page_size=5&columns=name")
+        assert page["items"] == [{"name": f"q{n:02}"} for n in range(4, 9)]
+        counts = ("page", "page_count", "page_size", "item_count", "filtered_count", "total_count")
+        assert [page[key] for key in counts] == [2, 3, 5, 5, 13, 13]
+        found = await client.get("queues?page=1&name=q1%5B01%5D&use_regex=true&sort=name&sort_reverse=true")
+        assert [item["name"] for item in found["items"]] == ["q11", "q10"]
+        beyond = await client.ask("/api/queues?page=9", user="guest:guest")
+        assert (beyond.status, beyond.reason) == (400, "page: there is no page 9 of 100 items each")
+
+
+async def test_a_user_with_the_tag_management_sees_and_changes_what_the_permissions_allow() -> None:
+    source = FakeSource()
+    async with served(source) as client:
+        assert await names(client, "queues", "team:t") == []
+        hidden = await client.ask("/api/queues/%2F", user="team:t")
+        assert (hidden.status, hidden.reason) == (403, "access to vhost '/' refused for user 'team'")
+        grant(source, "team", "^team")
+        assert await names(client, "vhosts", "team:t") == ["/"]
+        assert (await client.put("queues/%2F/team-1", {}, "team:t")).status == 201
+        refused = await client.put("queues/%2F/other", {}, "team:t")
+        assert (refused.status, refused.reason) == (403, "access to queue 'other' in vhost '/' refused for user 'team'")
+        assert (await client.delete("queues/%2F/orders", "team:t")).status == 403
+        for path in ("users", "permissions", "definitions", "nodes"):
+            assert (await client.ask(f"/api/{path}", user="team:t")).status == 403, path
+        assert (await client.put("policies/%2F/p", {}, "team:t")).status == 403
+
+
+async def test_a_policymaker_sets_policies_where_the_user_has_permissions_and_no_operator_policies() -> None:
+    source = FakeSource()
+    policy = {"pattern": ".*", "definition": {"max-length": 5}}
+    async with served(source) as client:
+        assert (await client.put("policies/%2F/p", policy, "rules:r")).status == 403
+        grant(source, "rules")
+        assert (await client.put("policies/%2F/p", policy, "rules:r")).status == 201
+        assert (await client.put("operator-policies/%2F/p", policy, "rules:r")).status == 403
+
+
+async def test_who_monitors_sees_everything_and_changes_nothing() -> None:
+    async with served(FakeSource()) as client:
+        assert await names(client, "queues", "watch:w:w") == ["orders"]
+        assert (await client.put("queues/%2F/q", {}, "watch:w:w")).status == 403
+        assert (await client.delete("queues/%2F/orders", "watch:w:w")).status == 403
+
+
+async def test_an_administrator_deletes_and_purges_without_permissions_on_the_vhost() -> None:
+    source = FakeSource()
+    async with served(source) as client:
+        await client.put("vhosts/v", {})
+        await client.put("queues/v/q", {})
+        await client.delete("permissions/v/guest")
+        assert (await client.put("queues/v/q2", {})).status == 403
+        assert (await client.delete("queues/v/q/contents")).status == 204
+        assert (await client.delete("queues/v/q")).status == 204
+
+
+async def test_a_connection_is_closed_with_the_reason_of_the_header() -> None:
+    source = FakeSource()
+    async with served(source) as client:
+        connection = (await client.get("connections"))[0]
+        assert (connection["protocol"], connection["state"]) == ("AMQP 0-9-1", "running")
+        path = "connections/10.0.0.5%3A40312%20-%3E%2010.0.0.7%3A5672"
+        assert (await client.delete(path, headers={"X-Reason": "node moves"})).status == 204
+        await client.delete(path)
+        assert (await client.delete(path, "team:t")).status == 404
+        assert [c["prefetch_count"] for c in await client.get(f"{path}/channels")] == [10]
+        assert [c["queue"]["name"] for c in await client.get("consumers/%2F")] == ["orders"]
+    name = connection["name"]
+    assert source.operations.closed == [(name, "node moves"), (name, "Closed via management API")]
+
+
+async def test_limits_are_set_listed_and_cleared() -> None:
+    async with served(FakeSource()) as client:
+        assert (await client.put("vhost-limits/%2F/max-queues", {"value": 5})).status == 204
+        assert (await client.put("user-limits/guest/max-channels", {"value": 2})).status == 204
+        assert await client.get("vhost-limits") == [{"vhost": "/", "value": {"max-queues": 5}}]
+        assert await client.get("user-limits/guest") == [{"user": "guest", "value": {"max-channels": 2}}]
+        await client.delete("vhost-limits/%2F/max-queues")
+        await client.put("user-limits/guest/max-channels", {"value": -1})
+        assert await client.get("vhost-limits") == await client.get("user-limits") == []
+
+
+async def test_health_checks_are_200_or_503_with_the_reason() -> None:
+    async with served(FakeSource()) as client:
+        for check in ("alarms", "local-alarms", "node-is-quorum-critical", "ready-to-serve-clients", "is-in-service"):
+            assert await client.get(f"health/checks/{check}", "team:t") == {"status": "ok"}
+        await client.get("aliveness-test/%2F")
+    source = FakeSource(node_report("mq-1", alarms=("memory",), phase="draining"), node_report("mq-0"))
+    async with served(source) as client:
+        for check, reason in (
+            ("alarms", "alarms block publishers: memory on mq-1"),
+            ("local-alarms", "alarms block publishers: memory on mq-1"),
+            ("node-is-quorum-critical", "groups 0, 1 have no quorum without mq-1"),
+            ("ready-to-serve-clients", "draining"),
+            ("is-in-service", "draining"),
+        ):
+            answer = await client.ask(f"/api/health/checks/{check}", user="guest:guest")
+            assert (answer.status, answer.json()["status"], answer.reason) == (503, "failed", reason)
+
+
+async def test_the_overview_sums_up_the_nodes() -> None:
+    async with served(FakeSource()) as client:
+        overview = await client.get("overview", "team:t")
+        assert await client.get("whoami", "watch:w:w") == {"name": "watch", "tags": ["monitoring"]}
+        nodes = await client.get("nodes")
+    assert overview["queue_totals"] == {"messages": 33, "messages_ready": 30, "messages_unacknowledged": 3}
+    assert overview["object_totals"]["connections"] == 123
+    assert (overview["node"], overview["cluster_name"]) == ("mq-1", "orders-mq")
+    assert [(node["name"], node["running"]) for node in nodes] == [("mq-0", True), ("mq-1", True), ("mq-2", True)]
