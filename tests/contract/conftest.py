@@ -11,6 +11,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.cluster.harness import LocalCluster
+from tests.contract.admin import Admin
 from tests.contract.clients import Clients
 from tests.contract.wire import Wire
 
@@ -32,6 +33,11 @@ def clients(nodes: LocalCluster, turn: Iterator[int]) -> Iterator[Clients]:
     """Each client goes to the next node; all are closed with the test."""
     with Clients(nodes, turn) as open_clients:
         yield open_clients
+
+
+@pytest.fixture
+def admin(nodes: LocalCluster, turn: Iterator[int]) -> Admin:
+    return Admin(nodes, turn)
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 
 import aio_pika
 import aiormq
@@ -11,6 +13,7 @@ import pytest
 from kombu import Connection, Consumer, Exchange, Producer, Queue
 
 from tests.cluster.harness import HOST, LocalCluster
+from tests.contract.admin import Admin
 
 DEADLINE_SECONDS = 20.0
 
@@ -87,6 +90,50 @@ def test_aio_pika_calls_procedures_over_exclusive_queues(urls: tuple[str, str], 
             await serving.close()
 
     run(scene)
+
+
+def test_a_robust_connection_that_the_operator_closes_comes_back_with_queue_binding_and_consumer(
+    urls: tuple[str, str], admin: Admin, name: str
+) -> None:
+    async def scene() -> None:
+        received: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+            async with message.process():
+                received.put_nowait(message.body)
+
+        closed: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        robust = await aio_pika.connect_robust(
+            urls[0], reconnect_interval=0.1, client_properties={"connection_name": name}
+        )
+        steady = await aio_pika.connect(urls[1])
+        async with robust, steady:
+            robust.close_callbacks.add(lambda _, error: closed.done() or closed.set_result(error))
+            channel = await robust.channel()
+            queue = await channel.declare_queue(exclusive=True)
+            await queue.bind("amq.topic", f"{name}.*")
+            await queue.consume(take)
+            publishing = await (await steady.channel()).get_exchange("amq.topic")
+            await publishing.publish(aio_pika.Message(b"before"), f"{name}.a")
+            assert await received.get() == b"before"
+            await asyncio.to_thread(close_connection, admin, name)
+            error = await closed
+            assert isinstance(error, aiormq.exceptions.ConnectionClosed)
+            assert "CONNECTION_FORCED - time to go" in str(error)
+            while True:
+                await publishing.publish(aio_pika.Message(b"after"), f"{name}.a")
+                with suppress(TimeoutError):
+                    assert await asyncio.wait_for(received.get(), 0.2) == b"after"
+                    break
+
+    run(scene)
+
+
+def close_connection(admin: Admin, client_name: str) -> None:
+    """As an operator: the connection that calls itself so."""
+    found = [c for c in admin.get("connections") if client_name in json.dumps(c)]
+    assert len(found) == 1, found
+    admin.delete("connections", found[0]["name"], reason="time to go")
 
 
 def test_kombu_produces_and_consumes_through_another_node(urls: tuple[str, str], name: str) -> None:

@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
-from urllib.parse import quote
-from urllib.request import Request, urlopen
 
 import pika
 import pytest
 
 from cluster.amqp import methods as m
 from tests.cluster.harness import LocalCluster
+from tests.contract.admin import Admin
 from tests.contract.clients import Clients, channel_refused, settle
 from tests.contract.wire import Wire
 
-_CREDENTIALS = b64encode(b"guest:guest").decode()
 _numbers = count(1)
-
-
-class Admin:
-    """Puts and deletes, each at the next node."""
-
-    def __init__(self, nodes: LocalCluster, turn: Iterator[int]) -> None:
-        self._nodes = nodes
-        self._turn = turn
-
-    def put(self, *path: str, **document: object) -> None:
-        self._ask("PUT", path, document)
-
-    def delete(self, *path: str) -> None:
-        self._ask("DELETE", path, None)
-
-    def _ask(self, verb: str, path: tuple[str, ...], document: dict[str, object] | None) -> None:
-        url = self._nodes.url(next(self._turn) % 3) + "/api/" + "/".join([quote(part, safe="") for part in path])
-        headers = {"Authorization": f"Basic {_CREDENTIALS}", "Content-Type": "application/json"}
-        data = None if document is None else json.dumps(document).encode()
-        with urlopen(Request(url, data, headers, method=verb), timeout=20) as answer:
-            assert answer.status < 300
-
-
-@pytest.fixture
-def admin(nodes: LocalCluster, turn: Iterator[int]) -> Admin:
-    return Admin(nodes, turn)
 
 
 @pytest.fixture
