@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("--queues", type=int, default=2, help="durable queues (default 2)")
     parser.add_argument("--faults", type=int, default=0, help="stop after so many (default 0: by --duration)")
     parser.add_argument("--gap-max", type=float, default=5.0, help="longest pause in confirms, seconds (default 5)")
-    parser.add_argument("--verdict", type=Path, default=None, help="write the verdict as JSON to this file")
+    parser.add_argument("--verdict", type=Path, default=None, help="JSON file (default .data/chaos/MODE-SEED.json)")
     asked = parser.parse_args()
     if asked.duration <= 0 or asked.rate <= 0 or asked.queues <= 0:
         parser.error("--duration, --rate and --queues must be more than 0")
@@ -67,7 +67,8 @@ def main() -> int:
     too_long = verdict.worst_gap > asked.gap_max
     broken = list(verdict.broken)
     broken += [name for name, is_so in (("gap", too_long), ("stuck", stuck), ("no fault", not verdict.gaps)) if is_so]
-    path = asked.verdict or Path(f"chaos-{asked.mode}-{seed}.json")
+    path = asked.verdict or Path(".data/chaos") / f"{asked.mode}-{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     document = {"seed": seed, "mode": asked.mode, "rate": asked.rate, "passed": not broken} | verdict.document()
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(f"verdict in {path}")
