@@ -16,6 +16,7 @@ import trio
 from cluster.broker.catalog import ids as catalog_ids
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.node.admin.gently import gently
 from cluster.node.admin.operations import NodeOperations
 from cluster.node.admin.report import (
     ChannelReport,
@@ -50,8 +51,6 @@ _ROLES: dict[Role, ReplicaRole] = {
     Role.CANDIDATE: "candidate",
     Role.PRE_CANDIDATE: "candidate",
 }
-_TURN_QUEUES = 500
-"""Queues reported between two turns of the event loop."""
 
 
 class Reports:
@@ -197,7 +196,7 @@ class Reports:
                 nursery.start_soon(self._ask_queues, node, timeout_seconds, rows)
         queues = sorted(self.catalog.queues.values(), key=lambda queue: (queue.vhost, queue.name))
         reports: list[QueueReport] = []
-        for number, queue in enumerate(queues, 1):
+        async for queue in gently(queues):
             ready, unacked, consumers = rows.get(queue.id, (0, 0, 0))
             reports.append(
                 QueueReport(
@@ -212,8 +211,6 @@ class Reports:
                     consumers=consumers,
                 )
             )
-            if number % _TURN_QUEUES == 0:
-                await trio.lowlevel.checkpoint()
         return reports
 
     def leader(self, queue: QueueDefinition) -> str:

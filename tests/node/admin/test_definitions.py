@@ -73,7 +73,7 @@ async def test_what_was_imported_is_exported_as_it_was() -> None:
     await imported(operations, {"users": [{"name": "guest", "password": "guest", "tags": "administrator"}]})
     result = await imported(operations, SHOP)
     assert (result.created, result.changed, result.warnings) == (11, 0, ())
-    document = export(operations.founded.catalog)
+    document = await export(operations.founded.catalog)
     for section in ("topic_permissions", "parameters", "policies", "queues", "exchanges", "bindings"):
         assert document[section] == SHOP[section], section
     assert SHOP["users"][0] in document["users"]
@@ -82,7 +82,7 @@ async def test_what_was_imported_is_exported_as_it_was() -> None:
     assert (shop["description"], shop["tags"]) == ("s", ["x"])
     other = FakeOperations()
     await imported(other, json.loads(json.dumps(document)))
-    assert export(other.founded.catalog) == document
+    assert await export(other.founded.catalog) == document
 
 
 async def test_a_second_import_writes_nothing() -> None:
@@ -200,10 +200,10 @@ async def test_the_definitions_of_one_vhost_go_into_another() -> None:
     operations = FakeOperations()
     await imported(operations, SHOP)
     await imported(operations, {"vhosts": [{"name": "copy"}]})
-    document = export_vhost(operations.founded.catalog.vhosts["shop"])
+    document = await export_vhost(operations.founded.catalog.vhosts["shop"])
     assert "vhost" not in json.dumps(document["queues"])
     await imported(operations, document, "copy")
-    assert export_vhost(operations.founded.catalog.vhosts["copy"]) == document
+    assert await export_vhost(operations.founded.catalog.vhosts["copy"]) == document
 
 
 async def test_over_http_a_plan_changes_nothing_and_an_import_answers_204_or_its_warnings() -> None:
@@ -218,7 +218,7 @@ async def test_over_http_a_plan_changes_nothing_and_an_import_answers_204_or_its
         assert (warned.status, warned.json()["warnings"]) == (200, ["section 'federation' is skipped: unknown"])
         wrong = await client.post("definitions", {"queues": [{"vhost": "/"}]})
         assert (wrong.status, wrong.reason) == (400, "queues[0]: 'name' is missing")
-        assert await client.get("definitions") == export(source.catalog)
+        assert await client.get("definitions") == await export(source.catalog)
 
 
 async def test_a_start_with_a_wrong_document_ends_with_its_line(tmp_path: Path) -> None:

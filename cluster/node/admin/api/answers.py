@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import trio
@@ -17,14 +17,13 @@ from starlette.responses import JSONResponse, Response
 
 from cluster.node.admin.api.asked import Asked
 from cluster.node.admin.api.fields import Document
+from cluster.node.admin.gently import gently
 
 T = TypeVar("T")
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 500
-_TURN_ITEMS = 200
-"""Items made between two turns of the event loop."""
 _THREAD_ITEMS = 500
-"""From so many items on, encoding is a thread's."""
+"""From so many items on, encoding a list is a thread's."""
 
 
 def created() -> Response:
@@ -43,14 +42,6 @@ def changed(*, new: bool) -> Response:
 
 def found(document: Document) -> Response:
     return JSONResponse(document)
-
-
-async def gently(items: Sequence[T]) -> AsyncIterator[T]:
-    """The items, with a turn of the event loop now and then."""
-    for number, item in enumerate(items, 1):
-        yield item
-        if number % _TURN_ITEMS == 0:
-            await trio.lowlevel.checkpoint()
 
 
 async def listed(asked: Asked, items: Sequence[T], describe: Callable[[T], Document]) -> Response:
@@ -90,8 +81,8 @@ async def listed(asked: Asked, items: Sequence[T], describe: Callable[[T], Docum
 
 
 async def encoded(content: Any) -> Response:
-    """As JSON, without stopping the loop for what is long."""
-    if isinstance(content, list) and len(content) > _THREAD_ITEMS:
+    """As JSON, without stopping the loop for what may be long."""
+    if not isinstance(content, list) or len(content) > _THREAD_ITEMS:
         return Response(await trio.to_thread.run_sync(_dumps, content), media_type="application/json")
     return JSONResponse(content)
 

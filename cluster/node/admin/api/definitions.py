@@ -9,7 +9,7 @@ from __future__ import annotations
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from cluster.node.admin.api.answers import nothing
+from cluster.node.admin.api.answers import encoded, nothing
 from cluster.node.admin.api.asked import DOCUMENT_BYTES_MAX, Asked, Endpoint
 from cluster.node.admin.api.caller import ADMINISTRATOR, POLICYMAKER
 from cluster.node.admin.definitions.document import DefinitionsError
@@ -18,11 +18,11 @@ from cluster.node.admin.definitions.load import carry_out, prepare
 
 
 async def definitions(asked: Asked) -> Response:
-    return JSONResponse(export(asked.catalog))
+    return await encoded(await export(asked.catalog))
 
 
 async def vhost_definitions(asked: Asked) -> Response:
-    return JSONResponse(export_vhost(asked.vhost_to_change()))
+    return await encoded(await export_vhost(asked.vhost_to_change()))
 
 
 async def _import(asked: Asked, vhost: str | None) -> Response:
@@ -34,7 +34,7 @@ async def _import(asked: Asked, vhost: str | None) -> Response:
                 {"action": step.action.value, "section": step.item.section, "object": step.item.label}
                 for step in planned.steps
             ]
-            return JSONResponse(
+            return await encoded(
                 {"changes": changes, "unchanged": planned.unchanged, "warnings": list(planned.warnings)}
             )
         imported = await carry_out(planned, asked.node.operations)

@@ -27,6 +27,8 @@ def field(document: Document, key: str, kind: type[T], default: T = _MISSING) ->
         return default
     if isinstance(value, str) and kind is bool and value in {"true", "false"}:
         return value == "true"  # type: ignore[return-value] # rabbitmqadmin sends words
+    if value == [] and kind is dict:
+        return kind()  # an empty object, as some of RabbitMQ's clients and older documents write it
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise BadField(f"'{key}' must be {_KINDS[kind]}, got {json.dumps(value)[:80]}")
     return value

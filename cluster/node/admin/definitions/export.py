@@ -20,11 +20,12 @@ from cluster.node.admin.api.policies import policy_documents
 from cluster.node.admin.api.users import user_document
 from cluster.node.admin.api.values import to_json
 from cluster.node.admin.api.vhosts import vhost_document
+from cluster.node.admin.gently import gently
 
 _SYSTEM = frozenset([name for name, _, _ in PREDECLARED])
 
 
-def export(catalog: Catalog) -> Document:
+async def export(catalog: Catalog) -> Document:
     """`GET /api/definitions`."""
     vhosts = [vhost for _, vhost in sorted(catalog.vhosts.items())]
     return {
@@ -35,20 +36,20 @@ def export(catalog: Catalog) -> Document:
         "permissions": permission_documents(catalog),
         "topic_permissions": topic_permission_documents(catalog),
         "global_parameters": [],
-        **_contents(vhosts),
+        **await _contents(vhosts),
     }
 
 
-def export_vhost(vhost: Vhost) -> Document:
+async def export_vhost(vhost: Vhost) -> Document:
     """`GET /api/definitions/{vhost}`: its contents, which do not name it."""
-    contents = _contents([vhost])
+    contents = await _contents([vhost])
     for entries in contents.values():
         for entry in entries:
             del entry["vhost"]
     return {"rabbit_version": FOLLOWED_VERSION, "product_name": "cluster-mq"} | contents
 
 
-def _contents(vhosts: Iterable[Vhost]) -> dict[str, list[Document]]:
+async def _contents(vhosts: Iterable[Vhost]) -> dict[str, list[Document]]:
     vhosts = list(vhosts)
     parameters: list[Document] = [
         {"component": "vhost-limits", "name": "limits", "vhost": v.name, "value": dict(sorted(v.limits.items()))}
@@ -69,20 +70,22 @@ def _contents(vhosts: Iterable[Vhost]) -> dict[str, list[Document]]:
     }
     for vhost in vhosts:
         lasting = {name for name, queue in vhost.queues.items() if queue.durable}
-        contents["queues"] += [
-            {
-                "name": name,
-                "vhost": vhost.name,
-                "durable": True,
-                "auto_delete": vhost.queues[name].auto_delete,
-                "arguments": to_json(vhost.queues[name].arguments.values),
-            }
-            for name in sorted(lasting)
-        ]
+        async for name in gently(sorted(lasting)):
+            queue = vhost.queues.get(name)
+            if queue is not None:
+                contents["queues"].append(
+                    {
+                        "name": name,
+                        "vhost": vhost.name,
+                        "durable": True,
+                        "auto_delete": queue.auto_delete,
+                        "arguments": to_json(queue.arguments.values),
+                    }
+                )
         contents["exchanges"] += [
             exchange_document(exchange) for name, exchange in sorted(vhost.exchanges.items()) if name not in _SYSTEM
         ]
-        for placed in bindings_of(vhost):
+        async for placed in gently(bindings_of(vhost)):
             if not placed[1].to_queue or placed[1].destination in lasting:
                 document = binding_document(placed)
                 del document["properties_key"]

@@ -37,9 +37,9 @@ class Imported:
 
 async def prepare(document: object, catalog: Catalog, operations: Operations, vhost: str | None = None) -> Plan:
     """What would be done. Raises DefinitionsError."""
-    definitions = parse(document, catalog, operations.home, vhost)
+    definitions = await parse(document, catalog, operations.home, vhost)
     items = [await _with_hash(item, catalog) for item in definitions.items]
-    planned = plan(items, catalog)
+    planned = await plan(items, catalog)
     return replace(planned, warnings=definitions.warnings + planned.warnings)
 
 

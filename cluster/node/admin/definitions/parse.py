@@ -29,6 +29,7 @@ from cluster.node.admin.api.queues import read_queue
 from cluster.node.admin.api.users import read_user
 from cluster.node.admin.api.vhosts import read_vhost
 from cluster.node.admin.definitions.document import DefinitionsError
+from cluster.node.admin.gently import gently
 
 Command: TypeAlias = (
     c.PutVhost
@@ -89,14 +90,14 @@ class Definitions:
     warnings: tuple[str, ...]
 
 
-def parse(document: object, catalog: Catalog, home: tuple[int, int], vhost: str | None = None) -> Definitions:
+async def parse(document: object, catalog: Catalog, home: tuple[int, int], vhost: str | None = None) -> Definitions:
     """`vhost`: the document is one vhost's, and its objects name none. `home` as in `read_queue`.
 
     Raises DefinitionsError.
     """
     if not isinstance(document, dict):
         raise DefinitionsError("definitions must be a JSON object")
-    return _Parser(document, catalog, home, vhost).parse()
+    return await _Parser(document, catalog, home, vhost).parse()
 
 
 class _Parser:
@@ -111,7 +112,7 @@ class _Parser:
         self._exchanges: set[tuple[str, str]] = set()
         self._queues: set[tuple[str, str]] = set()
 
-    def parse(self) -> Definitions:
+    async def parse(self) -> Definitions:
         readers: dict[str, Callable[[Document], Iterable[Item]]] = {
             "vhosts": self._read_vhost,
             "users": self._read_user,
@@ -131,8 +132,9 @@ class _Parser:
         items: list[Item] = []
         for section in SECTIONS:
             reader = readers.get(section)
-            for number, entry in enumerate(self._section(section) if reader else ()):
-                assert reader is not None
+            if reader is None:
+                continue
+            async for number, entry in gently(list(enumerate(self._section(section)))):
                 if not isinstance(entry, dict):
                     raise DefinitionsError(f"{section}[{number}] is not an object")
                 items += self._guarded(reader, entry, f"{section}[{number}]")

@@ -1,12 +1,12 @@
 """What a definitions document would change.
 
-Law: pure, and what it calls no change is not proposed: to import a document twice costs no write. A queue or exchange
-that exists otherwise than the document says is never touched; a warning names it and the difference.
+Law: it changes nothing, and what it calls no change is not proposed: to import a document twice costs no write. A
+queue or exchange that exists otherwise than the document says is never touched; a warning names it and the difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -19,6 +19,7 @@ from cluster.broker.catalog.policies import Policy
 from cluster.broker.catalog.queue_rules import judge_declare as judge_queue
 from cluster.broker.errors import BrokerError
 from cluster.node.admin.definitions.parse import Command, Item, explanation
+from cluster.node.admin.gently import gently
 
 
 class Action(Enum):
@@ -42,12 +43,12 @@ class Plan:
     warnings: tuple[str, ...]
 
 
-def plan(items: Iterable[Item], catalog: Catalog) -> Plan:
+async def plan(items: Sequence[Item], catalog: Catalog) -> Plan:
     """Passwords must have been hashed."""
     steps: list[Step] = []
     warnings: list[str] = []
     unchanged = 0
-    for item in items:
+    async for item in gently(items):
         try:
             action = judge(item.command, catalog)
         except BrokerError as error:
