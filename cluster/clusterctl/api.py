@@ -1,7 +1,8 @@
 """The way to a node: HTTP with Basic authentication, and several nodes to try.
 
-Law: one command takes at most `timeout_seconds` altogether. A node that does not answer is skipped for the next
-one; an answer, whatever it says, is final. Nothing is retried after it may have been carried out.
+Law: a look takes at most `timeout_seconds` altogether, a change `CHANGE_TIMEOUT_SECONDS`: longer than a node without
+quorum waits before it says so. A node that does not answer is skipped for the next one; an answer, whatever it says,
+is final. Nothing is retried after it may have been carried out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 TIMEOUT_SECONDS = 5.0
+CHANGE_TIMEOUT_SECONDS = 12.0
 _PEER_TIMEOUT_SECONDS = 1.5
 _ANSWER_BYTES_MAX = 256 << 20
 _NO_CONTENT = frozenset({201, 204})
@@ -88,15 +90,16 @@ class Api:
         return self._json("GET", _path(parts) + (f"?{query}" if query else ""))
 
     def put(self, *parts: str, document: dict[str, Any]) -> None:
-        self._json("PUT", _path(parts), json.dumps(document))
+        self._json("PUT", _path(parts), json.dumps(document), timeout_seconds=CHANGE_TIMEOUT_SECONDS)
 
-    def post(self, *parts: str, document: Any, query: str = "", timeout_seconds: float | None = None) -> Any:
+    def post(self, *parts: str, document: Any, query: str = "", timeout_seconds: float) -> Any:
         """None when the node has nothing to say."""
         path = _path(parts) + (f"?{query}" if query else "")
         return self._json("POST", path, json.dumps(document), timeout_seconds=timeout_seconds)
 
     def delete(self, *parts: str, query: str = "", headers: Mapping[str, str] | None = None) -> None:
-        self._json("DELETE", _path(parts) + (f"?{query}" if query else ""), headers=headers)
+        path = _path(parts) + (f"?{query}" if query else "")
+        self._json("DELETE", path, headers=headers, timeout_seconds=CHANGE_TIMEOUT_SECONDS)
 
     def transfer(self, group: int, node: str) -> None:
         self._json("POST", f"/api/groups/{group}/transfer", json.dumps({"node": node}))

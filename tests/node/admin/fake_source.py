@@ -96,12 +96,15 @@ class FakeOperations:
         self.purged: list[str] = []
         self.closed: list[tuple[str, str]] = []
         self.messages = 9
+        self.has_quorum = True
 
     @property
     def home(self) -> tuple[int, int]:
         return 1, 1
 
     async def submit(self, command: SingleCommand) -> None:
+        if not self.has_quorum:
+            raise Refused(Refusal.UNAVAILABLE, "the catalog has no leader with a quorum")
         self.commands.append(command)
         outcome = self.founded.apply(command)
         if isinstance(outcome, RefusedCommand):

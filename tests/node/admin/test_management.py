@@ -327,3 +327,22 @@ async def test_the_overview_sums_up_the_nodes() -> None:
     assert overview["object_totals"]["connections"] == 123
     assert (overview["node"], overview["cluster_name"]) == ("mq-1", "orders-mq")
     assert [(node["name"], node["running"]) for node in nodes] == [("mq-0", True), ("mq-1", True), ("mq-2", True)]
+
+
+async def test_without_a_quorum_what_changes_the_catalog_is_503_and_looking_goes_on() -> None:
+    source = FakeSource()
+    source.operations.has_quorum = False
+    async with served(source) as client:
+        for answer in (
+            await client.put("vhosts/v", {}),
+            await client.put("queues/%2F/q", {}),
+            await client.delete("queues/%2F/orders"),
+            await client.post("definitions", {"vhosts": [{"name": "v"}, {"name": "w"}]}),
+        ):
+            assert (answer.status, answer.reason) == (503, "the catalog has no leader with a quorum")
+        assert await names(client, "queues") == ["orders"]
+
+
+async def test_an_empty_list_stands_for_an_empty_object_of_arguments() -> None:
+    async with served(FakeSource()) as client:
+        assert (await client.put("exchanges/%2F/e", {"type": "topic", "arguments": []})).status == 201

@@ -19,7 +19,7 @@ from cluster.broker.errors import BrokerError
 from cluster.node.admin.definitions.document import DefinitionsError
 from cluster.node.admin.definitions.parse import Item, explanation, parse
 from cluster.node.admin.definitions.plan import Action, Plan, Step, plan
-from cluster.node.admin.source import Operations
+from cluster.node.admin.source import Operations, Refused
 from cluster.node.amqp.password_hash import hash_password, verify
 
 COMMANDS_AT_ONCE_MAX = 256
@@ -80,6 +80,8 @@ async def _together(steps: Sequence[Step], operations: Operations) -> None:
                 await operations.submit(step.item.command)
             except BrokerError as error:
                 failures.append(DefinitionsError(f"{step.item.label}: {explanation(error)}"))
+            except Refused as error:
+                failures.append(error)
 
     async with trio.open_nursery() as nursery:
         for _ in range(min(COMMANDS_AT_ONCE_MAX, len(steps))):
