@@ -13,22 +13,26 @@ from typing import Any
 
 import trio
 
+from cluster.broker.catalog.commands import DeleteQueue
+from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.ids import declared_at
-from cluster.broker.catalog.outcome import Change, QueueDeleted
+from cluster.broker.catalog.outcome import Change, PoliciesChanged, QueueDeclared, QueueDeleted
+from cluster.broker.errors import BrokerError
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.leader import LeaderLimits
 from cluster.broker.shard.stream import StreamLimits
 from cluster.node.bootstrap import Charter
-from cluster.node.catalog.client import CatalogClient
+from cluster.node.catalog.client import CatalogClient, NoQuorum
 from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost
 from cluster.node.config import NodeConfig
 from cluster.node.kinds import Kind
 from cluster.node.links import Links, ProtocolViolation
 from cluster.node.logging import get_logger
 from cluster.node.shards.host import HostLimits, ShardHost
-from cluster.node.shards.local import LOCAL_SHARDS, LocalShard
+from cluster.node.shards.local import LocalShard
 from cluster.node.shards.seat import Seat
 from cluster.node.shards.switchboard import Switchboard
+from cluster.node.shards.view import CatalogView, shard_of
 from cluster.raft.group import RaftConfig
 from cluster.raft.messages import Append, Message, SnapshotChunkMessage, from_wire, to_wire
 from cluster.raft.runtime import GroupHandler, Runtime, RuntimeConfig, Writer
@@ -37,6 +41,8 @@ from cluster.raft.storage import Storage
 from cluster.raft.types import NOBODY, GroupId, LogIndex, NodeId
 
 _BULK = (Append, SnapshotChunkMessage)
+TICK_SECONDS = 0.05
+"""How finely leaders of queues see time."""
 Request = Callable[[NodeId, Any], Awaitable[Any]]
 
 
@@ -66,6 +72,7 @@ class Core:
         self.on_catalog: Callable[[list[Change]], None] = _nothing_changed
         self.on_direct_reply: Callable[[str, bytes], None] = _no_channel
         self.on_storage_full: Callable[[bool], None] = _not_full
+        self._unused: list[QueueId] = []
         self.requests: dict[int, Request] = {Kind.CATALOG_COMMAND: self._catalog_command}
         """What other nodes may ask, besides."""
         self._log = get_logger("node")
@@ -76,10 +83,12 @@ class Core:
             sender=links,
             wake=self._wakeup.wake,
             propose=self.propose,
+            queue_unused=self._queue_unused,
             limits=StreamLimits(),
         )
         leader_limits = LeaderLimits(config.limits.payload_memory_max // (charter.shards + 1))
         self.catalog = CatalogHost(self)
+        self.view = CatalogView(self.catalog.catalog)
         handlers: dict[GroupId, GroupHandler] = {CATALOG_GROUP: self.catalog}
         for group, voters in self.placement.items():
             if group != CATALOG_GROUP and node in voters:
@@ -121,6 +130,7 @@ class Core:
             if len(self.charter.members) == 1:
                 self._claim()
             nursery.start_soon(self._deadlines)
+            nursery.start_soon(self._ticks)
             task_status.started()
             while True:
                 await self._wakeup.wait()
@@ -135,6 +145,27 @@ class Core:
         while True:
             await trio.sleep(0.25)
             self.switchboard.check_deadlines(trio.current_time())
+
+    async def _ticks(self) -> None:
+        """Time for the leaders of queues, and an end for the queues that nobody uses."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.sleep(TICK_SECONDS)
+                self.switchboard.tick(self.wall_ms())
+                unused, self._unused = self._unused, []
+                for queue in unused:
+                    nursery.start_soon(self._delete_unused, queue)
+
+    def _queue_unused(self, queue: QueueId) -> None:
+        self._unused.append(queue)
+
+    async def _delete_unused(self, queue: QueueId) -> None:
+        definition = self.catalog.catalog.queues.get(queue)
+        if definition is not None:
+            try:
+                await self.client.submit(DeleteQueue(definition.vhost, definition.name, queue))
+            except (BrokerError, NoQuorum) as error:
+                self._log.warning("unused queue not deleted yet", queue=definition.name, reason=str(error))
 
     def _claim(self) -> None:
         """Stand for what this node should lead, where nobody leads."""
@@ -178,11 +209,24 @@ class Core:
         for change in changes:
             if isinstance(change, QueueDeleted):
                 queue = change.queue
-                shard = queue.shard if queue.replicated else LOCAL_SHARDS + queue.home
-                self.switchboard.queue_deleted(shard, queue.id)
+                self.switchboard.queue_deleted(shard_of(queue), queue.id)
+            elif isinstance(change, QueueDeclared):
+                self._settings_changed([change.queue])
+            elif isinstance(change, PoliciesChanged):
+                self._settings_changed(self.view.queues_in(change.vhost))
         self.on_catalog(changes)
 
+    def _settings_changed(self, queues: Iterable[QueueDefinition]) -> None:
+        by_shard: dict[int, list[QueueId]] = {}
+        for queue in queues:
+            by_shard.setdefault(shard_of(queue), []).append(queue.id)
+        for shard, ids in by_shard.items():
+            seat = self.switchboard.seats.get(shard)
+            if seat is not None:
+                seat.settings_changed(ids)
+
     def catalog_restored(self) -> None:
+        self._settings_changed(self.catalog.catalog.queues.values())
         self.on_catalog([])
 
     def catalog_leader_changed(self) -> None:
@@ -236,6 +280,10 @@ class Core:
                 self.switchboard.leaders_announced(peer, body)
             case Kind.DIRECT_REPLY:
                 self.on_direct_reply(*body)
+            case Kind.SHARD_POST:
+                self.switchboard.post_arrived(peer, body)
+            case Kind.SHARD_POST_RECEIPT:
+                self.switchboard.post_receipt_arrived(body)
             case Kind.CATALOG_APPLIED:
                 self.client.peer_applied(peer, body)
             case _:

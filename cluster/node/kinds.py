@@ -38,3 +38,7 @@ class Kind(IntEnum):
     """[address, record]: an answer for a channel of the receiver"""
     CENSUS = 13
     """request: [user, vhost] -> `census.Numbers` of the receiver"""
+    SHARD_POST = 14
+    """[target shard, term of its leader, session, batch or None]: see `Forwarder.words`"""
+    SHARD_POST_RECEIPT = 15
+    """[source shard, target shard, incarnation, last]"""

@@ -6,6 +6,7 @@ a fixed distance. A tag is answered once; answering an unknown one is the client
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Generic, TypeVar
 
 from cluster.broker.errors import precondition_failed
@@ -15,6 +16,15 @@ C = TypeVar("C")
 
 Answered = tuple[C, int, int]
 """(consumer, first seq, count)."""
+
+
+class Verdict(Enum):
+    """What a client says of a delivery."""
+
+    DONE = 1
+    REJECTED = 2
+    """It shall not come again."""
+    REQUEUED = 3
 
 
 class TagRun(Generic[C]):

@@ -57,12 +57,13 @@ class Dispatcher:
             self._serve_get(queue)
         share = max(1, ready.count // (len(queue.turn) or 1))
         while queue.turn and ready and ready.starts[0] < state.watermark:
-            holder = queue.turn.popleft()
+            holder = queue.next_in_turn()
             if not holder.hungry:
                 holder.queued = False
                 continue
             full = False
-            for first, end in ready.take(min(holder.credit, share), state.watermark):
+            most = holder.credit if queue.prioritized else min(holder.credit, share)
+            for first, end in ready.take(most, state.watermark):
                 position = first if full else self._deliver(queue, holder, first, end)
                 if position < end:
                     ready.add(position, end)

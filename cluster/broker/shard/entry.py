@@ -31,6 +31,7 @@ SHARD_SESSIONS = 1 << 20
 """Session SHARD_SESSIONS + n is shard n's, which sends messages out of its outbox; lower ones are nodes'."""
 ENTRY_VERSION = 1
 _LENGTH = Struct("<I")
+_RECORD_HEAD = Struct(">HI")
 
 assert array("I").itemsize == 4
 assert array("Q").itemsize == 8
@@ -84,7 +85,13 @@ def _check_column(data: object, row_bytes: int) -> None:
         raise EntryCorrupt("a column is cut off")
 
 
+_NOTHING: array[int] = array("Q")
+"""For columns that are empty, as most are. Never changed."""
+
+
 def _triples(data: object) -> array[int]:
+    if data == b"":
+        return _NOTHING
     _check_column(data, 24)
     return unpack_column("Q", data)  # type: ignore[arg-type]
 
@@ -163,9 +170,9 @@ class Batch:
         if sum(sizes) != len(batch.payload):
             raise EntryCorrupt("a batch is shorter or longer than its records")
         _check_runs(_triples(batch.runs), len(sizes))
-        _check_column(batch.settles, 24)
-        _check_column(batch.returns, 24)
-        _check_column(batch.rejects, 24)
+        for column in (batch.settles, batch.returns, batch.rejects):
+            if column:
+                _check_column(column, 24)
         if batch.marks:
             _check_marks(_triples(batch.marks), len(sizes))
         return batch
@@ -310,7 +317,8 @@ def decode_head(data: bytes) -> EntryHead:
         node, incarnation, number, slots, runs, settles, returns, rejects, marks, refused = row
         if not (_is_count(node) and _is_count(incarnation) and _is_count(number) and _is_count(slots)):
             raise EntryCorrupt("a batch has four integers and six columns")
-        _check_column(refused, 16)
+        if refused != b"":
+            _check_column(refused, 16)
         batch = BatchHead(
             node,
             incarnation,
@@ -325,7 +333,8 @@ def decode_head(data: bytes) -> EntryHead:
             refused,
         )
         _check_runs(batch.runs, slots)
-        _check_marks(batch.marks, slots)
+        if batch.marks:
+            _check_marks(batch.marks, slots)
         batches.append(batch)
         slot += slots
     rest, cut = divmod(len(sizes), 4)
@@ -371,3 +380,12 @@ class EntryPayloads:
             pack_column(self.sizes[slot : slot + count]),
             self.data[self.offsets[slot] : self.offsets[slot + count]],
         )
+
+    def record(self, slot: int) -> bytes:
+        """One message as stored."""
+        return self.data[self.offsets[slot] : self.offsets[slot + 1]]
+
+    def body_size(self, slot: int) -> int:
+        """Bytes of a message's body."""
+        envelope_size, header_size = _RECORD_HEAD.unpack_from(self.data, self.offsets[slot])
+        return self.sizes[slot] - _RECORD_HEAD.size - int(envelope_size) - int(header_size)

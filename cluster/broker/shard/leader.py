@@ -12,14 +12,30 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cluster.broker.shard.dead_letters import Morgue
+from cluster.broker.shard.death import Reason
 from cluster.broker.shard.dispatch import Dispatcher, Outbox
-from cluster.broker.shard.entry import Batch, LeaderOps, QueueId, encode_entry, pack_numbers, unpack_column
+from cluster.broker.shard.entry import (
+    HIDDEN_QUEUES,
+    SHARD_SESSIONS,
+    Batch,
+    LeaderOps,
+    QueueId,
+    encode_entry,
+    pack_numbers,
+    unpack_column,
+)
+from cluster.broker.shard.forwarder import Forwarder
+from cluster.broker.shard.gate import Passed, guard
+from cluster.broker.shard.keeper import Doom, Keeper
 from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, Holder, HolderState, LeaderQueue
 from cluster.broker.shard.messages import AttachedConsumer, ReplyStatus, RequestOp, ToHome
 from cluster.broker.shard.orphans import Orphanage, Orphans
 from cluster.broker.shard.payload_cache import PayloadCache
 from cluster.broker.shard.queue_state import QueueState
+from cluster.broker.shard.settings import PLAIN
 from cluster.broker.shard.state import Applied, ShardState
+from cluster.broker.shard.surroundings import NOTHING, Surroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +58,9 @@ class _Taken:
     batches: list[Batch]
     ops: LeaderOps
     orphans: list[Orphans]
+    settles: list[int]
+    dooms: list[Doom]
+    passed: Passed | None
 
 
 def _never(queue: QueueId) -> bool:
@@ -57,24 +76,36 @@ class ShardLeader:
         load: Callable[[int], bytes],
         limits: LeaderLimits = LeaderLimits(),
         deleted: Callable[[QueueId], bool] = _never,
+        surroundings: Surroundings = NOTHING,
+        *,
+        shard: int = 0,
+        incarnation: int = 1,
+        now_ms: int = 0,
     ) -> None:
         """`state` has applied the entry that opened this term.
 
         load(index)      a live entry from the log
         deleted(queue)   has the catalog deleted it? Asked about every queue that turns up; True is like `drop`
+        shard, incarnation  under which the shard sends dead letters to others; the latter rises when it forgets
+        now_ms           Unix milliseconds
         """
         self._state = state
         self._deleted = deleted
+        self._surroundings = surroundings
+        self._shard = shard
         self._limits = limits
         self.attaching = True
         self.queues: dict[QueueId, LeaderQueue] = {
-            queue: LeaderQueue(queue, queue_state) for queue, queue_state in state.queues.items()
+            queue: LeaderQueue(queue, queue_state, surroundings.settings(queue))
+            for queue, queue_state in state.queues.items()
+            if queue < HIDDEN_QUEUES
         }
         self._batches: deque[Batch] = deque()
         self._taken: _Taken | None = None
         self._received: dict[int, tuple[int, int]] = dict(state.sessions)
         self._settles: list[int] = []
         self._orphans = Orphanage()
+        self._forgives: list[int] = []
         self._drops: list[int] = []
         self._dropped: dict[QueueId, None] = {}
         """Queues that shall never be again. At most `dropped_max`."""
@@ -85,12 +116,19 @@ class ShardLeader:
         self._out = Outbox()
         self._dispatcher = Dispatcher(self._payloads, self._out, self._watermarks)
         self._restless: dict[QueueId, LeaderQueue] = {}
+        self._keeper = Keeper(self._payloads)
+        self._keeper.now_ms = now_ms
+        self._forwarder = Forwarder(shard=shard, incarnation=incarnation, state=state, payloads=self._payloads)
+        self._passed: deque[Passed | None] = deque()
+        """Of each entry that is accepted and not applied."""
         self._widowed: dict[int, dict[QueueId, None]] = {}
         """Lost node -> queues that it had consumers of."""
         self.batch_bytes = 0
         """Bytes of batches that wait for an entry. Bounded by what the home nodes may have in flight."""
-        for queue in self.queues:
-            self._is_dropped(queue)
+        for queue_id, queue in self.queues.items():
+            self._keeper.dooms.extend([Doom(queue_id, a, b, Reason.REJECTED) for a, b in queue.state.limbo])
+        for queue_id in self.queues:
+            self._is_dropped(queue_id)
 
     # ---- towards the log
 
@@ -102,7 +140,15 @@ class ShardLeader:
     @property
     def wants_entry(self) -> bool:
         """Is there something to propose?"""
-        return bool(self._batches or self._settles or self._orphans or self._drops or self._watermarks)
+        return bool(
+            self._batches
+            or self._settles
+            or self._orphans
+            or self._drops
+            or self._watermarks
+            or self._keeper.dooms
+            or self._forgives
+        )
 
     def receive_batch(self, batch: Batch) -> None:
         """A home node's batch. Done before: only the receipt is repeated. Out of turn: dropped, to be re-sent."""
@@ -111,11 +157,16 @@ class ShardLeader:
             return
         if batch.incarnation > incarnation:
             last = 0
-        if batch.number == last + 1:
+        slots = len(batch.sizes) // 4
+        if batch.node >= SHARD_SESSIONS and slots > 0:
+            in_turn = batch.number - slots >= last
+        else:
+            in_turn = batch.number == last + 1
+        if in_turn:
             self._received[batch.node] = (batch.incarnation, batch.number)
             self._batches.append(batch)
             self.batch_bytes += batch.weight
-        elif batch.number <= last:
+        elif batch.number <= last or batch.node >= SHARD_SESSIONS:
             if (batch.incarnation, batch.number) <= self._state.sessions.get(batch.node, (0, 0)):
                 self._disclaim(batch)
             self._receipt(batch.node)
@@ -134,37 +185,74 @@ class ShardLeader:
         """The next entry: as many waiting batches as fit (at least one), and the leader's own operations."""
         if not self.wants_entry:
             return None
+        keeper = self._keeper
+        keeper.now_ms = max(keeper.now_ms, time_ms)
         batches: list[Batch] = []
         size = 0
         hot: dict[int, None] = {}
         queues = self.queues
         backlog_max = self._limits.hot_backlog_max
+        morgue: Morgue | None = None
+        passed: Passed | None = None
+        dooms: list[Doom] = []
         while self._batches and (not batches or size + self._batches[0].weight <= bytes_max):
             batch = self._batches.popleft()
             size += batch.weight
             batches.append(batch)
             runs = unpack_column("Q", batch.runs)
+            guarded = False
             for queue_id in dict.fromkeys(runs[::3]):
                 queue = queues.get(QueueId(queue_id))
-                if queue is not None and queue.hot(backlog_max):
-                    hot[queue_id] = None
+                if queue is None:
+                    queue = self._queue_that_comes(QueueId(queue_id))
+                if queue is not None:
+                    guarded = guarded or (queue.settings is not PLAIN and queue.settings.guarded)
+                    if queue.hot(backlog_max):
+                        hot[queue_id] = None
+            if guarded:
+                passed = passed or Passed()
+                morgue = morgue or self._morgue(time_ms)
+                guard(batch, runs, queues, passed, time_ms, morgue.kept_out)
         self.batch_bytes -= size
         orphans = self._orphans.take(self._batches) if self._orphans else []
+        settles = self._settles
+        if keeper.dooms:
+            morgue = morgue or self._morgue(time_ms)
+            dooms = morgue.take(keeper.dooms, bytes_max)
+            settles = [*settles, *morgue.settles]
         ops = LeaderOps(
             pack_numbers(list(hot)),
             pack_numbers([n for pair in self._watermarks.items() for n in pair]),
-            pack_numbers(self._settles),
+            pack_numbers(settles),
             pack_numbers([n for o in orphans for n in o.triples]),
             pack_numbers(self._drops),
+            pack_numbers(self._forgives),
+            **(morgue.columns() if morgue is not None else {}),
         )
+        self._taken = _Taken(batches, ops, orphans, self._settles, dooms, passed)
         self._watermarks.clear()
-        self._settles.clear()
+        self._settles = []
         self._drops.clear()
-        self._taken = _Taken(batches, ops, orphans)
+        self._forgives.clear()
         return encode_entry(time_ms, batches, ops)
+
+    def _morgue(self, time_ms: int) -> Morgue:
+        return Morgue(
+            shard=self._shard,
+            time_ms=time_ms,
+            queues=self.queues,
+            surroundings=self._surroundings,
+            payloads=self._payloads,
+        )
+
+    def _queue_that_comes(self, queue_id: QueueId) -> LeaderQueue | None:
+        """A queue's first message is on its way: if it has settings, they hold for that one too."""
+        return self._queue(queue_id) if self._surroundings.settings(queue_id) is not PLAIN else None
 
     def entry_accepted(self) -> None:
         """The entry taken last is in the log (not yet committed)."""
+        assert self._taken is not None
+        self._passed.append(self._taken.passed)
         self._taken = None
 
     def entry_refused(self) -> None:
@@ -172,10 +260,14 @@ class ShardLeader:
         assert self._taken is not None
         batches, ops = self._taken.batches, self._taken.ops
         self._orphans.put_back(self._taken.orphans)
+        if self._taken.passed is not None:
+            self._taken.passed.undo(self.queues)
+        self._keeper.dooms.extendleft(reversed(self._taken.dooms))
+        self._settles[:0] = self._taken.settles
         self._taken = None
         self._batches.extendleft(reversed(batches))
         self.batch_bytes += sum(b.weight for b in batches)
-        self._settles[:0] = unpack_column("Q", ops.settles)
+        self._forgives[:0] = unpack_column("Q", ops.forgives)
         self._drops[:0] = unpack_column("Q", ops.drops)
         pairs = unpack_column("Q", ops.watermarks)
         for i in range(0, len(pairs), 2):
@@ -185,16 +277,26 @@ class ShardLeader:
         """The state has applied an entry: receipts go out, messages become ready."""
         for node in applied.sessions:
             self._receipt(node)
+        passed = self._passed.popleft() if self._passed else None
+        if passed is not None:
+            passed.done(self.queues)
         if applied.enqueued:
             self._payloads.keep(applied.index, data)
         for queue_id, first, end in applied.enqueued:
+            if queue_id >= HIDDEN_QUEUES:
+                self._forwarder.filled(queue_id)
+                continue
             queue = self._queue(queue_id)
             if end > queue.state.head:
                 queue.ready.add(max(first, queue.state.head), end)
+                if queue.state.marks:
+                    self._keeper.hold_back(queue, first, end)
             self._restless[queue_id] = queue
             if queue.doomed and queue_id in self._dropped and queue_id in self._state.queues:
                 self._drops.append(queue_id)
         for queue_id, parts in applied.settled:
+            if queue_id >= HIDDEN_QUEUES:
+                continue
             queue = self._queue(queue_id)
             queue.settle(parts)
             for purge in queue.purges_done():
@@ -202,6 +304,17 @@ class ShardLeader:
         for queue_id, returned, node in applied.returned:
             queue = self._queue(queue_id)
             queue.give_back(returned, node)
+            if queue.settings is not PLAIN and not self.attaching:
+                self._keeper.returned(queue, returned)
+            self._restless[queue_id] = queue
+        for queue_id, parts in applied.rejected:
+            leaving = self._queue(queue_id).reject(parts)
+            self._keeper.dooms.extend([Doom(queue_id, a, b, Reason.REJECTED) for a, b in leaving])
+        for queue_id, parts in applied.forgiven:
+            queue = self._queue(queue_id)
+            for first, end in parts:
+                for a, b in queue.parked.remove(first, end):
+                    queue.ready.add(a, b)
             self._restless[queue_id] = queue
         for queue_id in applied.watermarks:
             self._restless[queue_id] = self._queue(queue_id)
@@ -221,7 +334,15 @@ class ShardLeader:
                     self._out.to(node).cancelled.append(c.consumer)
                 continue
             queue = self._queue(QueueId(c.queue))
-            holder = Holder(node, c.consumer, c.credit, c.bytes_credit, exclusive=c.exclusive, passive=c.holder)
+            holder = Holder(
+                node,
+                c.consumer,
+                c.credit,
+                c.bytes_credit,
+                exclusive=c.exclusive,
+                passive=c.holder,
+                priority=c.priority,
+            )
             queue.claim(holder, c.held)
             queue.join(holder)
             self._restless[queue.id] = queue
@@ -244,6 +365,9 @@ class ShardLeader:
             for key in [k for k in queue.holders if k[0] == node]:
                 holder = queue.holders.pop(key)
                 holder.state = HolderState.GONE
+                queue.used_ms = self._keeper.now_ms
+                if queue.settings is not PLAIN:
+                    self._restless[queue.id] = queue
                 if not holder.passive:
                     self._widowed.setdefault(node, {})[queue.id] = None
             for _, _, owner in queue.unacked:
@@ -279,9 +403,10 @@ class ShardLeader:
             self._deferred.append((node, request, op, queue_id, args))
             return
         queue = self._queue_asked(queue_id)
+        queue.used_ms = self._keeper.now_ms
         match op:
             case RequestOp.CONSUME:
-                consumer, credit, bytes_credit, exclusive = args
+                consumer, credit, bytes_credit, exclusive, *more = args
                 if queue.doomed:
                     self._out.reply(node, request, ReplyStatus.GONE)
                     return
@@ -291,7 +416,16 @@ class ShardLeader:
                     return
                 before = [queue.ready.count, len(others)]
                 if (node, consumer) not in queue.holders:
-                    queue.join(Holder(node, consumer, credit, bytes_credit, exclusive=bool(exclusive), passive=False))
+                    joining = Holder(
+                        node,
+                        consumer,
+                        credit,
+                        bytes_credit,
+                        exclusive=bool(exclusive),
+                        passive=False,
+                        priority=more[0] if more else 0,
+                    )
+                    queue.join(joining)
                 self._restless[queue_id] = queue
                 self._out.reply(node, request, ReplyStatus.OK, before)
             case RequestOp.CANCEL:
@@ -311,7 +445,7 @@ class ShardLeader:
                 queue.gets.append((node, request, holder))
                 self._restless[queue_id] = queue
             case RequestOp.INFO:
-                value = [queue.ready.count, queue.unacked.count, queue.consumers]
+                value = [queue.ready.count, queue.unacked.count, queue.consumers, queue.parked.count]
                 self._out.reply(node, request, ReplyStatus.OK, value)
             case RequestOp.PURGE:
                 purge = queue.purge(node, request)
@@ -319,6 +453,10 @@ class ShardLeader:
                     self._settles += (queue_id, first, end - first)
                 if not purge.count:
                     self._out.reply(node, request, ReplyStatus.OK, 0)
+            case RequestOp.RETRY:
+                for first, end in queue.parked:
+                    self._forgives += (queue_id, first, end - first)
+                self._out.reply(node, request, ReplyStatus.OK, queue.parked.count)
             case RequestOp.DELETE:
                 if_unused, if_empty = args
                 if if_unused and queue.consumers:
@@ -348,6 +486,9 @@ class ShardLeader:
     def all_attached(self) -> None:
         """Nobody else is waited for: deliveries begin."""
         self.attaching = False
+        for queue in self.queues.values():
+            if queue.special:
+                self._keeper.settings_changed(queue)
         self._restless.update(self.queues)
         deferred, self._deferred = self._deferred, []
         for request in deferred:
@@ -359,9 +500,69 @@ class ShardLeader:
         """Hand out what can be delivered, and give what is to be told: home node -> words."""
         if self._restless and not self.attaching:
             for queue in self._restless.values():
-                self._dispatcher.dispatch(queue)
+                if queue.settings is PLAIN and not queue.state.marks:
+                    self._dispatcher.dispatch(queue)
+                else:
+                    self._keeper.before(queue)
+                    self._dispatcher.dispatch(queue)
+                    self._keeper.after(queue)
             self._restless.clear()
         return self._out.take()
+
+    # ---- time, settings, other shards
+
+    def tick(self, now_ms: int) -> bool:
+        """Time has passed, Unix milliseconds. Is there something to do? Cheap when there is not."""
+        self._keeper.now_ms = max(self._keeper.now_ms, now_ms)
+        if self.attaching:
+            return False
+        for queue_id in self._keeper.due():
+            queue = self.queues.get(queue_id)
+            if queue is not None:
+                queue.deadline_ms = None
+                self._restless[queue_id] = queue
+        return bool(self._restless or self._forwarder)
+
+    def settings_changed(self, queue_id: QueueId) -> None:
+        """Other settings may hold for the queue now; or it is new, and none of its messages has come."""
+        settings = self._surroundings.settings(queue_id)
+        queue = self.queues.get(queue_id)
+        if queue is None:
+            if settings.expires_ms is None or self._is_dropped(queue_id):
+                return
+            queue = self._queue(queue_id)
+        elif queue.settings == settings:
+            return
+        queue.settings = settings
+        if not self.attaching:
+            self._keeper.settings_changed(queue)
+        self._restless[queue_id] = queue
+
+    def take_unused(self) -> list[QueueId]:
+        """Queues that the catalog shall delete, because nobody used them for long (x-expires)."""
+        unused, self._keeper.unused = self._keeper.unused, {}
+        return list(unused)
+
+    def take_post(self) -> list[tuple[int, int, int, Batch | None]]:
+        """What to send to leaders of other shards: see `Forwarder.words`."""
+        if not self._forwarder:
+            return []
+        for triple in self._forwarder.forsaken(self._deleted):
+            self._settles += triple
+        return self._forwarder.words(self._keeper.now_ms)
+
+    def post_receipt(self, target: int, incarnation: int, last: int) -> None:
+        """Another shard's leader says how much of this shard's post is committed there."""
+        settle = self._forwarder.receipt(target, incarnation, last)
+        if settle is not None:
+            self._settles += settle
+
+    def receive_post(self, session: int, batch: Batch | None) -> None:
+        """Another shard's post, or its question how far it has come here. The receipt goes to the session."""
+        if batch is not None:
+            self.receive_batch(batch)
+        else:
+            self._out.to(session).receipt = self._state.sessions.get(session, (0, 0))
 
     # ---- small things
 
@@ -369,7 +570,9 @@ class ShardLeader:
         queue = self.queues.get(queue_id)
         if queue is None:
             state = self._state.queues.get(queue_id) or QueueState(queue_id)
-            queue = self.queues[queue_id] = LeaderQueue(queue_id, state)
+            queue = self.queues[queue_id] = LeaderQueue(queue_id, state, self._surroundings.settings(queue_id))
+            if queue.settings is not PLAIN and not self.attaching:
+                self._keeper.settings_changed(queue)
             queue.doomed = self._is_dropped(queue_id)
         if queue.state.next_seq == 0 and queue_id in self._state.queues:
             queue.state = self._state.queues[queue_id]
@@ -410,4 +613,7 @@ class ShardLeader:
     def _receipt(self, node: int) -> None:
         session = self._state.sessions.get(node)
         if session is not None:
-            self._out.to(node).receipt = session
+            words = self._out.to(node)
+            words.receipt = session
+            if node in self._state.refusals:
+                words.refused = self._state.refusals[node]

@@ -1,6 +1,7 @@
 """One queue as its leader sees it: what is ready, who holds what, who waits.
 
-Law: every alive message of the queue is in exactly one place: `ready`, `unacked` under its holder, or `purging`.
+Law: every alive message of the queue is in exactly one place: `ready`, `unacked` under its holder, `purging` (on its
+way out), `delayed` (not due yet) or `parked` (came back too often, and there is nowhere to send it).
 What is on its way by an operation that the log has not applied yet stays where it was until then. Only messages
 below the replicated watermark are handed out.
 """
@@ -14,6 +15,8 @@ from enum import Enum
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.intervals import IntervalMap, IntervalSet, Range
 from cluster.broker.shard.queue_state import QueueState
+from cluster.broker.shard.ready import Ready
+from cluster.broker.shard.settings import PLAIN, QueueSettings
 
 WATERMARK_CHUNK = 2000
 """Messages of a backlog that are declared as possibly delivered at a time (one replicated operation each)."""
@@ -30,10 +33,29 @@ class HolderState(Enum):
 class Holder:
     """A consumer, or the basic.get side of a channel, on some home node."""
 
-    __slots__ = ("bytes_credit", "consumer", "credit", "exclusive", "node", "passive", "queued", "state")
+    __slots__ = (
+        "bytes_credit",
+        "consumer",
+        "credit",
+        "exclusive",
+        "node",
+        "passive",
+        "priority",
+        "queued",
+        "state",
+        "waiting",
+    )
 
     def __init__(
-        self, node: int, consumer: int, credit: int, bytes_credit: int, *, exclusive: bool, passive: bool
+        self,
+        node: int,
+        consumer: int,
+        credit: int,
+        bytes_credit: int,
+        *,
+        exclusive: bool,
+        passive: bool,
+        priority: int = 0,
     ) -> None:
         self.node = node
         self.consumer = consumer
@@ -41,12 +63,25 @@ class Holder:
         self.bytes_credit = bytes_credit
         self.exclusive = exclusive
         self.passive = passive
+        self.priority = priority
+        self.waiting = False
+        """Another consumer is the active one (x-single-active-consumer)."""
         self.queued = False
         self.state = HolderState.PRESENT
 
     @property
     def hungry(self) -> bool:
-        return self.credit > 0 and self.bytes_credit > 0 and not self.passive and self.state is HolderState.PRESENT
+        return (
+            self.credit > 0
+            and self.bytes_credit > 0
+            and not (self.passive or self.waiting)
+            and self.state is HolderState.PRESENT
+        )
+
+    @property
+    def present(self) -> bool:
+        """Is it a consumer that is still there?"""
+        return not self.passive and self.state is HolderState.PRESENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +98,54 @@ class LeaderQueue:
     """Leader-only state of one queue."""
 
     __slots__ = (
+        "active",
+        "coming",
+        "coming_keys",
+        "deadline_ms",
+        "delayed",
         "doomed",
+        "due",
         "gets",
         "holders",
         "id",
+        "parked",
+        "prioritized",
         "purges",
         "purging",
         "ready",
+        "settings",
         "state",
         "suspect_below",
         "turn",
         "unacked",
+        "used_ms",
         "watermark_asked",
     )
 
-    def __init__(self, queue: QueueId, state: QueueState) -> None:
+    def __init__(self, queue: QueueId, state: QueueState, settings: QueueSettings = PLAIN) -> None:
         self.id = queue
         self.state = state
-        self.ready = IntervalSet()
+        self.settings = settings
+        self.ready: Ready = IntervalSet()
         for first, end in state.alive_parts(state.head, state.next_seq):
             self.ready.add(first, end)
         self.unacked: IntervalMap[Holder] = IntervalMap()
         self.purging = IntervalSet()
+        self.delayed = IntervalSet()
+        self.due: list[tuple[int, int]] = []
+        """A heap of (Unix milliseconds, seq) for `delayed`; may name some that have left."""
+        self.parked = IntervalSet()
+        self.deadline_ms: int | None = None
+        """When time has something to do here, as the keeper noted it; None for never."""
+        self.used_ms = 0
+        """When the queue was used last, as far as x-expires goes; the consumers that it has use it all the time."""
+        self.coming = 0
+        """Messages in entries that are not applied yet; counted where publishes may be kept out."""
+        self.coming_keys: dict[int, None] = {}
+        """Their deduplication keys."""
+        self.active: Holder | None = None
+        self.prioritized = False
+        """Has there been a consumer with a priority?"""
         self.purges: deque[Purge] = deque()
         """Not answered yet, oldest first; bounded by the channels."""
         self.holders: dict[tuple[int, int], Holder] = {}
@@ -96,9 +157,19 @@ class LeaderQueue:
         """Watermark when this leader began: what lies below may have been delivered by an earlier leader."""
         self.watermark_asked = state.watermark
         self.doomed = False
+        for first, end in state.limbo:
+            self.ready.remove(first, end)
+            self.purging.add(first, end)
+
+    @property
+    def special(self) -> bool:
+        """Is there more to it than order?"""
+        return self.settings is not PLAIN or bool(self.state.marks)
 
     def join(self, holder: Holder) -> None:
         self.holders[(holder.node, holder.consumer)] = holder
+        self.prioritized = self.prioritized or holder.priority != 0
+        holder.waiting = self.settings.single_active_consumer and self.active is not holder
         self.wake(holder)
 
     def wake(self, holder: Holder) -> None:
@@ -115,6 +186,8 @@ class LeaderQueue:
         """
         for first, end in held:
             for a, b in self.ready.remove(first, end):
+                self.unacked.put(a, b, holder)
+            for a, b in self.parked.remove(first, end):
                 self.unacked.put(a, b, holder)
             for a, b, owner in self.unacked.cut(first, end):
                 mine = owner.node == holder.node and owner.state is not HolderState.PRESENT
@@ -135,11 +208,26 @@ class LeaderQueue:
             if len(cut) != 1 or cut[0][1] - cut[0][0] != end - first:
                 self.ready.remove(first, end)
                 self.purging.remove(first, end)
+                self.delayed.remove(first, end)
+                self.parked.remove(first, end)
+
+    def reject(self, parts: list[Range]) -> list[Range]:
+        """The log says that a consumer will not have these: on their way out. Returns those that were not before."""
+        leaving: list[Range] = []
+        for first, end in parts:
+            leaving += [(a, b) for a, b, _ in self.unacked.cut(first, end)]
+            for place in (self.ready, self.delayed, self.parked):
+                leaving += place.remove(first, end)
+        for first, end in leaving:
+            self.purging.add(first, end)
+        return leaving
 
     def purge(self, node: int, request: int) -> Purge:
         """Everything that is ready shall be settled: the caller sees to it. Remembered unless it is nothing."""
-        count = self.ready.count
-        purge = Purge(node, request, count, self.ready.take(count, self.state.next_seq))
+        count = self.ready.count + self.parked.count
+        ranges = [*self.ready.take(self.ready.count, self.state.next_seq), *self.parked]
+        self.parked.clear()
+        purge = Purge(node, request, count, ranges)
         for first, end in purge.ranges:
             self.purging.add(first, end)
         if count:
@@ -163,26 +251,54 @@ class LeaderQueue:
     @property
     def consumers(self) -> int:
         """Consumers that are present."""
-        return sum(1 for h in self.holders.values() if not h.passive and h.state is HolderState.PRESENT)
+        return sum(1 for h in self.holders.values() if h.present)
 
     def others(self, node: int, consumer: int) -> list[Holder]:
         """Present consumers but this one."""
-        return [
-            h
-            for key, h in self.holders.items()
-            if not h.passive and h.state is HolderState.PRESENT and key != (node, consumer)
-        ]
+        return [h for key, h in self.holders.items() if h.present and key != (node, consumer)]
 
-    def redelivered_split(self, first: int, end: int) -> list[tuple[int, int, bool]]:
-        """Cut `[first, end)` where the answer to "was it delivered before?" changes."""
+    def elect(self) -> None:
+        """Of consumers of which one at a time is served: the active one stays so, or the next one becomes it."""
+        if self.active is not None and self.active.present:
+            return
+        present = [h for h in self.holders.values() if h.present]
+        holding = {id(owner) for _, _, owner in self.unacked}
+        self.active = max(present, key=lambda h: (id(h) in holding, h.priority), default=None)
+        for holder in present:
+            holder.waiting = holder is not self.active
+            self.wake(holder)
+
+    def next_in_turn(self) -> Holder:
+        """Take the consumer that is to be served next: by priority, then by turn."""
+        if not self.prioritized:
+            return self.turn.popleft()
+        chosen = max(self.turn, key=lambda holder: (holder.hungry, holder.priority))
+        self.turn.remove(chosen)
+        return chosen
+
+    def redelivered_split(self, first: int, end: int) -> list[tuple[int, int, int]]:
+        """Cut `[first, end)` where the answer to "was it delivered before?" changes: see `messages.Delivery`."""
         returned = self.state.returned
+        if self.settings.is_quorum and returned:
+            return self._count_split(first, end)
         if not returned and first >= self.suspect_below:
             return [(first, end, False)]
         if not returned and end <= self.suspect_below:
             return [(first, end, True)]
-        parts: list[tuple[int, int, bool]] = []
+        parts: list[tuple[int, int, int]] = []
         for seq in range(first, end):
             flag = seq < self.suspect_below or seq in returned
+            if parts and parts[-1][2] == flag:
+                parts[-1] = (parts[-1][0], seq + 1, flag)
+            else:
+                parts.append((seq, seq + 1, flag))
+        return parts
+
+    def _count_split(self, first: int, end: int) -> list[tuple[int, int, int]]:
+        parts: list[tuple[int, int, int]] = []
+        for seq in range(first, end):
+            count = self.state.returned.get(seq, 0)
+            flag = count + 1 if count else int(seq < self.suspect_below)
             if parts and parts[-1][2] == flag:
                 parts[-1] = (parts[-1][0], seq + 1, flag)
             else:

@@ -3,9 +3,9 @@
 Law: the state depends on the entries alone, applied once each in log order: no clock, no hash order, no I/O.
 A batch takes effect once: its number must be the session's last one plus one; a lower one was done before, and
 a higher one is refused. A shard's session is numbered by what it sends: its batch of n slots takes it from number - n
-or less to number, and overlaps with nothing before. `live[i]` is how many alive messages have their record in entry i; an entry that
-nothing alive points to is dead and may be deleted once a snapshot covers it. A queue exists from its first
-enqueue until its drop; the catalog says which queues should.
+or less to number, and overlaps with nothing before. `live[i]` is how many alive messages have their record in entry
+i; an entry that nothing alive points to is dead and may be deleted once a snapshot covers it. A queue exists from its
+first enqueue until its drop; the catalog says which queues should.
 """
 
 from __future__ import annotations

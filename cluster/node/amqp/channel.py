@@ -18,6 +18,7 @@ import trio
 
 from cluster.amqp import methods as m
 from cluster.amqp.deliver import Record
+from cluster.amqp.delivery_count import count_deliveries, with_delivery_count
 from cluster.amqp.errors import (
     AmqpException,
     ChannelException,
@@ -30,13 +31,14 @@ from cluster.amqp.events import AckBatch, ChannelClosed, MethodReceived, Publish
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.queue_rules import in_exclusive_use
 from cluster.broker.channel.confirms import Confirms
-from cluster.broker.channel.unacked import Answered, TagPiece, Unacked, answered
+from cluster.broker.channel.unacked import Answered, TagPiece, Unacked, Verdict, answered
 from cluster.broker.errors import BrokerError, Scope, no_queue
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import PublishSink, ShardStream
-from cluster.node.amqp.consumer import Consumer, GetHolder
+from cluster.node.amqp.consumer import Consumer, GetHolder, consumer_priority
 from cluster.node.amqp.direct_reply import ReplyConsumer
+from cluster.node.amqp.marks import marks_of
 from cluster.node.amqp.publish import SPECIAL_HIGH, SPECIAL_LOW, Countdown, Route
 from cluster.node.amqp.transaction import Transaction
 from cluster.node.catalog.client import NoQuorum
@@ -115,11 +117,11 @@ class Channel:
             case AckBatch():
                 self._ack_each(event.tags)
             case MethodReceived(method=m.BasicAck() as method):
-                self._answer(method.delivery_tag, multiple=method.multiple, requeue=False)
+                self._answer(method.delivery_tag, Verdict.DONE, multiple=method.multiple)
             case MethodReceived(method=m.BasicNack() as method):
-                self._answer(method.delivery_tag, multiple=method.multiple, requeue=method.requeue)
+                self._answer(method.delivery_tag, _refusal(method.requeue), multiple=method.multiple)
             case MethodReceived(method=m.BasicReject() as method):
-                self._answer(method.delivery_tag, multiple=False, requeue=method.requeue)
+                self._answer(method.delivery_tag, _refusal(method.requeue), multiple=False)
             case _:
                 return False
         return True
@@ -269,9 +271,10 @@ class Channel:
         size = sum(sizes)
         connection.budget.taken(size)
         self._uncommitted += count
-        sink: PublishSink = Countdown(self, len(targets)) if len(targets) > 1 else self
+        sink: PublishSink = Countdown(self, len(targets), first, count, size) if len(targets) > 1 else self
+        marks = marks_of(route, parts) if route.prioritized or parts[1][12] & SPECIAL_HIGH else ()
         for stream, queues in targets:
-            stream.publish(queues, parts, sizes, size, sink, first)
+            stream.publish(queues, parts, sizes, size, sink, first, marks)
             connection.broker.switchboard.stirred(stream)
 
     def published(self, first: int, count: int, size: int) -> None:
@@ -332,8 +335,11 @@ class Channel:
         else:
             tag = self.unacked.tag(consumer, first, count)
         out: list[bytes] = []
+        size = len(records)
+        if consumer.counts:
+            records, sizes = count_deliveries(records, sizes, max(0, redelivered - 1))
         consumer.encoder.encode(out, tag, redelivered > 0, records, sizes)
-        self.connection.deliver(consumer, count, len(records), out)
+        self.connection.deliver(consumer, count, size, out)
 
     def _unpark(self) -> None:
         """Hand out as much as the channel-wide limit allows."""
@@ -378,6 +384,8 @@ class Channel:
             exclusive=method.exclusive,
             prefetch_count=min(limits, default=0),
             frame_max=connection.machine.frame_max,
+            counts=queue.type == "quorum",
+            priority=consumer_priority(method.arguments),
         )
 
         def answered(status: int, value: object) -> None:
@@ -393,7 +401,13 @@ class Channel:
                 connection.machine.send(self.number, m.BasicConsumeOk(tag))
             connection.flush_soon()
 
-        args = (consumer.consumer, consumer.credit, consumer.bytes_credit, int(method.exclusive))
+        args = (
+            consumer.consumer,
+            consumer.credit,
+            consumer.bytes_credit,
+            int(method.exclusive),
+            consumer.priority,
+        )
         status, _ = await connection.broker.ask(queue, RequestOp.CONSUME, args, answered)
         if status == ReplyStatus.EXCLUSIVE:
             raise in_exclusive_use(queue)
@@ -420,7 +434,10 @@ class Channel:
             if self.state is State.CLOSED:
                 self._give_back((holder, first, 1))
             else:
-                self._got(holder, first, Record.decode(data), redelivered=redelivered, left=left, no_ack=no_ack)
+                record = Record.decode(data)
+                if queue.type == "quorum":
+                    record.header = with_delivery_count(record.header, max(0, redelivered - 1))
+                self._got(holder, first, record, redelivered=redelivered, left=left, no_ack=no_ack)
             self.stirred(stream)
 
         status, _ = await connection.broker.ask(queue, RequestOp.GET, (holder.consumer,), answered)
@@ -491,7 +508,7 @@ class Channel:
     def _ack_each(self, tags: list[int]) -> None:
         if self.transaction is not None:
             for tag in tags:
-                self._answer(tag, multiple=False, requeue=False)
+                self._answer(tag, Verdict.DONE, multiple=False)
             return
         messages, unknown = self.unacked.answer_each(tags)
         self._settle(messages)
@@ -508,21 +525,31 @@ class Channel:
         if self._parked:
             self._unpark()
 
-    def _answer(self, tag: int, *, multiple: bool, requeue: bool) -> None:
+    def _answer(self, tag: int, verdict: Verdict, *, multiple: bool) -> None:
         pieces = self.unacked.take(tag, multiple=multiple)
         if self.transaction is None:
-            self.answer(pieces, requeue=requeue)
+            self.answer(pieces, verdict)
         else:
-            self.transaction.answer(pieces, requeue=requeue)
+            self.transaction.answer(pieces, verdict)
 
-    def answer(self, pieces: list[TagPiece[Holder]], *, requeue: bool) -> None:
-        """Deliveries acked or rejected, or (`requeue`) given back."""
-        if not requeue:
+    def answer(self, pieces: list[TagPiece[Holder]], verdict: Verdict) -> None:
+        """What the client says of deliveries takes effect."""
+        if verdict is Verdict.DONE:
             self._settle(answered(pieces))
             return
         for message in answered(pieces):
-            self._give_back(message)
+            if verdict is Verdict.REJECTED:
+                self._reject(message)
+            else:
+                self._give_back(message)
         self._unpark()
+
+    def _reject(self, message: Answered[Holder]) -> None:
+        holder, first, count = message
+        holder.stream.reject(holder.queue, first, count, self)
+        holder.acked(count)
+        self._uncommitted += count
+        self.stirred(holder.stream)
 
     def _give_back(self, message: Answered[Holder]) -> None:
         holder, first, count = message
@@ -543,6 +570,10 @@ class _Automatic:
 
 
 AUTOMATIC = _Automatic()
+
+
+def _refusal(requeue: bool) -> Verdict:
+    return Verdict.REQUEUED if requeue else Verdict.REJECTED
 
 
 def _ignore(status: int, value: object) -> None:

@@ -8,9 +8,12 @@ client that does not read holds at most `BYTES_WINDOW` and one message.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cluster.amqp.deliver import DeliveryEncoder
+from cluster.amqp.field_table import FieldValue, type_name
+from cluster.broker.errors import precondition_failed
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import AttachedConsumer
 from cluster.broker.shard.stream import ShardStream
@@ -55,12 +58,14 @@ class Consumer:
         "bytes_credit",
         "channel",
         "consumer",
+        "counts",
         "credit",
         "encoder",
         "exclusive",
         "no_ack",
         "owed_bytes",
         "owed_messages",
+        "priority",
         "queue",
         "queue_name",
         "stream",
@@ -81,6 +86,8 @@ class Consumer:
         exclusive: bool,
         prefetch_count: int,
         frame_max: int,
+        counts: bool = False,
+        priority: int = 0,
     ) -> None:
         self.consumer = consumer
         self.tag = tag
@@ -90,6 +97,9 @@ class Consumer:
         self.queue_name = queue_name
         self.no_ack = no_ack
         self.exclusive = exclusive
+        self.counts = counts
+        """Do deliveries say how often the message came back?"""
+        self.priority = priority
         self.window = prefetch_count if prefetch_count and not no_ack else None
         self.credit = self.window or MESSAGES_WINDOW
         self.bytes_credit = BYTES_WINDOW
@@ -111,6 +121,7 @@ class Consumer:
             exclusive=self.exclusive,
             holder=False,
             held=(),
+            priority=self.priority,
         )
 
     def cancelled(self) -> None:
@@ -133,3 +144,11 @@ class Consumer:
             self.stream.credit(self.queue, self.consumer, self.owed_messages, self.owed_bytes)
             self.owed_messages = self.owed_bytes = 0
             self.channel.stirred(self.stream)
+
+
+def consumer_priority(arguments: Mapping[str, FieldValue]) -> int:
+    """The x-priority that a consumer asks for; 0 if it does not. Raises BrokerError 406."""
+    value = arguments.get("x-priority", 0)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise precondition_failed(f"invalid arg 'x-priority' for consumer: {{unacceptable_type,{type_name(value)}}}")
+    return int(value)

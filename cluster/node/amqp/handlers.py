@@ -208,7 +208,7 @@ async def queue_declare(connection: Connection, channel: Channel, method: m.Queu
     ready, consumers = 0, 0
     if not made:
         _, value = await broker.ask(queue, RequestOp.INFO, ())
-        ready, _, consumers = value or (0, 0, 0)
+        ready, _, consumers, _ = value or (0, 0, 0, 0)
     reply(connection, channel, m.QueueDeclareOk(name, ready, consumers))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from struct import Struct
 
 from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.intervals import IntervalSet
 from cluster.broker.shard.stream import PublishSink, ShardStream
 
 _RECORD_HEAD = Struct(">HI")
@@ -28,9 +29,23 @@ class Route:
     targets   per shard stream the queues in it; empty when nothing is bound
     static    False where the message's headers decide (then it is not cached)
     direct    True for an address of direct reply-to, which the routing key is
+    prioritized, keyed  a queue has priorities, or deduplicates
+    delays    the exchange keeps messages until their x-delay is over
     """
 
-    __slots__ = ("_envelope", "_prefixes", "direct", "exchange", "mandatory", "routing_key", "static", "targets")
+    __slots__ = (
+        "_envelope",
+        "_prefixes",
+        "delays",
+        "direct",
+        "exchange",
+        "keyed",
+        "mandatory",
+        "prioritized",
+        "routing_key",
+        "static",
+        "targets",
+    )
 
     def __init__(
         self,
@@ -42,8 +57,14 @@ class Route:
         mandatory: bool,
         static: bool,
         direct: bool = False,
+        prioritized: bool = False,
+        keyed: bool = False,
+        delays: bool = False,
     ) -> None:
         self.direct = direct
+        self.prioritized = prioritized
+        self.keyed = keyed
+        self.delays = delays
         self.exchange = exchange
         self.routing_key = routing_key
         self.targets = targets
@@ -64,24 +85,40 @@ class Route:
 
 
 class Countdown:
-    """Tells a sink once all shards of a publish have answered: refused if one of them refused."""
+    """Tells a sink once all shards of a publish have answered: refused is what one of them refused.
 
-    __slots__ = ("_left", "_refused", "_sink")
+    For `count` publishes; a shard may answer in parts.
+    """
 
-    def __init__(self, sink: PublishSink, shards: int) -> None:
+    __slots__ = ("_left", "_refused", "_sink", "_whole")
+
+    def __init__(self, sink: PublishSink, shards: int, first: int, count: int, size: int) -> None:
         self._sink = sink
-        self._left = shards
-        self._refused = False
+        self._whole = (first, count, size)
+        self._left = shards * count
+        self._refused = IntervalSet()
 
     def published(self, first: int, count: int, size: int) -> None:
-        self._left -= 1
+        self._left -= count
         if not self._left:
-            answer = self._sink.refused if self._refused else self._sink.published
-            answer(first, count, size)
+            self._tell()
 
     def refused(self, first: int, count: int, size: int) -> None:
-        self._refused = True
+        self._refused.add(first, first + count)
         self.published(first, count, size)
+
+    def _tell(self) -> None:
+        """The whole size is told with the first part."""
+        position, count, size = self._whole
+        end = position + count
+        for a, b in [*self._refused, (end, end)]:
+            if position < a:
+                self._sink.published(position, a - position, size)
+                size = 0
+            if a < b:
+                self._sink.refused(a, b - a, size)
+                size = 0
+            position = b
 
 
 class Budget:

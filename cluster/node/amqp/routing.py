@@ -56,6 +56,8 @@ def resolve(
         [(stream, tuple(queues)) for stream, queues in targets.items()],
         mandatory=publish.mandatory,
         static=plain and not found.by_headers,
+        prioritized=any("x-max-priority" in queue.arguments.values for queue in found.queues),
+        keyed=any("x-message-deduplication" in queue.arguments.values for queue in found.queues),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cluster.broker.channel.unacked import TagPiece
+from cluster.broker.channel.unacked import TagPiece, Verdict
 from cluster.broker.shard.stream import ShardStream
 from cluster.node.amqp.publish import Route
 
@@ -29,16 +29,15 @@ class Transaction:
 
     def __init__(self) -> None:
         self._publishes: list[tuple[Route, list[bytes], list[int]]] = []
-        self._answers: list[tuple[list[TagPiece[Holder]], bool]] = []
+        self._answers: list[tuple[list[TagPiece[Holder]], Verdict]] = []
         self.size = 0
 
     def publish(self, route: Route, parts: list[bytes], sizes: list[int]) -> None:
         self._publishes.append((route, parts, sizes))
         self.size += sum(sizes)
 
-    def answer(self, pieces: list[TagPiece[Holder]], *, requeue: bool) -> None:
-        """Deliveries acked or rejected (`requeue` False), or given back."""
-        self._answers.append((pieces, requeue))
+    def answer(self, pieces: list[TagPiece[Holder]], verdict: Verdict) -> None:
+        self._answers.append((pieces, verdict))
 
     def commit(self, channel: Channel) -> None:
         """Hand everything to the shards. Returns before it is committed: see `Channel.committed`."""
@@ -51,8 +50,8 @@ class Transaction:
             stream.hold_together()
         for route, parts, sizes in self._publishes:
             channel.enqueue(route, parts, sizes)
-        for pieces, requeue in self._answers:
-            channel.answer(pieces, requeue=requeue)
+        for pieces, verdict in self._answers:
+            channel.answer(pieces, verdict)
         for stream in streams:
             stream.let_go()
         self._clear()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from cluster.broker.shard.leader import LeaderLimits
 from cluster.node.shards.seat import Seat, SeatServices
+from cluster.node.shards.view import LOCAL_SHARDS
 
-LOCAL_SHARDS = 1 << 16
-"""The local shard of node n has the number LOCAL_SHARDS + n."""
+__all__ = ["LOCAL_SHARDS", "LocalShard"]
 
 _ENTRY_BYTES_MAX = 1 << 20
 
@@ -24,10 +24,10 @@ class LocalShard(Seat):
         self._entries: dict[int, bytes] = {}
         """Live entries. Bounded by what the queues hold."""
         self._index = 0
-        self._incarnation = incarnation
+        self.incarnation = incarnation
 
     def start(self) -> None:
-        self.begin(self._incarnation)
+        self.begin(self.incarnation)
 
     def load(self, index: int) -> bytes:
         return self._entries[index]

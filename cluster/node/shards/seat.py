@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.entry import Batch, QueueId
 from cluster.broker.shard.leader import LeaderLimits, ShardLeader
 from cluster.broker.shard.messages import FromHome, RequestOp, ToHome
 from cluster.broker.shard.state import ShardState
+from cluster.node.shards.view import CatalogView
 
 ATTACH_TIMEOUT_SECONDS = 1.0
 """How long a new leader waits for reachable nodes to tell what their channels hold."""
@@ -36,6 +37,10 @@ class SeatServices(Protocol):
     def queue_deleted(self, queue: QueueId) -> bool:
         """Has the catalog deleted it? (False for one that this copy does not know yet.)"""
 
+    @property
+    def view(self) -> CatalogView:
+        """What leaders know of the catalog."""
+
     def announce(self, seat: Seat, nodes: Iterable[int]) -> None:
         """Tell these nodes that the seat leads its shard."""
 
@@ -51,6 +56,10 @@ class Seat:
         self.state = ShardState()
         self.leader: ShardLeader | None = None
         self.term = 0
+        self.incarnation = 1
+        """Rises when the shard forgets its contents, which only a local one does."""
+        self.posted_by: dict[int, int] = {}
+        """Session of another shard -> the node that its leader's latest word came from."""
         self._services = services
         self._limits = limits
         self._awaited: set[int] = set()
@@ -62,8 +71,18 @@ class Seat:
 
     def begin(self, term: int) -> None:
         """Lead, from the state as it is now."""
-        leader = ShardLeader(self.state, self.load, self._limits, self._services.queue_deleted)
+        leader = ShardLeader(
+            self.state,
+            self.load,
+            self._limits,
+            self._services.queue_deleted,
+            self._services.view,
+            shard=self.shard,
+            incarnation=self.incarnation,
+            now_ms=self._services.wall_ms(),
+        )
         self.leader, self.term = leader, term
+        self.settings_changed(self._services.view.queues_of(self.shard))
         self._awaited = self._services.reachable()
         self._attach_deadline = self._services.now() + ATTACH_TIMEOUT_SECONDS
         self._services.announce(self, sorted(self._awaited))
@@ -112,6 +131,31 @@ class Seat:
         """The catalog has deleted a queue."""
         if self.leader is not None:
             self.leader.drop(queue)
+            self._services.disturbed(self)
+
+    def settings_changed(self, queues: Iterable[QueueId]) -> None:
+        """The catalog says something else, or something at all, of these queues of the shard."""
+        if self.leader is not None:
+            for queue in queues:
+                self.leader.settings_changed(queue)
+            self._services.disturbed(self)
+
+    def tick(self, now_ms: int) -> None:
+        """Time passes. To be called every few hundredths of a second, with Unix milliseconds."""
+        if self.leader is not None and self.leader.tick(now_ms):
+            self._services.disturbed(self)
+
+    def post_arrived(self, node: int, term: int, session: int, batch: Batch | None) -> None:
+        """Another shard's leader, on `node`, sends dead letters, or asks how far they have come."""
+        if self.leader is not None and term == self.term:
+            self.posted_by[session] = node
+            self.leader.receive_post(session, batch)
+            self._services.disturbed(self)
+
+    def post_receipt(self, target: int, incarnation: int, last: int) -> None:
+        """Another shard's leader says what of this shard's dead letters is committed there."""
+        if self.leader is not None:
+            self.leader.post_receipt(target, incarnation, last)
             self._services.disturbed(self)
 
     def take_out(self) -> dict[int, ToHome]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from cluster.broker.shard.entry import EntryCorrupt, QueueId
+from cluster.broker.shard.entry import SHARD_SESSIONS, Batch, EntryCorrupt, QueueId
 from cluster.broker.shard.local_stream import LocalStream
 from cluster.broker.shard.messages import FromHome, ToHome
 from cluster.broker.shard.stream import ShardStream, StreamLimits
@@ -47,6 +47,7 @@ class Switchboard:
         sender: Sender,
         wake: Callable[[], None],
         propose: Callable[[GroupId], None],
+        queue_unused: Callable[[QueueId], None],
         limits: StreamLimits,
     ) -> None:
         """`wake` asks for a `pump` soon; `propose` marks a group as having something to propose."""
@@ -57,6 +58,7 @@ class Switchboard:
         self._sender = sender
         self._wake = wake
         self._propose = propose
+        self._queue_unused = queue_unused
         self._limits = limits
         self._disturbed: dict[Seat, None] = {}
         self._busy: dict[ShardStream, None] = {}
@@ -107,15 +109,43 @@ class Switchboard:
             else:
                 self._propose(GroupId(seat.shard))
         for node, words in seat.take_out().items():
-            if node == self._node:
+            if node >= SHARD_SESSIONS:
+                self._post_receipt(seat, node, words)
+            elif node == self._node:
                 self._at_home(seat.shard, seat.term, words)
             else:
                 self._sender.send(NodeId(node), Kind.SHARD_TO_HOME, words.to_wire(seat.shard, seat.term))
+        for target, session, incarnation, batch in leader.take_post():
+            self._post(seat, target, session, incarnation, batch)
+        for queue in leader.take_unused():
+            self._queue_unused(queue)
         if leader.wants_entry:
             if isinstance(seat, LocalShard):
                 self._disturbed[seat] = None
             else:
                 self._propose(GroupId(seat.shard))
+
+    def _post(self, seat: Seat, target: int, session: int, incarnation: int, batch: Batch | None) -> None:
+        """To the leader of another shard. If none is known, it will be sent again."""
+        stream = self.stream(target)
+        if stream.leader == self._node:
+            there = self.seats.get(target)
+            if there is not None:
+                there.post_arrived(self._node, stream.term, session, batch)
+        elif stream.leader:
+            wire = batch.to_wire() if batch is not None else None
+            body = [target, stream.term, session, wire]
+            self._sender.send(NodeId(stream.leader), Kind.SHARD_POST, body)
+
+    def _post_receipt(self, seat: Seat, session: int, words: ToHome) -> None:
+        node = seat.posted_by.get(session)
+        if words.receipt is None or node is None:
+            return
+        body = [session - SHARD_SESSIONS, seat.shard, *words.receipt]
+        if node == self._node:
+            self.post_receipt_arrived(body)
+        else:
+            self._sender.send(NodeId(node), Kind.SHARD_POST_RECEIPT, body)
 
     def _to_leader(self, stream: ShardStream, words: FromHome) -> None:
         if stream.leader == self._node:
@@ -123,9 +153,7 @@ class Switchboard:
             if seat is not None:
                 seat.from_home(self._node, stream.term, words)
         else:
-            self._sender.send(
-                NodeId(stream.leader), Kind.SHARD_FROM_HOME, words.to_wire(stream.shard, stream.term)
-            )
+            self._sender.send(NodeId(stream.leader), Kind.SHARD_FROM_HOME, words.to_wire(stream.shard, stream.term))
 
     def _at_home(self, shard: int, term: int, words: ToHome) -> None:
         stream = self.streams.get(shard)
@@ -171,6 +199,31 @@ class Switchboard:
         """SHARD_TO_HOME."""
         self._at_home(body[0], body[1], ToHome.from_wire(body))
         self._wake()
+
+    def post_arrived(self, peer: int, body: Any) -> None:
+        """SHARD_POST. Raises ProtocolViolation for what no node sends."""
+        try:
+            target, term, session, wire = body
+            batch = Batch.from_wire(wire) if wire is not None else None
+            if session < SHARD_SESSIONS or (batch is not None and batch.node != session):
+                raise EntryCorrupt("post of somebody else")
+        except (EntryCorrupt, ValueError, TypeError) as error:
+            raise ProtocolViolation(f"malformed post between shards: {error}") from error
+        seat = self.seats.get(target)
+        if seat is not None:
+            seat.post_arrived(peer, term, session, batch)
+
+    def post_receipt_arrived(self, body: Any) -> None:
+        """SHARD_POST_RECEIPT."""
+        source, target, incarnation, last = body
+        seat = self.seats.get(source)
+        if seat is not None:
+            seat.post_receipt(target, incarnation, last)
+
+    def tick(self, now_ms: int) -> None:
+        """Time passes: see `Seat.tick`."""
+        for seat in self.seats.values():
+            seat.tick(now_ms)
 
     def link_up(self, peer: int) -> None:
         for seat in self.seats.values():

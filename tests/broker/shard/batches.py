@@ -53,7 +53,9 @@ def batches(draw: st.DrawFn) -> Batch:
     for _ in range(draw(st.integers(0, 2)) if records else 0):
         slot = draw(st.integers(0, len(records) - 1))
         runs.append((draw(QUEUES), slot, draw(st.integers(1, len(records) - slot))))
-    marks = [(draw(st.integers(0, len(records) - 1)), draw(st.integers(1, 4)), draw(st.integers(1, 9)))] if records else []
+    marks = (
+        [(draw(st.integers(0, len(records) - 1)), draw(st.integers(1, 4)), draw(st.integers(1, 9)))] if records else []
+    )
     return make_batch(
         draw(st.integers(1, 6)),
         node=draw(st.sampled_from([1, 2, SHARD_SESSIONS + 3])),

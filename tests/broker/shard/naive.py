@@ -181,7 +181,9 @@ def same_queue(real: QueueState, naive: NaiveQueue) -> None:
     for kind in Mark:
         marked = {seq: m.marks[kind] for seq, m in naive.alive.items() if kind in m.marks}
         assert real.marks.get(kind, {}) == marked
-    assert [real.enqueued_at(seq) for seq in sorted(naive.alive)] == [naive.alive[s].time_ms for s in sorted(naive.alive)]
+    assert [real.enqueued_at(seq) for seq in sorted(naive.alive)] == [
+        naive.alive[s].time_ms for s in sorted(naive.alive)
+    ]
     assert real.returned == {seq: m.returned for seq, m in naive.alive.items() if m.returned}
     for first, end in parts:
         for seq, count, index, slot in real.places(first, end):

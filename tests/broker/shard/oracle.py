@@ -163,7 +163,7 @@ class Oracle:
         for queue_id, queue in leader.queues.items():
             ready, purging = flat(list(queue.ready)), flat(list(queue.purging))
             unacked = flat([(a, b) for a, b, _ in queue.unacked])
-            everywhere = ready + purging + unacked
+            everywhere = ready + purging + unacked + flat(list(queue.delayed)) + flat(list(queue.parked))
             assert (len(ready), len(purging), len(unacked)) == (
                 queue.ready.count,
                 queue.purging.count,

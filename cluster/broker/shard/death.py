@@ -1,0 +1,112 @@
+"""What becomes of a message's header when it dies in a queue (RabbitMQ's dead letter headers).
+
+Law: pure, record in, header out. `x-death` has one entry for each pair of queue and reason, the latest first; dying
+again for the same reason in the same queue raises its count and changes nothing else in it. The expiration property
+goes, so that the message does not expire again where it comes to; its value is kept in `original-expiration`.
+Source: RabbitMQ 3.10, "Dead Letter Exchanges".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from cluster.amqp.deliver import Record
+from cluster.amqp.field_table import FieldTable, FieldValue, Int64, Timestamp
+from cluster.amqp.properties import decode_header, encode_header
+from cluster.amqp.wire import encode_shortstr
+
+
+class Reason(Enum):
+    """Why a message died, in RabbitMQ's words."""
+
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    MAXLEN = "maxlen"
+    DELIVERY_LIMIT = "delivery_limit"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message on its way to a dead letter exchange: its record there, and what routes it."""
+
+    record: bytes
+    routing_keys: tuple[str, ...]
+    headers: FieldTable
+    priority: int
+    delay_ms: int
+
+
+def die(
+    record: bytes, *, queue: str, reason: Reason, time_ms: int, exchange: str, routing_key: str | None
+) -> DeadLetter:
+    """The dead letter of a stored record. `exchange`, `routing_key`: where the queue sends its dead letters.
+
+    Without a routing key the message keeps its own keys, those of its CC header included. Raises AmqpException for a
+    header that is none (a record is only stored with one that is).
+    """
+    message = Record.decode(record)
+    content = decode_header(message.header)
+    old_exchange, old_key = message.address()
+    headers: FieldTable = dict(content.properties.headers or {})
+    copies = _strings(headers.get("CC"))
+    event: FieldTable = {
+        "count": Int64(1),
+        "exchange": old_exchange,
+        "queue": queue,
+        "reason": reason.value,
+        "routing-keys": [old_key, *copies],
+        "time": Timestamp(time_ms // 1000),
+    }
+    if content.properties.expiration is not None:
+        event["original-expiration"] = content.properties.expiration
+    headers["x-death"] = _with_event(headers.get("x-death"), event)
+    where: tuple[tuple[str, str], ...] = (("exchange", old_exchange), ("queue", queue), ("reason", reason.value))
+    for name, value in where:
+        headers.setdefault(f"x-first-death-{name}", value)
+        headers[f"x-last-death-{name}"] = value
+    if routing_key is not None:
+        headers.pop("CC", None)
+        keys: tuple[str, ...] = (routing_key,)
+    else:
+        keys = (old_key, *copies)
+    header = encode_header(content.body_size, replace(content.properties, headers=headers, expiration=None))
+    envelope = encode_shortstr(exchange) + encode_shortstr(keys[0])
+    return DeadLetter(
+        Record(envelope, header, message.body).encode(), keys, headers, content.properties.priority or 0, 0
+    )
+
+
+def goes_round(headers: FieldTable, queue: str, reason: Reason) -> bool:
+    """Would the dead letter come to `queue` again without anybody having rejected it in between?
+
+    RabbitMQ drops such a message for that queue, so that it does not circle for ever.
+    """
+    if reason is Reason.REJECTED:
+        return False
+    for event in _events(headers.get("x-death")):
+        if event.get("reason") == Reason.REJECTED.value:
+            return False
+        if event.get("queue") == queue:
+            return True
+    return False
+
+
+def _with_event(known: FieldValue, event: FieldTable) -> FieldValue:
+    others: list[FieldValue] = []
+    for old in _events(known):
+        if old.get("queue") == event["queue"] and old.get("reason") == event["reason"]:
+            count = old.get("count")
+            event = old | {"count": Int64((count if isinstance(count, int) else 0) + 1)}
+        else:
+            others.append(old)
+    return [event, *others]
+
+
+def _events(value: FieldValue) -> Sequence[FieldTable]:
+    return [event for event in value if isinstance(event, dict)] if isinstance(value, list) else ()
+
+
+def _strings(value: FieldValue) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

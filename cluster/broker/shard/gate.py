@@ -1,0 +1,131 @@
+"""Which publishes of a batch a leader lets into queues that may be full, or that know their messages by a key.
+
+Law: the decision is made once, as the batch goes into an entry, and the entry says it: runs without what was kept out,
+and the slots whose publisher is refused. What was let in and is not applied yet counts as being there. A duplicate
+is kept out and not refused: its publisher has what it wants.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from cluster.broker.shard.entry import (
+    Batch,
+    EntryPayloads,
+    LeaderOps,
+    Mark,
+    QueueId,
+    encode_entry,
+    pack_numbers,
+    unpack_column,
+)
+from cluster.broker.shard.intervals import IntervalSet
+from cluster.broker.shard.leader_queue import LeaderQueue
+from cluster.broker.shard.ready import SortedReady
+from cluster.broker.shard.settings import Overflow
+
+DeadLetter = Callable[[LeaderQueue, bytes], None]
+"""Send a publish that was refused, by its record, to its queue's dead letter exchange."""
+
+
+@dataclass(slots=True)
+class Passed:
+    """What an entry will bring to guarded queues, and how its batches looked before.
+
+    counts, keys   by queue
+    originals      (batch, runs)
+    """
+
+    counts: dict[QueueId, int] = field(default_factory=dict)
+    keys: dict[QueueId, list[int]] = field(default_factory=dict)
+    originals: list[tuple[Batch, bytes]] = field(default_factory=list)
+
+    def done(self, queues: Mapping[QueueId, LeaderQueue]) -> None:
+        """The entry is applied: what it brought is there. Or it will never be."""
+        for queue_id, count in self.counts.items():
+            if queue_id in queues:
+                queues[queue_id].coming -= count
+        for queue_id, keys in self.keys.items():
+            if queue_id in queues:
+                for key in keys:
+                    queues[queue_id].coming_keys.pop(key, None)
+
+    def undo(self, queues: Mapping[QueueId, LeaderQueue]) -> None:
+        """The entry was refused: its batches are as they were."""
+        self.done(queues)
+        for batch, runs in self.originals:
+            batch.runs, batch.refused = runs, b""
+
+
+def guard(
+    batch: Batch,
+    runs: array[int],
+    queues: Mapping[QueueId, LeaderQueue],
+    passed: Passed,
+    now_ms: int,
+    dead_letter: DeadLetter,
+) -> None:
+    """Take out of a batch what does not get in. `runs` is its column."""
+    marks = unpack_column("Q", batch.marks)
+    keys = {marks[i]: marks[i + 2] for i in range(0, len(marks), 3) if marks[i + 1] == Mark.KEY}
+    records: EntryPayloads | None = None
+    kept: list[int] = []
+    refused = IntervalSet()
+    for i in range(0, len(runs), 3):
+        queue = queues.get(QueueId(runs[i]))
+        first, end = runs[i + 1], runs[i + 1] + runs[i + 2]
+        if queue is None or not queue.settings.guarded:
+            kept += (runs[i], first, end - first)
+            continue
+        if records is None:
+            records = EntryPayloads(encode_entry(0, [batch], LeaderOps()))
+        for slot in range(first, end):
+            key = keys.get(slot)
+            if key is not None and _is_known(queue, key, now_ms):
+                continue
+            if not _has_room(queue):
+                refused.add(slot, slot + 1)
+                if queue.settings.overflow is Overflow.REJECT_DEAD_LETTER:
+                    dead_letter(queue, records.record(slot))
+                continue
+            if key is not None and queue.settings.keys_max:
+                queue.coming_keys[key] = None
+                passed.keys.setdefault(queue.id, []).append(key)
+            queue.coming += 1
+            passed.counts[queue.id] = passed.counts.get(queue.id, 0) + 1
+            if kept and kept[-3] == queue.id and kept[-2] + kept[-1] == slot:
+                kept[-1] += 1
+            else:
+                kept += (queue.id, slot, 1)
+    passed.originals.append((batch, batch.runs))
+    batch.runs = pack_numbers(kept)
+    batch.refused = pack_numbers([n for a, b in refused for n in (a, b - a)])
+
+
+def _is_known(queue: LeaderQueue, key: int, now_ms: int) -> bool:
+    settings = queue.settings
+    if not settings.keys_max:
+        return False
+    if key in queue.coming_keys:
+        return True
+    seen_ms = queue.state.keys.get(key)
+    if seen_ms is None or (settings.keys_ttl_ms is not None and seen_ms + settings.keys_ttl_ms <= now_ms):
+        return False
+    return key in islice(reversed(queue.state.keys), settings.keys_max)
+
+
+def _has_room(queue: LeaderQueue) -> bool:
+    """Would one more message, after what waiting consumers take, still be within the limits?"""
+    settings = queue.settings
+    if settings.overflow is Overflow.DROP_HEAD:
+        return True
+    wanted = sum([holder.credit for holder in queue.turn if holder.hungry])
+    if settings.max_length is not None and queue.ready.count + queue.coming >= settings.max_length + wanted:
+        return False
+    size_max = settings.max_length_bytes
+    if size_max is None or wanted > queue.ready.count + queue.coming or not isinstance(queue.ready, SortedReady):
+        return True
+    return queue.ready.bytes < size_max

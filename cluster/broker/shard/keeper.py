@@ -1,0 +1,188 @@
+"""What a leader decides about a queue by time, by length and by how often a message came back.
+
+Law: nothing here happens to a queue that is nothing special. Time is the last `tick` or entry; what is due is found
+in a heap of deadlines, never by looking at all queues. Messages that are to leave stand in `purging` and in `dooms`
+until the log has carried that out. TTL looks at the head of the queue (of each priority), as RabbitMQ does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from cluster.broker.shard.death import Reason
+from cluster.broker.shard.entry import Mark, QueueId
+from cluster.broker.shard.intervals import IntervalSet, Range
+from cluster.broker.shard.leader_queue import LeaderQueue
+from cluster.broker.shard.payload_cache import PayloadCache
+from cluster.broker.shard.ready import SortedReady, heads
+from cluster.broker.shard.settings import Overflow
+
+ZERO_TTL_MS = 50
+"""How long a message with TTL 0 may look for a consumer. One that waits gets it at once."""
+_NEVER = 1 << 62
+AGAIN_MS = 1000
+"""When an unused queue is named again if the catalog has not deleted it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doom:
+    """Messages `[first, end)` of a queue that leave it, and why."""
+
+    queue: QueueId
+    first: int
+    end: int
+    reason: Reason
+
+
+class Keeper:
+    """One leader's. `dooms` is what has to go through the log, `unused` queues that the catalog shall delete."""
+
+    def __init__(self, payloads: PayloadCache) -> None:
+        self.now_ms = 0
+        self.dooms: deque[Doom] = deque()
+        self.unused: dict[QueueId, None] = {}
+        self._payloads = payloads
+        self._deadlines: list[tuple[int, QueueId]] = []
+        """A heap; a queue's latest note is the one that its `deadline_ms` says."""
+
+    # ---- time
+
+    def due(self) -> list[QueueId]:
+        """Queues for which it is time."""
+        due: list[QueueId] = []
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][0] <= self.now_ms:
+            due.append(heappop(deadlines)[1])
+        return due
+
+    def note(self, queue: LeaderQueue) -> None:
+        """Look at the queue again when its next deadline comes."""
+        deadline = min(self._deadlines_of(queue), default=None)
+        if deadline is not None and (queue.deadline_ms is None or deadline < queue.deadline_ms):
+            queue.deadline_ms = deadline
+            heappush(self._deadlines, (deadline, queue.id))
+
+    def _deadlines_of(self, queue: LeaderQueue) -> Iterable[int]:
+        if queue.settings.expires_ms is not None and not queue.consumers and not queue.doomed:
+            yield queue.used_ms + queue.settings.expires_ms
+        for seq in heads(queue.ready):
+            if (deadline := _deadline(queue, seq)) is not None:
+                yield deadline
+        if queue.due:
+            yield queue.due[0][0]
+
+    # ---- a queue, before and after its messages are handed out
+
+    def settings_changed(self, queue: LeaderQueue) -> None:
+        """Everything that is not held or leaving finds its place anew."""
+        parked, queue.parked = queue.parked, IntervalSet()
+        loose = [*queue.ready, *parked]
+        settings, state = queue.settings, queue.state
+        if settings.max_priority or settings.max_length_bytes is not None:
+            priority_max = settings.max_priority
+
+            def priority_of(seq: int) -> int:
+                return min(queue.state.value(seq, Mark.PRIORITY) or 0, priority_max)
+
+            def size_of(seq: int) -> int:
+                ((_, _, index, slot),) = queue.state.places(seq, seq + 1)
+                return self._payloads.get(index).body_size(slot)
+
+            weighs = settings.max_length_bytes is not None
+            queue.ready = SortedReady(priority_of if priority_max else None, size_of if weighs else None)
+        else:
+            queue.ready = IntervalSet()
+        for first, end in loose:
+            queue.ready.add(first, end)
+        if not settings.single_active_consumer:
+            for holder in queue.holders.values():
+                holder.waiting = False
+                queue.wake(holder)
+        self.hold_back(queue, state.head, state.next_seq)
+        self.returned(queue, [(seq, seq + 1) for seq in sorted(state.returned)])
+
+    def hold_back(self, queue: LeaderQueue, first: int, end: int) -> None:
+        """What of `[first, end)` is ready and has a delay that is not over waits for it."""
+        delays = queue.state.marks.get(Mark.DELAY)
+        for seq in range(first, end) if delays else ():
+            if delays is not None and seq in delays:
+                due_ms = queue.state.enqueued_at(seq) + delays[seq]
+                if due_ms > self.now_ms and queue.ready.remove(seq, seq + 1):
+                    queue.delayed.add(seq, seq + 1)
+                    heappush(queue.due, (due_ms, seq))
+
+    def returned(self, queue: LeaderQueue, parts: Iterable[Range]) -> None:
+        """Ready messages that came back too often leave, or are parked where there is no dead letter exchange."""
+        limit = queue.settings.delivery_limit
+        if limit is None:
+            return
+        counts = queue.state.returned
+        for first, end in parts:
+            for seq in range(first, end):
+                if counts.get(seq, 0) > limit and queue.ready.remove(seq, seq + 1):
+                    if queue.settings.dead_letter_exchange is None:
+                        queue.parked.add(seq, seq + 1)
+                    else:
+                        self.doom(queue, [(seq, seq + 1)], Reason.DELIVERY_LIMIT)
+
+    def before(self, queue: LeaderQueue) -> None:
+        """Delays that are over end; what is too old leaves; one of the consumers is the active one."""
+        if queue.due:
+            self._release(queue)
+        self._expire(queue)
+        if queue.settings.single_active_consumer:
+            queue.elect()
+
+    def after(self, queue: LeaderQueue) -> None:
+        """What is too much leaves; an unused queue is named; the next deadline is noted."""
+        settings = queue.settings
+        ready = queue.ready
+        queue.used_ms = queue.used_ms or self.now_ms
+        if settings.overflow is Overflow.DROP_HEAD:
+            if settings.max_length is not None and ready.count > settings.max_length:
+                excess = ready.count - settings.max_length
+                self.doom(queue, ready.take(excess, queue.state.next_seq), Reason.MAXLEN)
+            if settings.max_length_bytes is not None and isinstance(ready, SortedReady):
+                while ready.bytes > settings.max_length_bytes and ready:
+                    self.doom(queue, ready.take(1, queue.state.next_seq), Reason.MAXLEN)
+        if settings.expires_ms is not None and not queue.doomed:
+            if queue.consumers:
+                queue.used_ms = self.now_ms
+            elif queue.used_ms + settings.expires_ms <= self.now_ms:
+                self.unused[queue.id] = None
+                queue.used_ms = self.now_ms - settings.expires_ms + AGAIN_MS
+        self.note(queue)
+
+    def doom(self, queue: LeaderQueue, parts: Iterable[Range], reason: Reason) -> None:
+        """Messages that have just been taken out of their place leave the queue."""
+        for first, end in parts:
+            queue.purging.add(first, end)
+            self.dooms.append(Doom(queue.id, first, end, reason))
+
+    def _release(self, queue: LeaderQueue) -> None:
+        while queue.due and queue.due[0][0] <= self.now_ms:
+            _, seq = heappop(queue.due)
+            for first, end in queue.delayed.remove(seq, seq + 1):
+                queue.ready.add(first, end)
+
+    def _expire(self, queue: LeaderQueue) -> None:
+        if queue.settings.message_ttl_ms is None and Mark.EXPIRATION not in queue.state.marks:
+            return
+        expired = IntervalSet()
+        while old := [seq for seq in heads(queue.ready) if (_deadline(queue, seq) or _NEVER) <= self.now_ms]:
+            for seq in old:
+                queue.ready.remove(seq, seq + 1)
+                expired.add(seq, seq + 1)
+        self.doom(queue, list(expired), Reason.EXPIRED)
+
+
+def _deadline(queue: LeaderQueue, seq: int) -> int | None:
+    """When a message is too old for its queue, Unix milliseconds; None for never."""
+    ttl = queue.settings.message_ttl_ms
+    own = queue.state.value(seq, Mark.EXPIRATION)
+    if own is not None and (ttl is None or own < ttl):
+        ttl = own
+    return None if ttl is None else queue.state.enqueued_at(seq) + (ttl or ZERO_TTL_MS)

@@ -1,0 +1,50 @@
+"""What a shard's leader has to know of the rest of the broker.
+
+Law: answers are this node's copy of the catalog at that moment. The leader asks when it decides, and what it decided
+goes through the log as it is: replicas never ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from cluster.amqp.field_table import FieldValue
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.settings import PLAIN, QueueSettings
+
+
+class Target(NamedTuple):
+    """A queue that a dead letter goes to. `has_priorities`: its message's priority means something there."""
+
+    shard: int
+    queue: QueueId
+    name: str
+    has_priorities: bool
+
+
+class Surroundings(Protocol):
+    """The catalog, as a leader sees it."""
+
+    def settings(self, queue: QueueId) -> QueueSettings:
+        """PLAIN for a queue that this copy does not know (yet)."""
+
+    def dead_letter_targets(
+        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], headers: Mapping[str, FieldValue]
+    ) -> Sequence[Target]:
+        """Where a dead letter of `queue` goes; nowhere if there is no such exchange."""
+
+
+class Nothing:
+    """A leader alone in the world: plain queues, and no exchanges."""
+
+    def settings(self, queue: QueueId) -> QueueSettings:
+        return PLAIN
+
+    def dead_letter_targets(
+        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], headers: Mapping[str, FieldValue]
+    ) -> Sequence[Target]:
+        return ()
+
+
+NOTHING: Final = Nothing()

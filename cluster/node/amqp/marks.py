@@ -1,0 +1,48 @@
+"""What a publish's header has to tell its queues' leaders: expiration, priority, delay, deduplication key.
+
+Law: a message without any of them costs nothing here. Priorities, delays and keys count only where the route has a
+queue or an exchange that knows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from cluster.amqp.properties import peek
+from cluster.broker.shard.entry import Mark
+from cluster.node.amqp.publish import Route
+
+_EXPIRATION_OR_HEADERS = 0x21
+_PRIORITY = 0x08
+"""Bits of a header's first flag octet."""
+DELAY_MAX_MS = 2**32 - 1
+DELAY_HEADER = "x-delay"
+KEY_HEADER = "x-deduplication-header"
+
+
+def marks_of(route: Route, parts: Sequence[bytes]) -> list[tuple[int, int, int]]:
+    """(which message, Mark, value) of publishes in `parts` (prefix, header, body, prefix, ...).
+
+    Only the first of them has a header with a say (see `Channel._publish`), except for priorities.
+    """
+    marks: list[tuple[int, int, int]] = []
+    first = parts[1]
+    if first[12] & _EXPIRATION_OR_HEADERS:
+        seen = peek(first)
+        if seen.expiration is not None:
+            marks.append((0, Mark.EXPIRATION, int(seen.expiration)))
+        if seen.raw_headers and (route.delays or route.keyed):
+            headers = seen.headers()
+            delay = headers.get(DELAY_HEADER)
+            if route.delays and isinstance(delay, int) and delay > 0:
+                marks.append((0, Mark.DELAY, min(int(delay), DELAY_MAX_MS)))
+            key = headers.get(KEY_HEADER)
+            if route.keyed and key is not None:
+                digest = blake2b(f"{type(key).__name__}:{key!r}".encode(), digest_size=8).digest()
+                marks.append((0, Mark.KEY, int.from_bytes(digest, "big")))
+    if route.prioritized:
+        for i in range(1, len(parts), 3):
+            if parts[i][12] & _PRIORITY and (priority := peek(parts[i]).priority):
+                marks.append((i // 3, Mark.PRIORITY, priority))
+    return marks

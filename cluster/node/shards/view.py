@@ -1,0 +1,58 @@
+"""The catalog's copy on this node, as shards' leaders see it.
+
+Law: nothing is kept here; every answer is the catalog as it is now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from cluster.amqp.field_table import FieldValue
+from cluster.broker.catalog.catalog import Catalog
+from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.settings import PLAIN, QueueSettings, queue_settings
+from cluster.broker.shard.surroundings import Target
+
+LOCAL_SHARDS = 1 << 16
+"""The local shard of node n, with the queues that it keeps in memory, has the number LOCAL_SHARDS + n."""
+
+
+def shard_of(queue: QueueDefinition) -> int:
+    """The shard that holds a queue's messages."""
+    return queue.shard if queue.replicated else LOCAL_SHARDS + queue.home
+
+
+class CatalogView:
+    """`Surroundings` of every leader of the node."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def settings(self, queue: QueueId) -> QueueSettings:
+        definition = self._catalog.queues.get(queue)
+        if definition is None:
+            return PLAIN
+        effective = self._catalog.queue_settings(definition)
+        is_quorum = definition.type == "quorum"
+        return queue_settings(definition.name, effective, definition.arguments.values, is_quorum=is_quorum)
+
+    def dead_letter_targets(
+        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], headers: Mapping[str, FieldValue]
+    ) -> Sequence[Target]:
+        definition = self._catalog.queues.get(queue)
+        if definition is None:
+            return ()
+        route = self._catalog.route_dead_letter(definition.vhost, exchange, routing_keys, lambda: headers)
+        if route is None:
+            return ()
+        return [Target(shard_of(q), q.id, q.name, "x-max-priority" in q.arguments.values) for q in route.queues]
+
+    def queues_of(self, shard: int) -> Iterator[QueueId]:
+        """All queues whose messages the shard holds."""
+        return (queue.id for queue in self._catalog.queues.values() if shard_of(queue) == shard)
+
+    def queues_in(self, vhost: str) -> list[QueueDefinition]:
+        """All queues of a vhost, if it is still there."""
+        place = self._catalog.vhosts.get(vhost)
+        return list(place.queues.values()) if place is not None else []
