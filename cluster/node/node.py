@@ -12,6 +12,7 @@ import gc
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -283,13 +284,22 @@ async def _founding(config: NodeConfig, core: Core) -> c.FoundCluster:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What ends them: `accepting` lets nobody else in, `serving` ends those who are."""
+
+    accepting: trio.CancelScope = field(default_factory=trio.CancelScope)
+    serving: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
 async def _serve_clients(
-    listener: Any, broker: Broker, *, task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED
+    listener: Any, broker: Broker, *, task_status: trio.TaskStatus[Clients] = trio.TASK_STATUS_IGNORED
 ) -> None:
     listener.listen(_BACKLOG)
-    with trio.CancelScope() as scope:
-        task_status.started(scope)
-        await accept_clients(listener, broker)
+    clients = Clients()
+    with clients.serving:
+        task_status.started(clients)
+        await accept_clients(listener, broker, clients.accepting)
 
 
 async def _on_signal(stop: trio.Event, served: trio.Event, nursery: trio.Nursery) -> None:
@@ -301,7 +311,9 @@ async def _on_signal(stop: trio.Event, served: trio.Event, nursery: trio.Nursery
             stop.set()
 
 
-async def _drain(config: NodeConfig, core: Core, broker: Broker, clients: trio.CancelScope) -> None:
+async def _drain(config: NodeConfig, core: Core, broker: Broker, clients: Clients) -> None:
+    # Who is told to go comes back at once: to another node, if this one lets nobody in.
+    clients.accepting.cancel()
     with trio.move_on_after(config.node.drain_timeout_seconds):
         error = ConnectionException(
             320, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
@@ -314,7 +326,7 @@ async def _drain(config: NodeConfig, core: Core, broker: Broker, clients: trio.C
             await _until(lambda: not core.links.up_peers() or not _leads(core))
         with trio.move_on_after(_HAND_OVER_SECONDS):
             await _until(lambda: not broker.connections)
-    clients.cancel()
+    clients.serving.cancel()
 
 
 def _leads(core: Core) -> bool:

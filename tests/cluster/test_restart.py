@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
@@ -55,8 +56,20 @@ def test_a_node_told_to_stop_hands_over_says_320_and_ends_with_code_0() -> None:
         publish(client, "drained", range(20))
         child = cluster.children[leader]
         assert child is not None
-        cluster.terminate(leader)
+        child.send(signal.SIGTERM)
+        let_in: list[object] = []
+
+        def come_back_until_it_is_gone() -> bool:
+            try:
+                let_in.append(cluster.connect(leader, socket_timeout=2, stack_timeout=2))
+            except (AMQPError, OSError):
+                return child.end() is not None
+            return False
+
+        wait_until(come_back_until_it_is_gone, "the end of the node", 10)
+        assert len(let_in) <= 1, "clients were let in by a node that had been told to stop"
         assert child.end() == "exit code 0"
+        cluster.terminate(leader)
         began = time.monotonic()
         publish(survivor, "drained", range(20, 40))
         assert time.monotonic() - began < 5
