@@ -32,7 +32,7 @@ from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.queue_rules import in_exclusive_use
 from cluster.broker.channel.confirms import Confirms
 from cluster.broker.channel.unacked import Answered, TagPiece, Unacked, Verdict, answered
-from cluster.broker.errors import BrokerError, Scope, no_queue
+from cluster.broker.errors import NOT_FOUND, BrokerError, Scope, no_queue
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import PublishSink, ShardStream
@@ -87,6 +87,8 @@ class Channel:
         self._parked: deque[Delivery] = deque()
         """Deliveries over that limit. Bounded by the consumers' credit."""
         self._working = False
+        self._second_look: PublishBatch | None = None
+        """Its first publish goes to an exchange that the catalog's copy did not have: it may be behind."""
         self._idle: trio.Event | None = None
         self._publish_number = 1
         """Of the next publish without a confirm."""
@@ -113,7 +115,7 @@ class Channel:
         """Carry out what needs no waiting. False: it does."""
         match event:
             case PublishBatch():
-                self._publish(event)
+                return self.publish(event)
             case AckBatch():
                 self._ack_each(event.tags)
             case MethodReceived(method=m.BasicAck() as method):
@@ -131,7 +133,7 @@ class Channel:
         while self.backlog and self.state is State.OPEN:
             event = self.backlog.popleft()
             try:
-                if not self._at_once(event):
+                if event is self._second_look or not self._at_once(event):
                     await self.committed()
                     await self.connection.carry_out(self, event)
             except (BrokerError, AmqpException) as error:
@@ -151,12 +153,12 @@ class Channel:
 
     async def committed(self) -> None:
         """Until everything that was published, settled or given back is committed. Raises NoQuorum."""
-        with trio.move_on_after(LEADER_TIMEOUT_SECONDS):
-            while self._uncommitted:
-                self._all_committed = trio.Event()
+        while before := self._uncommitted:
+            self._all_committed = trio.Event()
+            with trio.move_on_after(LEADER_TIMEOUT_SECONDS):
                 await self._all_committed.wait()
-            return
-        raise NoQuorum("a queue that the channel has used has no leader with a quorum")
+            if self._uncommitted >= before:
+                raise NoQuorum("a queue that the channel has used has no leader with a quorum")
 
     def _done(self, count: int) -> None:
         self._uncommitted -= count
@@ -194,10 +196,7 @@ class Channel:
         self.state = State.CLOSED
         self.connection.channels.pop(self.number, None)
         self.backlog.clear()
-        for consumer in list(self.consumers.values()):
-            self._leave(consumer)
-            self.connection.broker.consumer_left(consumer.queue)
-        self.consumers.clear()
+        self.dismiss_consumers()
         self.drop_reply_consumer()
         for holder in self.holders.values():
             self._leave(holder)
@@ -210,9 +209,20 @@ class Channel:
             self._give_back(message)
         self.connection.unblock()
 
+    def dismiss_consumers(self) -> None:
+        """They get nothing any more; what they hold stays on the channel."""
+        for consumer in list(self.consumers.values()):
+            self._leave(consumer)
+            self.connection.broker.consumer_left(consumer.queue)
+        self.consumers.clear()
+
     # ---- publishes
 
-    def _publish(self, batch: PublishBatch) -> None:
+    def publish(self, batch: PublishBatch) -> bool:
+        """Carry it out. False: what is left of it wants a second look, with the catalog's copy up to date.
+
+        Raises BrokerError, AmqpException.
+        """
         connection = self.connection
         if connection.broker.alarm:
             connection.publishing()
@@ -221,10 +231,17 @@ class Channel:
         position = 0
         while position < total:
             method, header = methods[position], headers[position]
-            if header[12] & SPECIAL_HIGH or header[13] & SPECIAL_LOW:
-                route, header = connection.route_special(self, method, header)
-            else:
-                route = connection.routes.get(method) or connection.route(method, header)
+            try:
+                if header[12] & SPECIAL_HIGH or header[13] & SPECIAL_LOW:
+                    route, header = connection.route_special(self, method, header)
+                else:
+                    route = connection.routes.get(method) or connection.route(method, header)
+            except BrokerError as error:
+                if error.code != NOT_FOUND or batch is self._second_look:
+                    raise
+                del methods[:position], headers[:position], bodies[:position]
+                self._second_look = batch
+                return False
             parts: list[bytes] = []
             sizes: list[int] = []
             while True:
@@ -245,6 +262,7 @@ class Channel:
                 self.transaction.publish(route, parts, sizes)
                 if self.transaction.size > connection.budget.size_max:
                     raise resource_error(f"a transaction of more than {connection.budget.size_max} bytes")
+        return True
 
     def enqueue(self, route: Route, parts: list[bytes], sizes: list[int]) -> None:
         connection = self.connection

@@ -190,6 +190,8 @@ class Connection:
         channels = list(self.channels.values())
         with trio.move_on_after(CLOSE_TIMEOUT_SECONDS), suppress(NoQuorum):
             for channel in channels:
+                channel.dismiss_consumers()
+            for channel in channels:
                 await channel.idle()
             self._close_channels()
             for channel in channels:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cluster.amqp import methods as m
 from cluster.amqp.errors import not_implemented
-from cluster.amqp.events import ChannelClosed, MethodReceived
+from cluster.amqp.events import ChannelClosed, MethodReceived, PublishBatch
 from cluster.amqp.method import Method
 from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.arguments import arguments_of
@@ -343,8 +343,11 @@ HANDLERS: dict[type[Method], Handler] = {
 
 
 async def carry_out(connection: Connection, channel: Channel, event: ChannelEvent) -> None:
-    """A method that may wait. Raises BrokerError, AmqpException, NoQuorum."""
+    """What may wait. Raises BrokerError, AmqpException, NoQuorum."""
     match event:
+        case PublishBatch():
+            await connection.broker.catch_up()
+            channel.publish(event)
         case ChannelClosed():
             channel.close()
             with suppress(NoQuorum):
