@@ -1,4 +1,4 @@
-"""Queues that one node keeps in its memory, when that node dies: they go with it, and nobody hangs."""
+"""When a node dies or stands still: what only its memory held goes with it, nobody hangs, and nothing is denied."""
 
 from __future__ import annotations
 
@@ -9,23 +9,52 @@ import pika
 import pytest
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from cluster.amqp import methods as m
 from tests.cluster.harness import LocalCluster, wait_until
 from tests.contract.clients import Clients, bodies, pump_until, ready_count, take
+from tests.contract.wire import Wire, publish
 
 OWNER = 2
 GONE_SECONDS = 20.0
 
 
-@pytest.fixture
-def mortal() -> Iterator[LocalCluster]:
+@pytest.fixture(scope="module")
+def frail() -> Iterator[LocalCluster]:
     with LocalCluster() as running:
         yield running
+
+
+@pytest.fixture
+def mortal(frail: LocalCluster) -> LocalCluster:
+    """All nodes run when a test begins."""
+    frail.start_all()
+    return frail
 
 
 @pytest.fixture
 def survivors(mortal: LocalCluster) -> Iterator[Clients]:
     with Clients(mortal, cycle([0, 1])) as clients:
         yield clients
+
+
+def test_a_node_that_stood_still_looks_again_before_it_denies_an_exchange(
+    mortal: LocalCluster, survivors: Clients
+) -> None:
+    declarer = survivors.channel(0)
+    with Wire(mortal.port(OWNER)) as late:
+        late.open(1)
+        late.call(m.ConfirmSelect(False))
+        late.expect(m.ConfirmSelectOk)
+        late.send(publish("", "nowhere"))
+        assert late.expect(m.BasicAck).delivery_tag == 1
+        for number in range(3):
+            mortal.freeze(OWNER)
+            declarer.exchange_declare(f"new-{number}", "fanout")
+            late.send(publish(f"new-{number}", ""))
+            mortal.thaw(OWNER)
+            assert late.expect(m.BasicAck).delivery_tag == number + 2
+        late.send(publish("never", ""))
+        late.assert_channel_closed(404, "NOT_FOUND - no exchange 'never' in vhost '/'")
 
 
 def code_of(connection: pika.BlockingConnection, queue: str) -> int:
@@ -87,22 +116,22 @@ def test_what_only_the_dead_node_had_goes_and_the_rest_works_on(mortal: LocalClu
 
 def test_a_restart_takes_transient_queues_and_leaves_durable_ones(mortal: LocalCluster, survivors: Clients) -> None:
     owner, other = survivors.channel(OWNER), survivors.channel(0)
-    for queue in ("transient", "durable"):
-        owner.queue_declare(queue, durable=queue == "durable")
+    for queue in ("brief", "lasting"):
+        owner.queue_declare(queue, durable=queue == "lasting")
         owner.confirm_delivery()
         owner.basic_publish("", queue, b"kept?", pika.BasicProperties(delivery_mode=2))
     other.confirm_delivery()
-    other.basic_publish("", "transient", b"from afar")
+    other.basic_publish("", "brief", b"from afar")
     mortal.kill(OWNER)
     mortal.start(OWNER)
     mortal.wait_ready(OWNER)
     back = survivors.channel(OWNER)
-    assert code_of(back.connection, "transient") == 404
-    assert take(back, "durable")[2] == b"kept?"
-    back.queue_declare("transient")
+    assert code_of(back.connection, "brief") == 404
+    assert take(back, "lasting")[2] == b"kept?"
+    back.queue_declare("brief")
     for number in range(3):
-        other.basic_publish("", "transient", b"%d" % number, mandatory=True)
-    assert bodies(back, "transient") == [b"0", b"1", b"2"]
+        other.basic_publish("", "brief", b"%d" % number, mandatory=True)
+    assert bodies(back, "brief") == [b"0", b"1", b"2"]
 
 
 def test_what_a_dead_node_s_consumer_held_is_delivered_again(mortal: LocalCluster, survivors: Clients) -> None:
@@ -115,11 +144,8 @@ def test_what_a_dead_node_s_consumer_held_is_delivered_again(mortal: LocalCluste
     mortal.kill(OWNER)
     wait_until(lambda: ready_count(other, "q") == 4, "all are back")
     again = [take(other, "q") for _ in range(4)]
-    assert [(body, method.redelivered) for method, _, body in again] == [
-        (b"0", True),
-        (b"1", True),
-        (b"2", False),
-        (b"3", False),
-    ]
+    assert [body for _, _, body in again] == [b"0", b"1", b"2", b"3"]
+    # The dead node may have led the queue: then its successor cannot know of the others that they were not delivered.
+    assert all(method.redelivered for method, _, _ in again[:2])
     with pytest.raises(AMQPError):
         doomed.queue_declare("q", passive=True)
