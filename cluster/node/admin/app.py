@@ -89,14 +89,16 @@ def admin_app(source: NodeSource) -> Starlette:
 
 
 class _RawPath:
-    """Lets routes see the path as it was sent, so that an encoded slash does not cut a name in two."""
+    """Lets routes see the path as it was sent, so that an encoded slash does not cut a name in two, but without a slash
+    at the end, which some clients add."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope = {**scope, "path": scope["raw_path"].decode("ascii", "replace")}
+            path = scope["raw_path"].decode("ascii", "replace")
+            scope = {**scope, "path": path.removesuffix("/") or "/"}
         await self._app(scope, receive, send)
 
 

@@ -75,7 +75,7 @@ class NodeOperations:
                 _, value = await self._broker.ask(queue, RequestOp.INFO, ())
             except NoQuorum:
                 return 0, 0, 0
-            ready, unacked, consumers = value or (0, 0, 0)
+            ready, unacked, consumers, _ = value or (0, 0, 0, 0)
             return int(ready), int(unacked), int(consumers)
         return 0, 0, 0
 

@@ -96,6 +96,15 @@ async def test_a_second_import_writes_nothing() -> None:
     assert verify(operations.founded.catalog.users["plain"].password_hash, b"secret")
 
 
+async def test_a_user_without_a_hash_keeps_the_one_that_is_there() -> None:
+    operations = FakeOperations()
+    await imported(operations, SHOP)
+    kept = operations.founded.catalog.users["legacy"].password_hash
+    await imported(operations, {"users": [{"name": "legacy", "tags": "monitoring"}]})
+    user = operations.founded.catalog.users["legacy"]
+    assert (user.password_hash, user.tags) == (kept, ("monitoring",))
+
+
 async def test_what_differs_is_changed_but_queues_and_exchanges_stay_with_a_warning() -> None:
     operations = FakeOperations()
     await imported(operations, SHOP)

@@ -346,3 +346,17 @@ async def test_without_a_quorum_what_changes_the_catalog_is_503_and_looking_goes
 async def test_an_empty_list_stands_for_an_empty_object_of_arguments() -> None:
     async with served(FakeSource()) as client:
         assert (await client.put("exchanges/%2F/e", {"type": "topic", "arguments": []})).status == 201
+
+
+async def test_a_slash_at_the_end_of_a_path_means_nothing() -> None:
+    async with served(FakeSource()) as client:
+        assert (await client.get("queues/%2F/orders/"))["name"] == "orders"
+        assert (await client.ask("/livez/")).status == 200
+
+
+async def test_listeners_are_checked_by_port_and_by_protocol() -> None:
+    async with served(FakeSource()) as client:
+        for check in ("port-listener/5672", "port-listener/15672", "protocol-listener/amqp"):
+            assert await client.get(f"health/checks/{check}") == {"status": "ok"}
+        answer = await client.ask("/api/health/checks/port-listener/1883", user="guest:guest")
+    assert (answer.status, answer.reason) == (503, "there is no listener on port 1883")

@@ -20,6 +20,7 @@ from cluster.node.admin.report import ClusterReport, MemberReport, NodeReport
 
 FOLLOWED_VERSION = "3.10.8"
 EXCHANGE_TYPES = ("direct", "fanout", "headers", "topic")
+PROTOCOLS = ("amqp", "amqp091", "http")
 PROBE_QUEUE = "aliveness-test"
 
 
@@ -173,6 +174,18 @@ async def check_serving(asked: Asked) -> Response:
     return _failed(reason) if reason else _ok()
 
 
+async def check_port_listener(asked: Asked) -> Response:
+    report = asked.node.local_report()
+    ports = {str(report.amqp_port), str(report.http_port)}
+    port = asked.part("port")
+    return _ok() if port in ports else _failed(f"there is no listener on port {port}", ports=sorted(ports))
+
+
+async def check_protocol_listener(asked: Asked) -> Response:
+    protocol = asked.part("protocol")
+    return _ok() if protocol in PROTOCOLS else _failed(f"there is no listener for {protocol}", protocols=PROTOCOLS)
+
+
 async def check_in_service(asked: Asked) -> Response:
     phase = asked.node.local_report().phase
     return _ok() if phase == "running" else _failed(phase)
@@ -204,5 +217,7 @@ ENDPOINTS = (
     Endpoint("GET", f"{_CHECKS}/node-is-quorum-critical", MANAGEMENT, check_quorum_critical),
     Endpoint("GET", f"{_CHECKS}/ready-to-serve-clients", MANAGEMENT, check_serving),
     Endpoint("GET", f"{_CHECKS}/is-in-service", MANAGEMENT, check_in_service),
+    Endpoint("GET", f"{_CHECKS}/port-listener/{{port}}", MANAGEMENT, check_port_listener),
+    Endpoint("GET", f"{_CHECKS}/protocol-listener/{{protocol}}", MANAGEMENT, check_protocol_listener),
     Endpoint("GET", "/api/aliveness-test/{vhost}", MANAGEMENT, aliveness),
 )

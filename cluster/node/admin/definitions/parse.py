@@ -7,7 +7,7 @@ object. What this broker has no use for is one warning line each, and passed ove
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from cluster.broker.catalog import commands as c
@@ -196,6 +196,9 @@ class _Parser:
     def _read_user(self, entry: Document) -> Iterable[Item]:
         name = field(entry, "name", str)
         command, password = read_user(name, entry)
+        known = self._catalog.users.get(name)
+        if known is not None and not {"password", "password_hash"} & entry.keys():
+            command = replace(command, password_hash=known.password_hash)
         self._users.add(name)
         yield Item("users", f"user '{name}'", command, password)
         for limit, value in read_limits(_limits(entry), USER_LIMITS):
