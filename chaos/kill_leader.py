@@ -14,6 +14,7 @@ import argparse
 import json
 import multiprocessing
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -47,6 +48,8 @@ def main() -> int:
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}: {asked.mode} for {asked.duration:g} s at {asked.rate:g} messages/s", flush=True)
 
+    # Told to stop, it still takes its cluster with it.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     queues = [f"chaos-{number}" for number in range(asked.queues)]
     with LocalCluster() as cluster:
         ports = tuple([node.amqp_port for node in cluster.nodes])
