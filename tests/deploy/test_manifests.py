@@ -27,7 +27,7 @@ from tests.deploy.manifests import (
 )
 
 OLDEST, NEWEST = "1.27", "1.37"
-CLUSTER_SCOPED_CRDS = {"ServiceMonitor"}
+KINDS_OF_OPERATORS = {"ServiceMonitor"}
 SECRET = {"cluster-secret": "s3cret", "default-user": "admin", "default-password": "pw"}
 DEFAULTS = NodeConfig(node=NodeSection(name="n", data_dir="/d"))
 MARGIN_SECONDS = 20
@@ -178,7 +178,7 @@ def test_the_monitor_finds_the_port_that_serves_metrics(source: str) -> None:
     """ServiceMonitor is of the Prometheus operator: its schema is not among Kubernetes' own."""
     values = CHART_SECRETS | {"serviceMonitor": {"enabled": True}}
     objects = kustomize(MONITORING) if source == "overlay" else chart(values)
-    for manifest in (o for o in objects if o["kind"] not in CLUSTER_SCOPED_CRDS):
+    for manifest in (o for o in objects if o["kind"] not in KINDS_OF_OPERATORS):
         kubernetes_validate.validate(manifest, NEWEST, strict=True)
     spec = one(objects, "ServiceMonitor")["spec"]
     wanted = spec["selector"]["matchLabels"].items()
