@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,10 +22,10 @@ class Stage:
     """A channel that publishes on node 0, and one that consumes on node 2."""
 
     def __init__(self, cluster: LocalCluster) -> None:
-        self.connections = [cluster.connect(0), cluster.connect(2)]
-        self.publisher = self.connections[0].channel()
+        self.connections: list[Any] = [cluster.connect(0), cluster.connect(2)]
+        self.publisher: Any = self.connections[0].channel()
         self.publisher.confirm_delivery()
-        self.consumer = self.connections[1].channel()
+        self.consumer: Any = self.connections[1].channel()
 
     def queue(self, **arguments: object) -> str:
         name = f"feature-{next(_NUMBERS)}"
@@ -84,8 +85,8 @@ def test_a_rejected_message_is_dead_lettered_with_its_history(stage: Stage) -> N
         assert body == b"x"
         assert not method.redelivered
         event = death(properties)
-        time = event.pop("time")
-        assert time.year >= 2020
+        died = event.pop("time")
+        assert died.year >= 2020
         assert event == {"count": 1, "reason": "rejected", "queue": source, "exchange": "", "routing-keys": [source]}
         headers = properties.headers
         assert headers["kept"] == 1
@@ -216,3 +217,72 @@ def test_higher_priorities_come_first(stage: Stage) -> None:
         stage.publish(queue, body, priority=priority)
     stage.publish(queue, b"f")
     assert b"".join([stage.get(queue)[2] for _ in range(6)]) == b"bdecaf"
+
+
+def test_a_delayed_message_comes_when_its_delay_is_over(stage: Stage) -> None:
+    queue = stage.queue()
+    stage.publisher.exchange_declare(
+        "feature-delays", "x-delayed-message", durable=True, arguments={"x-delayed-type": "topic"}
+    )
+    stage.publisher.queue_bind(queue, "feature-delays", "a.*")
+    began = time.monotonic()
+    stage.publish("a.b", b"late", exchange="feature-delays", headers={"x-delay": 800})
+    stage.publish("a.c", b"soon", exchange="feature-delays")
+    assert stage.get(queue)[2] == b"soon"
+    assert stage.get(queue)[2] == b"late"
+    assert time.monotonic() - began >= 0.8
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="'x-delayed-type' must be an existing exchange"):
+        stage.publisher.exchange_declare("feature-no-type", "x-delayed-message", durable=True)
+
+
+def test_a_duplicate_is_confirmed_and_not_stored(stage: Stage) -> None:
+    queue = stage.queue(message_deduplication=True, cache_size=2)
+    for key in ("a", "b", "a", "b", "c", "a"):
+        stage.publish(queue, key.encode(), headers={"x-deduplication-header": key})
+    stage.publish(queue, b"no key", b"no key")
+    assert [stage.get(queue)[2] for _ in range(6)] == [b"a", b"b", b"c", b"a", b"no key", b"no key"]
+    assert stage.count(queue) == 0
+
+
+def collect(stage: Stage, queue: str, into: list[tuple[str, bytes]], name: str, **arguments: Any) -> Any:
+    channel = stage.connections[1].channel()
+    channel.basic_qos(prefetch_count=arguments.pop("prefetch_count", 0))
+    channel.basic_consume(
+        queue,
+        lambda _, __, ___, body: into.append((name, body)),
+        auto_ack=False,
+        arguments={"x-" + key: value for key, value in arguments.items()},
+        consumer_tag=name,
+    )
+    return channel
+
+
+def deliver(stage: Stage, came: list[tuple[str, bytes]], count: int) -> None:
+    def enough() -> bool:
+        stage.connections[1].process_data_events(0.05)
+        return len(came) >= count
+
+    until(enough, f"{count} deliveries")
+
+
+def test_consumers_with_a_higher_priority_are_served_first(stage: Stage) -> None:
+    queue = stage.queue()
+    came: list[tuple[str, bytes]] = []
+    collect(stage, queue, came, "low")
+    collect(stage, queue, came, "high", priority=10, prefetch_count=3)
+    stage.publish(queue, *[b"%d" % n for n in range(5)])
+    deliver(stage, came, 5)
+    assert sorted(came) == [("high", b"0"), ("high", b"1"), ("high", b"2"), ("low", b"3"), ("low", b"4")]
+
+
+def test_one_consumer_is_active_until_it_leaves(stage: Stage) -> None:
+    queue = stage.queue(single_active_consumer=True)
+    came: list[tuple[str, bytes]] = []
+    first = collect(stage, queue, came, "first")
+    collect(stage, queue, came, "second")
+    stage.publish(queue, b"1", b"2")
+    deliver(stage, came, 2)
+    first.basic_cancel("first")
+    stage.publish(queue, b"3")
+    deliver(stage, came, 3)
+    assert came == [("first", b"1"), ("first", b"2"), ("second", b"3")]

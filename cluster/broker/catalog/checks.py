@@ -145,7 +145,7 @@ class Checks:
             raise no_exchange(vhost, exchange)
         if definition.internal:
             raise access_refused(f"cannot publish to internal {definition.label}")
-        if definition.type == "topic":
+        if definition.routing_type == "topic":
             self._state.access.check_topic(user, vhost, exchange, routing_key, "write")
 
     # Queues.
@@ -209,7 +209,7 @@ class Checks:
         exchange_rules.require_not_default(binding.source)
         self._exchange(user, command.vhost, binding.source, "read")
         source = self._state.vhost(command.vhost).exchanges.get(binding.source)
-        if user is not None and source is not None and source.type == "topic":
+        if user is not None and source is not None and source.routing_type == "topic":
             self._state.access.check_topic(user, command.vhost, binding.source, binding.routing_key, "read")
 
     def _exchange(self, user: str | None, vhost: str, name: str, verb: Verb) -> None:

@@ -6,16 +6,21 @@ Law: values; a change makes a new one. Strings that repeat (vhost, type) are sha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cluster.broker.catalog.arguments import Arguments
 from cluster.broker.catalog.ids import NO_CONNECTION, NO_SHARD, ConnectionId, GroupId, NodeId, QueueId
 from cluster.broker.errors import exchange_label, queue_label
 
+DELAYED: Final = "x-delayed-message"
+"""The type of an exchange whose messages wait in their queues until their x-delay header is over."""
+DELAYED_TYPE: Final = "x-delayed-type"
+"""The argument that says how such an exchange routes."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExchangeDefinition:
-    """An exchange. `type` is a key of `routing.table.EXCHANGE_TYPES`."""
+    """An exchange. `type` is a key of `routing.table.EXCHANGE_TYPES`, or DELAYED."""
 
     vhost: str
     name: str
@@ -28,6 +33,11 @@ class ExchangeDefinition:
     @property
     def label(self) -> str:
         return exchange_label(self.vhost, self.name)
+
+    @property
+    def routing_type(self) -> str:
+        """How it routes: a key of `routing.table.EXCHANGE_TYPES`."""
+        return self.arguments.text(DELAYED_TYPE) or "direct" if self.type == DELAYED else self.type
 
 
 class Binding(NamedTuple):

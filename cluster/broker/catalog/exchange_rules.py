@@ -24,7 +24,7 @@ from cluster.broker.catalog.commands import (
     UnbindExchange,
     UnbindQueue,
 )
-from cluster.broker.catalog.definitions import Binding, ExchangeDefinition
+from cluster.broker.catalog.definitions import DELAYED, DELAYED_TYPE, Binding, ExchangeDefinition
 from cluster.broker.catalog.vhost import Vhost
 from cluster.broker.errors import (
     access_refused,
@@ -43,7 +43,7 @@ ALTERNATE: Final = "alternate-exchange"
 
 def require_exchange_type(name: str) -> None:
     """Raises BrokerError (503, connection) for a type that does not exist."""
-    if name not in EXCHANGE_TYPES:
+    if name not in EXCHANGE_TYPES and name != DELAYED:
         raise command_invalid(f"unknown exchange type '{name}'")
 
 
@@ -70,13 +70,15 @@ def judge_declare(vhost: Vhost, command: DeclareExchange) -> ExchangeDefinition 
     arguments = read_arguments(command.arguments)
     if existing is None:
         alternate_name(command, arguments)
+        if command.type == DELAYED:
+            _require_delayed_type(arguments)
         return None
     label = existing.label
     require_same("type", label, received=command.type, current=existing.type)
     require_same("durable", label, received=command.durable, current=existing.durable)
     require_same("auto_delete", label, received=command.auto_delete, current=existing.auto_delete)
     require_same("internal", label, received=command.internal, current=existing.internal)
-    require_same_arguments(label, received=arguments, current=existing.arguments, names=(ALTERNATE,))
+    require_same_arguments(label, received=arguments, current=existing.arguments, names=(ALTERNATE, DELAYED_TYPE))
     return existing
 
 
@@ -91,6 +93,16 @@ def alternate_name(command: DeclareExchange, arguments: Arguments) -> str | None
             f" {exchange_label(command.vhost, command.name)}"
         )
     return alternate
+
+
+def _require_delayed_type(arguments: Arguments) -> None:
+    """Raises BrokerError: 406 without a type to route by, 503 for one that does not exist."""
+    asked = arguments.text(DELAYED_TYPE)
+    if asked is None:
+        raise precondition_failed(f"Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type")
+    if asked == DELAYED:
+        raise precondition_failed(f"Invalid argument, '{DELAYED}' can't be used for '{DELAYED_TYPE}'")
+    require_exchange_type(asked)
 
 
 def judge_delete(vhost: Vhost, command: DeleteExchange) -> ExchangeDefinition | None:
@@ -121,9 +133,9 @@ def judge_bind(vhost: Vhost, binding: Binding) -> bool:
     a headers exchange cannot follow.
     """
     source = _require_ends(vhost, binding)
-    if source.type == "x-consistent-hash" and weight_of(binding.routing_key) is None:
+    if source.routing_type == "x-consistent-hash" and weight_of(binding.routing_key) is None:
         raise precondition_failed(f"binding key '{binding.routing_key}' must be a positive integer: it is a weight")
-    if source.type == "headers":
+    if source.routing_type == "headers":
         _require_x_match(read_arguments(binding.arguments))
     return binding not in vhost.outgoing[binding.source]
 

@@ -403,7 +403,8 @@ class ShardLeader:
             self._deferred.append((node, request, op, queue_id, args))
             return
         queue = self._queue_asked(queue_id)
-        queue.used_ms = self._keeper.now_ms
+        if args or op is not RequestOp.INFO:
+            queue.used_ms = self._keeper.now_ms
         match op:
             case RequestOp.CONSUME:
                 consumer, credit, bytes_credit, exclusive, *more = args

@@ -207,7 +207,7 @@ async def queue_declare(connection: Connection, channel: Channel, method: m.Queu
         return
     ready, consumers = 0, 0
     if not made:
-        _, value = await broker.ask(queue, RequestOp.INFO, ())
+        _, value = await broker.ask(queue, RequestOp.INFO, (1,))
         ready, _, consumers, _ = value or (0, 0, 0, 0)
     reply(connection, channel, m.QueueDeclareOk(name, ready, consumers))
 

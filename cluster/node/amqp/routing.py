@@ -13,6 +13,7 @@ from cluster.amqp import methods as m
 from cluster.amqp.errors import not_implemented
 from cluster.amqp.field_table import FieldValue, type_name
 from cluster.amqp.properties import decode_header, encode_header, peek
+from cluster.broker.catalog.definitions import DELAYED
 from cluster.broker.errors import precondition_failed
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.stream import ShardStream
@@ -49,6 +50,7 @@ def resolve(
     targets: dict[ShardStream, list[QueueId]] = {}
     for queue in found.queues:
         targets.setdefault(broker.stream_of(queue), []).append(queue.id)
+    definition = broker.catalog.exchange(connection.vhost, exchange)
     return Route(
         method,
         exchange,
@@ -57,6 +59,7 @@ def resolve(
         mandatory=publish.mandatory,
         static=plain and not found.by_headers,
         prioritized=any("x-max-priority" in queue.arguments.values for queue in found.queues),
+        delays=definition is not None and definition.type == DELAYED,
         keyed=any("x-message-deduplication" in queue.arguments.values for queue in found.queues),
     )
 
