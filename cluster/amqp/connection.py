@@ -401,5 +401,9 @@ class ServerConnection:
         """Whether the peer counts as dead: close the socket without a word, and call eof()."""
         return self._heartbeat.peer_silent(now)
 
+    def excuse_silence(self) -> None:
+        """The caller does not read for now: that nothing is heard says nothing about the peer."""
+        self._heartbeat.heard = True
+
     def send_heartbeat(self) -> None:
         self._write(c.HEARTBEAT_FRAME)

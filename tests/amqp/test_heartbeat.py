@@ -51,3 +51,12 @@ def test_an_interval_of_0_turns_heartbeats_off() -> None:
     assert not connection.heartbeat_due(1e9)
     assert not connection.peer_silent(0.0)
     assert not connection.peer_silent(1e9)
+
+
+def test_silence_is_excused_while_nobody_listens() -> None:
+    connection = running(tune_ok=m.ConnectionTuneOk(2047, 131072, 10))
+    for now in range(100, 200, 5):
+        connection.excuse_silence()
+        assert not connection.peer_silent(now)
+    assert not connection.peer_silent(214.9)
+    assert connection.peer_silent(215.0)

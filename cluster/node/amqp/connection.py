@@ -352,7 +352,7 @@ class Connection:
                 self.machine.send_heartbeat()
                 self.flush_soon()
             if self._unblocked is not None:
-                self.machine.receive(b"")  # it cannot be heard now: its silence says nothing
+                self.machine.excuse_silence()
             silent = now - self._heard_at > LOGIN_TIMEOUT_SECONDS if not self.vhost else self.machine.peer_silent(now)
             if silent or (self._closing_at and now - self._closing_at > CLOSE_TIMEOUT_SECONDS):
                 self.broker.log.info("client silent: connection dropped", peer=self.peer, user=self.user)
