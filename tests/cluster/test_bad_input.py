@@ -177,23 +177,28 @@ def test_a_vanished_peer_in_the_middle_of_a_publish_leaves_nothing(undisturbed: 
 # ---- other nodes, and starts that cannot work
 
 
-def start(directory: Path, config: str) -> subprocess.Popen[str]:
+def start(directory: Path, config: str) -> subprocess.Popen[bytes]:
+    """A node whose stderr goes to the file `told` in the directory."""
     path = directory / "clusterd.toml"
     path.write_text(config, encoding="utf-8")
-    return subprocess.Popen(
-        [sys.executable, "-m", "cluster.node.main", "--config", str(path)], stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "cluster.node.main", "--config", str(path)]
+    with (directory / "told").open("wb") as told:
+        return subprocess.Popen(command, stderr=told)
+
+
+def told_by(directory: Path) -> str:
+    return (directory / "told").read_text(encoding="utf-8")
 
 
 def last_words(directory: Path, config: str) -> tuple[int, list[str]]:
     """Exit code and stderr of a node that cannot start."""
     process = start(directory, config)
     try:
-        _, stderr = process.communicate(timeout=15)
+        process.wait(timeout=15)
     finally:
         process.kill()
         process.wait()
-    return process.returncode, stderr.splitlines()
+    return process.returncode, told_by(directory).splitlines()
 
 
 def config_of(cluster: LocalCluster, index: int) -> str:
@@ -234,7 +239,7 @@ def test_a_node_with_another_secret_is_named_in_one_line(undisturbed: LocalClust
         assert stranger.poll() is None
     finally:
         stranger.kill()
-        stranger.communicate()
+        stranger.wait()
     lines = [line for line in undisturbed.log(0).splitlines() if "cluster secret mismatch with" in line]
     assert len(lines) == before + 1
     assert "cluster secret mismatch with node-2" in lines[-1]
@@ -282,14 +287,14 @@ def test_the_data_of_another_cluster_links_to_nobody_and_says_so(cluster: LocalC
     stranger = start(tmp_path, config)
     try:
         wait_until(lambda: "cluster id mismatch" in cluster.log(1), "the line about the cluster")
+        wait_until(lambda: "cluster id mismatch" in told_by(tmp_path), "the stranger's own line about it")
         with pytest.raises(ConnectionRefusedError):
             RawClient(first)
     finally:
         stranger.kill()
-        _, told = stranger.communicate()
+        stranger.wait()
     assert len([line for line in cluster.log(1).splitlines() if "cluster id mismatch" in line]) == 1
-    assert "cluster id mismatch" in told
-    assert "Traceback" not in told
+    assert "Traceback" not in told_by(tmp_path)
 
 
 def test_a_port_in_use_is_one_line_and_names_it(cluster: LocalCluster, tmp_path: Path) -> None:
