@@ -116,10 +116,11 @@ class Pod:
         return b"".join(self.container.get_logs()).decode(errors="replace")
 
 
-@pytest.fixture
-def pods(engine: docker.DockerClient, image: str, tmp_path: Path) -> Iterator[list[Pod]]:
+@pytest.fixture(scope="module")
+def pods(engine: docker.DockerClient, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pod]]:
+    """All three ready; every test leaves them so, or is the last."""
     objects = kustomize(BASE)
-    files = tmp_path / "files"
+    files = tmp_path_factory.mktemp("files")
     for name, file, text in (
         ("config", "clusterd.toml", config_map_text(objects)),
         ("secret", "cluster-secret", SECRET["cluster-secret"]),
