@@ -38,6 +38,7 @@ from cluster.node.alarms import ALARM_NAMES, process_bytes
 from cluster.node.amqp.broker import Broker
 from cluster.node.amqp.login import Login
 from cluster.node.config import NodeConfig
+from cluster.node.config.model import WILDCARD_HOSTS
 from cluster.node.core import Core, Request
 from cluster.node.kinds import Kind
 from cluster.node.links import LinkError, RequestError
@@ -81,6 +82,11 @@ class Reports:
     @property
     def catalog(self) -> Catalog:
         return self._core.catalog.catalog
+
+    @property
+    def amqp_address(self) -> tuple[str, int]:
+        amqp = self._config.amqp
+        return ("127.0.0.1" if amqp.host in WILDCARD_HOSTS else amqp.host), amqp.port
 
     def local_report(self) -> NodeReport:
         core, broker = self._core, self._broker

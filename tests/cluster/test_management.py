@@ -138,6 +138,32 @@ def test_a_message_passes_through_every_node(cluster: LocalCluster) -> None:
     ask(cluster, 0, "DELETE", "queues/%2F/aliveness-test")
 
 
+def test_single_messages_go_in_and_out_over_http(cluster: LocalCluster) -> None:
+    assert ask(cluster, 0, "PUT", "queues/%2F/looked-at", {})[0] == 201
+    publish = "exchanges/%2F/amq.default/publish"
+    properties = {"delivery_mode": 2, "headers": {"n": 1}, "content_type": "text/plain"}
+    message = {"routing_key": "looked-at", "payload": "héllo", "properties": properties}
+    assert ask(cluster, 1, "POST", publish, message) == (200, {"routed": True})
+    octets = {"routing_key": "looked-at", "payload": "/w==", "payload_encoding": "base64", "properties": []}
+    assert ask(cluster, 1, "POST", publish, octets) == (200, {"routed": True})
+    assert ask(cluster, 1, "POST", publish, {**message, "routing_key": "nowhere"}) == (200, {"routed": False})
+    get = "queues/%2F/looked-at/get"
+    for redelivered in (False, True):
+        status, found = ask(cluster, 2, "POST", get, {"count": 5, "ackmode": "ack_requeue_true"})
+        assert (status, [m["payload"] for m in found]) == (200, ["héllo", "/w=="])
+        assert [m["payload_encoding"] for m in found] == ["string", "base64"]
+        assert found[0]["properties"] == properties
+        assert found[0]["redelivered"] == redelivered
+    assert len(ask(cluster, 0, "POST", get, {"count": 1, "ackmode": "ack_requeue_false"})[1]) == 1
+    assert len(ask(cluster, 0, "POST", get, {"count": 5, "ackmode": "reject_requeue_false"})[1]) == 1
+    assert ask(cluster, 0, "POST", get, {"count": 1, "ackmode": "ack_requeue_true"}) == (200, [])
+    assert ask(cluster, 0, "POST", get, {"count": 1, "ackmode": "x"})[0] == 400
+    wrong = {**message, "properties": {"expiration": "soon"}}
+    status, problem = ask(cluster, 0, "POST", publish, wrong)
+    assert (status, problem["reason"]) == (400, "invalid expiration 'soon': no_integer")
+    assert ask(cluster, 0, "DELETE", "queues/%2F/looked-at")[0] == 204
+
+
 def started_with(directory: Path, document: object) -> LocalCluster:
     """A cluster of one that loads a document when it starts; not started yet."""
     file = directory / "definitions.json"

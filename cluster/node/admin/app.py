@@ -27,6 +27,7 @@ from cluster.node.admin.api import (
     definitions,
     exchanges,
     limits,
+    messages,
     permissions,
     policies,
     queues,
@@ -65,6 +66,7 @@ def admin_app(source: NodeSource) -> Starlette:
         *exchanges.ENDPOINTS,
         *queues.ENDPOINTS,
         *bindings.ENDPOINTS,
+        *messages.ENDPOINTS,
         *sessions.ENDPOINTS,
         *definitions.ENDPOINTS,
     )
@@ -146,7 +148,7 @@ async def _caller(source: NodeSource, request: Request) -> Caller:
     tags = await source.authenticate(user, password, peer_host=host)
     if tags is None:
         raise HTTPException(401, "unknown user, wrong password, or not from this address", headers=_CHALLENGE)
-    return Caller(user, tags, source.catalog)
+    return Caller(user, tags, source.catalog, password)
 
 
 def _credentials(request: Request) -> tuple[str, str] | None:

@@ -76,6 +76,10 @@ class NodeSource(Protocol):
     @property
     def operations(self) -> Operations: ...
 
+    @property
+    def amqp_address(self) -> tuple[str, int]:
+        """Host and port at which this node serves AMQP clients of its own machine."""
+
     def local_report(self) -> NodeReport:
         """This node, now. Called for every probe and scrape: cheap, no await."""
 

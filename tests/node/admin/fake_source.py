@@ -135,6 +135,7 @@ class FakeSource:
 
     def __init__(self, *reports: NodeReport) -> None:
         self.operations = FakeOperations()
+        self.amqp_address = ("127.0.0.1", 1)
         self.operations.founded.ok(DeclareQueue("/", "orders", True, False, False))
         self.reports = reports or tuple(map(node_report, NODES))
         self.local = self.reports[0]

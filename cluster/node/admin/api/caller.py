@@ -8,7 +8,7 @@ an administrator may delete and purge everywhere.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -24,11 +24,12 @@ MANAGEMENT: Final = frozenset({"administrator", "monitoring", "policymaker", "ma
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated user."""
+    """An authenticated user, with the password that proved it."""
 
     name: str
     tags: frozenset[str]
     catalog: Catalog
+    password: str = field(repr=False)
 
     def require(self, tags: frozenset[str]) -> None:
         """Raises HTTPException 403 when the user has none of `tags`."""
