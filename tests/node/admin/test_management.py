@@ -360,3 +360,15 @@ async def test_listeners_are_checked_by_port_and_by_protocol() -> None:
             assert await client.get(f"health/checks/{check}") == {"status": "ok"}
         answer = await client.ask("/api/health/checks/port-listener/1883", user="guest:guest")
     assert (answer.status, answer.reason) == (503, "there is no listener on port 1883")
+
+
+async def test_numbers_and_booleans_may_come_as_text_as_rabbitmqadmin_sends_them() -> None:
+    source = FakeSource()
+    async with served(source) as client:
+        policy = {"pattern": ".*", "definition": {"max-length": 1}, "priority": "-7"}
+        assert (await client.put("policies/%2F/p", policy)).status == 201
+        assert (await client.get("policies/%2F/p"))["priority"] == -7
+        await client.put("exchanges/%2F/e", {"type": "fanout", "durable": "false"})
+        assert (await client.get("exchanges/%2F/e"))["durable"] is False
+        wrong = await client.put("policies/%2F/p", {**policy, "priority": "7x"})
+    assert wrong.reason == "'priority' must be a whole number, got \"7x\""

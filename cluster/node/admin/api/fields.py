@@ -7,6 +7,7 @@ a node that serves nobody yet reads definitions too.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -25,8 +26,8 @@ def field(document: Document, key: str, kind: type[T], default: T = _MISSING) ->
         if default is _MISSING:
             raise BadField(f"'{key}' is missing")
         return default
-    if isinstance(value, str) and kind is bool and value in {"true", "false"}:
-        return value == "true"  # type: ignore[return-value] # rabbitmqadmin sends words
+    if isinstance(value, str) and kind is not str:
+        value = _from_words(value, kind)
     if value == [] and kind is dict:
         return kind()  # an empty object, as some of RabbitMQ's clients and older documents write it
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -34,6 +35,15 @@ def field(document: Document, key: str, kind: type[T], default: T = _MISSING) ->
     return value
 
 
+def _from_words(text: str, kind: type) -> Any:
+    """rabbitmqadmin sends everything as text. What is none of the kind comes back as it is."""
+    if kind is bool and text in _BOOLS:
+        return _BOOLS[text]
+    return int(text) if kind is int and _INTEGER.fullmatch(text) else text
+
+
+_BOOLS = {"true": True, "false": False}
+_INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _KINDS: dict[type, str] = {
     str: "a string",
     int: "a whole number",
