@@ -78,7 +78,8 @@ class Dispatcher:
     def _raise_watermark(self, queue: LeaderQueue) -> None:
         """Ahead of the deliveries, so that they need not wait for it."""
         state = queue.state
-        wanted = min(state.next_seq, queue.ready.starts[0] + WATERMARK_CHUNK)
+        chunk = WATERMARK_CHUNK if queue.settings.delivery_limit is None else min(WATERMARK_CHUNK, queue.appetite)
+        wanted = min(state.next_seq, queue.ready.starts[0] + chunk)
         asked = max(queue.watermark_asked, state.watermark)
         if asked < wanted and (wanted - asked >= WATERMARK_CHUNK // 2 or queue.ready.starts[0] >= asked):
             queue.watermark_asked = wanted

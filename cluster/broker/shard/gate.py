@@ -118,14 +118,15 @@ def _is_known(queue: LeaderQueue, key: int, now_ms: int) -> bool:
 
 
 def _has_room(queue: LeaderQueue) -> bool:
-    """Would one more message, after what waiting consumers take, still be within the limits?"""
+    """Would one more message, after what waiting consumers take, still be within the limits? Delayed ones count."""
     settings = queue.settings
     if settings.overflow is Overflow.DROP_HEAD:
         return True
-    wanted = sum([holder.credit for holder in queue.turn if holder.hungry])
-    if settings.max_length is not None and queue.ready.count + queue.coming >= settings.max_length + wanted:
+    wanted = queue.appetite
+    present = queue.ready.count + queue.delayed.count + queue.coming
+    if settings.max_length is not None and present >= settings.max_length + wanted:
         return False
     size_max = settings.max_length_bytes
-    if size_max is None or wanted > queue.ready.count + queue.coming or not isinstance(queue.ready, SortedReady):
+    if size_max is None or wanted > present or not isinstance(queue.ready, SortedReady):
         return True
     return queue.ready.bytes < size_max

@@ -27,6 +27,7 @@ from cluster.broker.shard.entry import (
 )
 from cluster.broker.shard.forwarder import Forwarder
 from cluster.broker.shard.gate import Passed, guard
+from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.keeper import Doom, Keeper
 from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, Holder, HolderState, LeaderQueue
 from cluster.broker.shard.messages import AttachedConsumer, ReplyStatus, RequestOp, ToHome
@@ -178,8 +179,13 @@ class ShardLeader:
             queue = self.queues.get(QueueId(triples[i]))
             if queue is not None:
                 parts = queue.state.alive_parts(triples[i + 1], triples[i + 1] + triples[i + 2])
-                queue.give_back(parts, batch.node)
-                self._restless[queue.id] = queue
+                self._give_back(queue, parts, batch.node)
+
+    def _give_back(self, queue: LeaderQueue, parts: list[Range], node: int) -> None:
+        queue.give_back(parts, node)
+        if queue.settings is not PLAIN and not self.attaching:
+            self._keeper.returned(queue, parts)
+        self._restless[queue.id] = queue
 
     def take_entry(self, time_ms: int, bytes_max: int) -> bytes | None:
         """The next entry: as many waiting batches as fit (at least one), and the leader's own operations."""
@@ -302,11 +308,7 @@ class ShardLeader:
             for purge in queue.purges_done():
                 self._out.reply(purge.node, purge.request, ReplyStatus.OK, purge.count)
         for queue_id, returned, node in applied.returned:
-            queue = self._queue(queue_id)
-            queue.give_back(returned, node)
-            if queue.settings is not PLAIN and not self.attaching:
-                self._keeper.returned(queue, returned)
-            self._restless[queue_id] = queue
+            self._give_back(self._queue(queue_id), returned, node)
         for queue_id, parts in applied.rejected:
             leaving = self._queue(queue_id).reject(parts)
             self._keeper.dooms.extend([Doom(queue_id, a, b, Reason.REJECTED) for a, b in leaving])
@@ -490,6 +492,10 @@ class ShardLeader:
         for queue in self.queues.values():
             if queue.special:
                 self._keeper.settings_changed(queue)
+            if queue.settings.delivery_limit is not None:
+                lost = [n for first, end in queue.take_suspects() for n in (queue.id, first, end - first)]
+                if lost:
+                    self._orphans.add(Orphans(0, (0, 0), lost))
         self._restless.update(self.queues)
         deferred, self._deferred = self._deferred, []
         for request in deferred:

@@ -306,5 +306,26 @@ class LeaderQueue:
         return parts
 
     def hot(self, backlog_max: int) -> bool:
-        """Will what is enqueued now be delivered soon? Then its watermark goes with its enqueue."""
+        """Will what is enqueued now be delivered soon? Then its watermark goes with its enqueue.
+
+        Not where deliveries are limited: there, what lies below the watermark has been handed out indeed.
+        """
+        if self.settings.delivery_limit is not None:
+            return False
         return bool(self.turn or self.holders) and self.ready.count <= backlog_max
+
+    def take_suspects(self) -> list[Range]:
+        """Messages that an earlier leader handed out to nobody who is still there: on their way back, and counted."""
+        lost = [
+            part for first, end in list(self.ready) for part in self.ready.remove(first, min(end, self.suspect_below))
+        ]
+        ghost = Holder(0, 0, 0, 0, exclusive=False, passive=True)
+        ghost.state = HolderState.RETURNING
+        for first, end in lost:
+            self.unacked.put(first, end, ghost)
+        return lost
+
+    @property
+    def appetite(self) -> int:
+        """Messages that would be handed out now, if there were enough."""
+        return sum([holder.credit for holder in self.turn if holder.hungry]) + len(self.gets)
