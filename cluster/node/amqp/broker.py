@@ -23,9 +23,9 @@ from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import ReplyCallback, ShardStream
 from cluster.node.amqp.census import Census, Numbers
-from cluster.node.amqp.channel import LEADER_TIMEOUT_SECONDS
 from cluster.node.amqp.direct_reply import DirectReplies
 from cluster.node.amqp.login import Login, Passwords, is_loopback
+from cluster.node.amqp.side import LEADER_TIMEOUT_SECONDS
 from cluster.node.catalog.client import CatalogClient, NoQuorum
 from cluster.node.links import Links
 from cluster.node.logging import get_logger

@@ -24,6 +24,7 @@ from cluster.node.amqp.consumer import Consumer
 from cluster.node.amqp.handlers import carry_out
 from cluster.node.amqp.login import Login
 from cluster.node.amqp.publish import ROUTES_MAX, Budget, Route
+from cluster.node.amqp.publishing import Publishing
 from cluster.node.amqp.routing import resolve, resolve_special
 from cluster.node.catalog.client import NoQuorum
 
@@ -62,7 +63,7 @@ class Connection:
         self.nursery: trio.Nursery
         self._socket = sock
         self._routes_version = -1
-        self._confirming: dict[Channel, None] = {}
+        self._confirming: dict[Publishing, None] = {}
         self._written: list[tuple[Consumer, int, int]] = []
         self._unwritten: list[bytes] = []
         self._unwritten_bytes = 0
@@ -227,7 +228,7 @@ class Connection:
             self.routes[method] = route
         return route
 
-    def route_special(self, channel: Channel, method: bytes, header: bytes) -> tuple[Route, bytes]:
+    def route_special(self, channel: Publishing, method: bytes, header: bytes) -> tuple[Route, bytes]:
         """The same for a message whose header has a say, and the header to be stored."""
         self._refresh_routes()
         return resolve_special(self, channel.reply_consumer, method, header)
@@ -241,7 +242,7 @@ class Connection:
         """Routes found before may be wrong now."""
         self.routes.clear()
 
-    def confirms_soon(self, channel: Channel) -> None:
+    def confirms_soon(self, channel: Publishing) -> None:
         self._confirming[channel] = None
         self.broker.flush_soon(self)
 

@@ -19,7 +19,7 @@ from cluster.broker.shard.messages import AttachedConsumer
 from cluster.broker.shard.stream import ShardStream
 
 if TYPE_CHECKING:
-    from cluster.node.amqp.channel import Channel
+    from cluster.node.amqp.consuming import Consuming
 
 BYTES_WINDOW = 2 << 20
 """Bytes on their way to one consumer."""
@@ -78,7 +78,7 @@ class Consumer:
         *,
         consumer: int,
         tag: str,
-        channel: Channel,
+        channel: Consuming,
         stream: ShardStream,
         queue: QueueId,
         queue_name: str,

@@ -15,7 +15,8 @@ from cluster.broker.shard.stream import ShardStream
 from cluster.node.amqp.publish import Route
 
 if TYPE_CHECKING:
-    from cluster.node.amqp.channel import Channel, Holder
+    from cluster.node.amqp.channel import Channel
+    from cluster.node.amqp.consuming import Holder
 
 
 class Transaction:

@@ -1,0 +1,157 @@
+"""The publishing side of a channel: basic.publish, publisher confirms, returns.
+
+Law: a run of publishes with one method payload is routed once and joins its shards' streams as one piece. In confirm
+mode every publish has a number and is answered once; what goes nowhere is answered at once.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from cluster.amqp import methods as m
+from cluster.amqp.errors import resource_error
+from cluster.amqp.events import PublishBatch
+from cluster.broker.channel.confirms import Confirms
+from cluster.broker.errors import NOT_FOUND, BrokerError
+from cluster.broker.shard.stream import PublishSink
+from cluster.node.amqp.direct_reply import ReplyConsumer
+from cluster.node.amqp.marks import marks_of
+from cluster.node.amqp.publish import SPECIAL_HIGH, SPECIAL_LOW, Countdown, Route
+from cluster.node.amqp.side import Side, State
+
+if TYPE_CHECKING:
+    from cluster.node.amqp.connection import Connection
+
+_ACK_FRAME = Struct(">BHIHHQBB")
+
+
+class Publishing(Side):
+    """A `PublishSink`. `reply_consumer` is the channel's address for direct reply-to, if it has one."""
+
+    def __init__(self, number: int, connection: Connection) -> None:
+        super().__init__(number, connection)
+        self.confirms: Confirms | None = None
+        self.reply_consumer: ReplyConsumer | None = None
+        self._second_look: PublishBatch | None = None
+        """Its first publish goes to an exchange that the catalog's copy did not have: it may be behind."""
+        self._publish_number = 1
+        """Of the next publish without a confirm."""
+
+    def wants_second_look(self, event: object) -> bool:
+        """Is this what is left of a run of publishes to an exchange that was not found?"""
+        return event is self._second_look
+
+    def publish(self, batch: PublishBatch) -> bool:
+        """Carry it out. False: what is left of it wants a second look, with the catalog's copy up to date.
+
+        Raises BrokerError, AmqpException.
+        """
+        connection = self.connection
+        if connection.broker.alarm:
+            connection.publishing()
+        methods, headers, bodies = batch.methods, batch.headers, batch.bodies
+        total = len(methods)
+        position = 0
+        while position < total:
+            method, header = methods[position], headers[position]
+            try:
+                if header[12] & SPECIAL_HIGH or header[13] & SPECIAL_LOW:
+                    route, header = connection.route_special(self, method, header)
+                else:
+                    route = connection.routes.get(method) or connection.route(method, header)
+            except BrokerError as error:
+                if error.code != NOT_FOUND or batch is self._second_look:
+                    raise
+                del methods[:position], headers[:position], bodies[:position]
+                self._second_look = batch
+                return False
+            parts: list[bytes] = []
+            sizes: list[int] = []
+            while True:
+                header_length = len(header)
+                body = bodies[position]
+                prefix = route.prefix(header_length)
+                parts += (prefix, header, body)
+                sizes.append(len(prefix) + header_length + len(body))
+                position += 1
+                if position == total or not route.static or methods[position] != method:
+                    break
+                header = headers[position]
+                if header[12] & SPECIAL_HIGH or header[13] & SPECIAL_LOW:
+                    break
+            if self.transaction is None:
+                self.enqueue(route, parts, sizes)
+            else:
+                self.transaction.publish(route, parts, sizes)
+                if self.transaction.size > connection.budget.size_max:
+                    raise resource_error(f"a transaction of more than {connection.budget.size_max} bytes")
+        return True
+
+    def enqueue(self, route: Route, parts: list[bytes], sizes: list[int]) -> None:
+        connection = self.connection
+        confirms = self.confirms
+        count = len(sizes)
+        connection.broker.counters.published += count
+        if confirms is not None:
+            first = confirms.number(count)
+        else:
+            first = self._publish_number
+            self._publish_number = first + count
+        targets = route.targets
+        if not targets:
+            if route.direct and connection.broker.replies.reachable(route.routing_key):
+                for i in range(count):
+                    connection.broker.replies.send(route.routing_key, b"".join(parts[3 * i : 3 * i + 3]))
+            elif route.mandatory:
+                for i in range(count):
+                    self._return(route, parts[3 * i + 1], parts[3 * i + 2])
+            if confirms is not None:
+                confirms.done(first, count)
+                connection.confirms_soon(self)
+            return
+        size = sum(sizes)
+        connection.budget.taken(size)
+        self.uncommitted += count
+        sink: PublishSink = Countdown(self, len(targets), first, count, size) if len(targets) > 1 else self
+        marks = marks_of(route, parts) if route.prioritized or parts[1][12] & SPECIAL_HIGH else ()
+        for stream, queues in targets:
+            stream.publish(queues, parts, sizes, size, sink, first, marks)
+            connection.broker.switchboard.stirred(stream)
+
+    def published(self, first: int, count: int, size: int) -> None:
+        """`PublishSink`: committed."""
+        self.connection.budget.returned(size)
+        self.done(count)
+        if self.state is State.OPEN and self.confirms is not None:
+            self.connection.broker.counters.confirmed += count
+            self.confirms.done(first, count)
+            self.connection.confirms_soon(self)
+
+    def refused(self, first: int, count: int, size: int) -> None:
+        """`PublishSink`: not stored."""
+        self.connection.budget.returned(size)
+        self.done(count)
+        if self.state is State.OPEN and self.confirms is not None:
+            self.confirms.refused(first, count)
+            self.connection.confirms_soon(self)
+
+    def take_confirms(self) -> bytes:
+        """basic.nack frames for what is refused, then basic.ack frames for what is done."""
+        if self.state is not State.OPEN or self.confirms is None:
+            return b""
+        pack = _ACK_FRAME.pack
+        frames = [pack(1, self.number, 13, 60, 120, tag, 0, 0xCE) for tag in self.confirms.take_nacks()]
+        frames += [pack(1, self.number, 13, 60, 80, tag, last, 0xCE) for tag, last in self.confirms.take_acks()]
+        return b"".join(frames)
+
+    def _return(self, route: Route, header: bytes, body: bytes) -> None:
+        method = m.BasicReturn(312, "NO_ROUTE", route.exchange, route.routing_key)
+        self.connection.machine.content(self.number, method.encode(), header, body)
+        self.connection.flush_soon()
+
+    def drop_reply_consumer(self) -> None:
+        """Answers that come now are lost."""
+        if self.reply_consumer is not None:
+            self.connection.broker.replies.close(self.reply_consumer)
+            self.reply_consumer = None
