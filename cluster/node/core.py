@@ -67,6 +67,8 @@ class Core:
         self.incarnation = incarnation
         self.links = links
         self.placement = charter.placement()
+        self.last_linked: dict[NodeId, float] = {}
+        """When a link that is down now went down."""
         self.on_round: Callable[[], None] = _nothing
         """Run at the end of each round, to write to clients."""
         self.on_catalog: Callable[[list[Change]], None] = _nothing_changed
@@ -305,6 +307,7 @@ class Core:
 
     def link_down(self, peer: NodeId, reason: str) -> None:
         self._log.info("link down", peer=peer, reason=reason)
+        self.last_linked[peer] = trio.current_time()
         self.runtime.peer_disconnected(peer)
         self.client.link_down(peer)
         self.switchboard.link_down(peer)

@@ -188,7 +188,9 @@ class Reports:
             self._seen[node] = trio.current_time()
             found[node] = MemberReport(name, address, decode_report(data), last_seen_seconds=0.0)
         except (LinkError, ValueError) as error:
-            seen = self._seen.get(node)
+            seen = max(
+                [at for at in (self._seen.get(node), self._core.last_linked.get(node)) if at is not None], default=None
+            )
             ago = None if seen is None else trio.current_time() - seen
             found[node] = MemberReport(name, address, None, str(error), ago)
 
