@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from struct import Struct
 
 from cluster.broker.shard.death import DeadLetter, Reason, die, goes_round
-from cluster.broker.shard.entry import HIDDEN_QUEUES, Mark, QueueId, pack_column, pack_numbers
+from cluster.broker.shard.entry import HIDDEN_QUEUES, LeaderOps, Mark, QueueId, pack_column, pack_numbers
 from cluster.broker.shard.keeper import Doom
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.payload_cache import PayloadCache
@@ -63,14 +63,12 @@ class Morgue:
         self._surroundings = surroundings
         self._payloads = payloads
 
-    def columns(self) -> dict[str, bytes]:
-        """The fields of LeaderOps that are decided here, without settles."""
-        return {
-            "moves": pack_numbers(self._moves),
-            "marks": pack_numbers(self._marks),
-            "sizes": pack_column(self._sizes),
-            "payload": b"".join(self._records),
-        }
+    def write(self, ops: LeaderOps) -> None:
+        """Into an entry's operations, all but `settles`."""
+        ops.moves = pack_numbers(self._moves)
+        ops.marks = pack_numbers(self._marks)
+        ops.sizes = pack_column(self._sizes)
+        ops.payload = b"".join(self._records)
 
     def take(self, dooms: deque[Doom], bytes_max: int) -> list[Doom]:
         """Carry out as many dooms as one entry may. Returns what was taken off `dooms`. Raises EntryCorrupt."""

@@ -90,8 +90,6 @@ _NOTHING: array[int] = array("Q")
 
 
 def _triples(data: object) -> array[int]:
-    if data == b"":
-        return _NOTHING
     _check_column(data, 24)
     return unpack_column("Q", data)  # type: ignore[arg-type]
 
@@ -215,6 +213,7 @@ class LeaderOps:
         )
 
 
+NO_OPS = LeaderOps()
 _OPS_ROW_BYTES = (8, 16, 24, 24, 8, 24, 32, 24)
 """Of the columns of LeaderOps that stand in an entry's head, in their order."""
 
@@ -254,7 +253,7 @@ def encode_entry(time_ms: int, batches: Sequence[Batch], leader: LeaderOps) -> b
     ops: list[bytes] | None = None
     sizes = [b.sizes for b in batches]
     payloads = [b.payload for b in batches]
-    if leader:
+    if leader is not NO_OPS and leader:
         ops = [
             leader.hot,
             leader.watermarks,
@@ -315,7 +314,9 @@ def decode_head(data: bytes) -> EntryHead:
         if not isinstance(row, list) or len(row) != 10:
             raise EntryCorrupt("a batch has four integers and six columns")
         node, incarnation, number, slots, runs, settles, returns, rejects, marks, refused = row
-        if not (_is_count(node) and _is_count(incarnation) and _is_count(number) and _is_count(slots)):
+        if not (type(node) is type(incarnation) is type(number) is type(slots) is int) or (
+            node < 0 or incarnation < 0 or number < 0 or slots < 0
+        ):
             raise EntryCorrupt("a batch has four integers and six columns")
         if refused != b"":
             _check_column(refused, 16)
@@ -325,14 +326,15 @@ def decode_head(data: bytes) -> EntryHead:
             number,
             slot,
             slots,
-            _triples(runs),
-            _triples(settles),
-            _triples(returns),
-            _triples(rejects),
-            _triples(marks),
+            _triples(runs) if runs != b"" else _NOTHING,
+            _triples(settles) if settles != b"" else _NOTHING,
+            _triples(returns) if returns != b"" else _NOTHING,
+            _triples(rejects) if rejects != b"" else _NOTHING,
+            _triples(marks) if marks != b"" else _NOTHING,
             refused,
         )
-        _check_runs(batch.runs, slots)
+        if batch.runs:
+            _check_runs(batch.runs, slots)
         if batch.marks:
             _check_marks(batch.marks, slots)
         batches.append(batch)
@@ -346,7 +348,7 @@ def decode_head(data: bytes) -> EntryHead:
 
 def _leader_ops(wire: object, slots: int) -> LeaderOps:
     if wire is None:
-        return LeaderOps()
+        return NO_OPS
     if not isinstance(wire, list) or len(wire) != len(_OPS_ROW_BYTES):
         raise EntryCorrupt("the leader's operations have eight columns")
     for column, row_bytes in zip(wire, _OPS_ROW_BYTES, strict=True):

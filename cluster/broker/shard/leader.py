@@ -17,6 +17,7 @@ from cluster.broker.shard.death import Reason
 from cluster.broker.shard.dispatch import Dispatcher, Outbox
 from cluster.broker.shard.entry import (
     HIDDEN_QUEUES,
+    NO_OPS,
     SHARD_SESSIONS,
     Batch,
     LeaderOps,
@@ -52,7 +53,7 @@ class LeaderLimits:
     dropped_max: int = 65536
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Taken:
     """What went into an entry that is not accepted yet."""
 
@@ -62,6 +63,12 @@ class _Taken:
     settles: list[int]
     dooms: list[Doom]
     passed: Passed | None
+
+
+def _goes_on(batch: Batch, last: int) -> bool:
+    """Is a shard's post all new?"""
+    slots = len(batch.sizes) // 4
+    return slots > 0 and batch.number - slots >= last
 
 
 def _never(queue: QueueId) -> bool:
@@ -120,8 +127,10 @@ class ShardLeader:
         self._keeper = Keeper(self._payloads)
         self._keeper.now_ms = now_ms
         self._forwarder = Forwarder(shard=shard, incarnation=incarnation, state=state, payloads=self._payloads)
-        self._passed: deque[Passed | None] = deque()
-        """Of each entry that is accepted and not applied."""
+        self._accepted = self._applied = 0
+        """Entries of this leader, which are applied in the order in which they were accepted."""
+        self._passed: deque[tuple[int, Passed]] = deque()
+        """With the number of its entry, of those that are accepted and not applied."""
         self._widowed: dict[int, dict[QueueId, None]] = {}
         """Lost node -> queues that it had consumers of."""
         self.batch_bytes = 0
@@ -158,12 +167,7 @@ class ShardLeader:
             return
         if batch.incarnation > incarnation:
             last = 0
-        slots = len(batch.sizes) // 4
-        if batch.node >= SHARD_SESSIONS and slots > 0:
-            in_turn = batch.number - slots >= last
-        else:
-            in_turn = batch.number == last + 1
-        if in_turn:
+        if batch.number == last + 1 if batch.node < SHARD_SESSIONS else _goes_on(batch, last):
             self._received[batch.node] = (batch.incarnation, batch.number)
             self._batches.append(batch)
             self.batch_bytes += batch.weight
@@ -208,11 +212,10 @@ class ShardLeader:
             runs = unpack_column("Q", batch.runs)
             guarded = False
             for queue_id in dict.fromkeys(runs[::3]):
-                queue = queues.get(QueueId(queue_id))
-                if queue is None:
-                    queue = self._queue_that_comes(QueueId(queue_id))
+                queue = queues.get(QueueId(queue_id)) or self._queue_that_comes(QueueId(queue_id))
                 if queue is not None:
-                    guarded = guarded or (queue.settings is not PLAIN and queue.settings.guarded)
+                    if queue.settings is not PLAIN:
+                        guarded = guarded or queue.settings.guarded
                     if queue.hot(backlog_max):
                         hot[queue_id] = None
             if guarded:
@@ -226,15 +229,18 @@ class ShardLeader:
             morgue = morgue or self._morgue(time_ms)
             dooms = morgue.take(keeper.dooms, bytes_max)
             settles = [*settles, *morgue.settles]
-        ops = LeaderOps(
-            pack_numbers(list(hot)),
-            pack_numbers([n for pair in self._watermarks.items() for n in pair]),
-            pack_numbers(settles),
-            pack_numbers([n for o in orphans for n in o.triples]),
-            pack_numbers(self._drops),
-            pack_numbers(self._forgives),
-            **(morgue.columns() if morgue is not None else {}),
-        )
+        ops = NO_OPS
+        if hot or self._watermarks or settles or orphans or self._drops or self._forgives or morgue is not None:
+            ops = LeaderOps(
+                pack_numbers(list(hot)),
+                pack_numbers([n for pair in self._watermarks.items() for n in pair]) if self._watermarks else b"",
+                pack_numbers(settles) if settles else b"",
+                pack_numbers([n for o in orphans for n in o.triples]) if orphans else b"",
+                pack_numbers(self._drops) if self._drops else b"",
+                pack_numbers(self._forgives) if self._forgives else b"",
+            )
+            if morgue is not None:
+                morgue.write(ops)
         self._taken = _Taken(batches, ops, orphans, self._settles, dooms, passed)
         self._watermarks.clear()
         self._settles = []
@@ -258,7 +264,9 @@ class ShardLeader:
     def entry_accepted(self) -> None:
         """The entry taken last is in the log (not yet committed)."""
         assert self._taken is not None
-        self._passed.append(self._taken.passed)
+        self._accepted += 1
+        if self._taken.passed is not None:
+            self._passed.append((self._accepted, self._taken.passed))
         self._taken = None
 
     def entry_refused(self) -> None:
@@ -283,9 +291,9 @@ class ShardLeader:
         """The state has applied an entry: receipts go out, messages become ready."""
         for node in applied.sessions:
             self._receipt(node)
-        passed = self._passed.popleft() if self._passed else None
-        if passed is not None:
-            passed.done(self.queues)
+        self._applied += 1
+        if self._passed and self._passed[0][0] == self._applied:
+            self._passed.popleft()[1].done(self.queues)
         if applied.enqueued:
             self._payloads.keep(applied.index, data)
         for queue_id, first, end in applied.enqueued:

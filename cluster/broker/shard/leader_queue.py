@@ -310,7 +310,7 @@ class LeaderQueue:
 
         Not where deliveries are limited: there, what lies below the watermark has been handed out indeed.
         """
-        if self.settings.delivery_limit is not None:
+        if self.settings is not PLAIN and self.settings.delivery_limit is not None:
             return False
         return bool(self.turn or self.holders) and self.ready.count <= backlog_max
 

@@ -42,10 +42,10 @@ class Applied:
     index: int
     enqueued: list[tuple[QueueId, int, int]] = field(default_factory=list)
     settled: list[tuple[QueueId, list[Range]]] = field(default_factory=list)
-    returned: list[tuple[QueueId, list[Range], int]] = field(default_factory=list)
+    returned: tuple[tuple[QueueId, list[Range], int], ...] = ()
     """Third: the node that gave them back, 0 for the leader on behalf of a lost one."""
-    rejected: list[tuple[QueueId, list[Range]]] = field(default_factory=list)
-    forgiven: list[tuple[QueueId, list[Range]]] = field(default_factory=list)
+    rejected: tuple[tuple[QueueId, list[Range]], ...] = ()
+    forgiven: tuple[tuple[QueueId, list[Range]], ...] = ()
     watermarks: list[QueueId] = field(default_factory=list)
     dropped: list[QueueId] = field(default_factory=list)
     """Also those that had no contents."""
@@ -97,7 +97,7 @@ class ShardState:
             elif batch.number != last + 1:
                 continue
             self.sessions[batch.node] = (batch.incarnation, batch.number)
-            if batch.refused or batch.node in self.refusals:
+            if batch.refused or (self.refusals and batch.node in self.refusals):
                 self._remember_refused(batch, incarnation)
             runs = batch.runs
             born = 0
@@ -144,7 +144,7 @@ class ShardState:
             queue = self.queues.get(QueueId(triples[i]))
             if queue is not None:
                 parts = queue.reject(triples[i + 1], triples[i + 1] + triples[i + 2])
-                applied.rejected.append((queue.id, parts))
+                applied.rejected += ((queue.id, parts),)
 
     def _move(self, head: EntryHead, applied: Applied) -> None:
         """Enqueue all records whose source is alive, then settle the sources."""
@@ -198,7 +198,7 @@ class ShardState:
                 queue = self.queues.get(QueueId(triples[i]))
                 if queue is not None:
                     parts = queue.forgive(triples[i + 1], triples[i + 1] + triples[i + 2])
-                    applied.forgiven.append((queue.id, parts))
+                    applied.forgiven += ((queue.id, parts),)
         if ops.moves:
             self._move(head, applied)
         if ops.drops:
@@ -234,7 +234,7 @@ class ShardState:
             queue = self.queues.get(QueueId(triples[i]))
             if queue is not None:
                 parts = queue.give_back(triples[i + 1], triples[i + 1] + triples[i + 2])
-                applied.returned.append((queue.id, parts, node))
+                applied.returned += ((queue.id, parts, node),)
 
     def take_dead(self, up_to: int) -> list[int]:
         """Dead entries at or below `up_to`, ascending, handed out once."""

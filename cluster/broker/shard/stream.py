@@ -149,8 +149,8 @@ class ShardStream:
         else:
             for queue in queues:
                 runs += (queue, slot, count)
-        for message, kind, value in marks:
-            self._marks += (slot + message, kind, value)
+        if marks:
+            self._marks += [n for message, kind, value in marks for n in (slot + message, kind, value)]
         self._records += records
         self._record_bytes += size
         self._sizes.extend(sizes)
@@ -409,8 +409,8 @@ class ShardStream:
             pack_numbers(self._runs),
             pack_numbers(self._settles),
             pack_numbers(self._returns),
-            pack_numbers(self._rejects),
-            pack_numbers(self._marks),
+            pack_numbers(self._rejects) if self._rejects else b"",
+            pack_numbers(self._marks) if self._marks else b"",
             b"".join(self._records),
         )
         self._sealed.append(Flight(batch, self._publish_sinks, self._settle_sinks))
