@@ -43,6 +43,8 @@ from cluster.raft.types import NOBODY, GroupId, LogIndex, NodeId
 _BULK = (Append, SnapshotChunkMessage)
 TICK_SECONDS = 0.05
 """How finely leaders of queues see time."""
+_LINKING_SECONDS = 1.0
+"""How long after its start a node may lack links to nodes that are there."""
 Request = Callable[[NodeId, Any], Awaitable[Any]]
 
 
@@ -78,6 +80,9 @@ class Core:
         self.requests: dict[int, Request] = {Kind.CATALOG_COMMAND: self._catalog_command}
         """What other nodes may ask, besides."""
         self._log = get_logger("node")
+        self._started_at = trio.current_time()
+        self._met: set[int] = set()
+        """Nodes that this life has been linked to."""
         self._wakeup = Wakeup()
         self.switchboard = Switchboard(
             node=node,
@@ -185,6 +190,12 @@ class Core:
 
     def reachable(self) -> set[int]:
         return {self.node, *self.links.up_peers()}
+
+    def expected(self) -> set[int]:
+        """See `Seat`: a node that has just come back may lead before it is linked to one that never went away."""
+        if self.now() - self._started_at > _LINKING_SECONDS:
+            return self.reachable()
+        return self.reachable() | {node for node in range(1, len(self.charter.members) + 1) if node not in self._met}
 
     def queue_deleted(self, queue: QueueId) -> bool:
         known = self.catalog.applied_index
@@ -300,6 +311,7 @@ class Core:
 
     def link_up(self, peer: NodeId, incarnation: int) -> None:
         self._log.info("link up", peer=peer)
+        self._met.add(peer)
         self.runtime.peer_connected(peer)
         self.client.link_up(peer)
         self.switchboard.link_up(peer)

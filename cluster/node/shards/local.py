@@ -29,6 +29,10 @@ class LocalShard(Seat):
     def start(self) -> None:
         self.begin(self.incarnation)
 
+    def holders(self) -> set[int]:
+        """This life has handed nothing out yet."""
+        return self._services.reachable()
+
     def load(self, index: int) -> bytes:
         return self._entries[index]
 

@@ -1,7 +1,7 @@
 """Where a shard is led: the leader's state of this term, and which home nodes have told what they hold.
 
 Law: a seat without a leader drops every word. Words carry the term they are meant for; others are dropped. After
-a term begins, nothing is delivered until every reachable node has attached, or the time for it is over.
+a term begins, nothing is delivered until every node that may hold something has attached, or the time for it is over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cluster.broker.shard.state import ShardState
 from cluster.node.shards.view import CatalogView
 
 ATTACH_TIMEOUT_SECONDS = 1.0
-"""How long a new leader waits for reachable nodes to tell what their channels hold."""
+"""How long a new leader waits for other nodes to tell what their channels hold."""
 
 
 class SeatServices(Protocol):
@@ -33,6 +33,9 @@ class SeatServices(Protocol):
 
     def reachable(self) -> set[int]:
         """Nodes whose link is up, and this one."""
+
+    def expected(self) -> set[int]:
+        """The reachable nodes, and those that this one, just started, has had no time to link to."""
 
     def queue_deleted(self, queue: QueueId) -> bool:
         """Has the catalog deleted it? (False for one that this copy does not know yet.)"""
@@ -83,10 +86,14 @@ class Seat:
         )
         self.leader, self.term = leader, term
         self.settings_changed(self._services.view.queues_of(self.shard))
-        self._awaited = self._services.reachable()
+        self._awaited = self.holders()
         self._attach_deadline = self._services.now() + ATTACH_TIMEOUT_SECONDS
         self._services.announce(self, sorted(self._awaited))
         self._services.disturbed(self)
+
+    def holders(self) -> set[int]:
+        """Nodes whose channels may hold messages of this shard."""
+        return self._services.expected()
 
     def end(self) -> None:
         """The role is lost."""
