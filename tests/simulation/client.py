@@ -1,0 +1,249 @@
+"""An AMQP client over a connection in memory: one connection, one channel.
+
+Law: it says and hears octets only. One method is under way at a time; whoever waits for its answer gets it, `Refused`
+when the channel was closed instead, or `Gone` when the connection ended. A refusal ends the client's use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+from typing import TypeVar
+
+import trio
+
+from cluster.amqp import methods as m
+from cluster.amqp.constants import PROTOCOL_HEADER
+from cluster.amqp.field_table import FieldTable
+from cluster.amqp.frames import content_frames, method_frame
+from cluster.amqp.method import Method
+from cluster.amqp.properties import BasicProperties, encode_header
+from tests.simulation.sockets import MemorySocket
+
+ANSWER_SECONDS = 45.0
+"""Longer than a node takes to find out that it has no quorum, however often it is asked to wait."""
+_FRAME_HEAD = Struct(">BHI")
+_PERSISTENT = BasicProperties(delivery_mode=2)
+_CAPABILITIES: FieldTable = {"basic.nack": True, "consumer_cancel_notify": True, "publisher_confirms": True}
+
+M = TypeVar("M", bound=Method)
+
+
+class Gone(Exception):
+    """The connection is over."""
+
+
+class Refused(Exception):
+    """The channel was closed by the server."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code} {text}")
+        self.code = code
+
+
+def _ignore(*_: object) -> None:
+    """Not of interest to this client."""
+
+
+class Client:
+    """`on_deliver` (basic.deliver, body), `on_confirm` (delivery tag, multiple, ack?), `on_return` (body),
+    `on_cancel` (consumer tag) are called as frames arrive."""
+
+    def __init__(self, sock: MemorySocket) -> None:
+        self.on_deliver: Callable[[m.BasicDeliver, bytes], None] = _ignore
+        self.on_confirm: Callable[[int, bool, bool], None] = _ignore
+        self.on_return: Callable[[bytes], None] = _ignore
+        self.on_cancel: Callable[[str], None] = _ignore
+        self.over = False
+        self.orderly = False
+        """Did it end by connection.close, answered?"""
+        self.refused: Refused | None = None
+        self._socket = sock
+        self._buffer = bytearray()
+        self._content: tuple[Method, int, bytearray] | None = None
+        self._answer: list[tuple[Method, bytes]] = []
+        self._changed = trio.Event()
+        self._unsent = bytearray()
+
+    # ---- life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Read and write until the connection is over."""
+        task_status.started()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                await self._read()
+                nursery.cancel_scope.cancel()
+        finally:
+            self.over = True
+            self._socket.close()
+            self._stir()
+
+    async def _read(self) -> None:
+        while not self.orderly:
+            await self._socket.readable()
+            try:
+                data = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return
+            if not data:
+                return
+            self._buffer += data
+            self._frames()
+
+    async def _write(self) -> None:
+        while True:
+            while self._unsent:
+                await self._socket.writable()
+                try:
+                    sent = self._socket.sendmsg([bytes(self._unsent)])
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    await trio.sleep_forever()
+                del self._unsent[:sent]
+            await self._changed.wait()
+
+    @property
+    def alive(self) -> bool:
+        return not self.over and self.refused is None and not self._socket.broken
+
+    def vanish(self) -> None:
+        """The client's process is gone."""
+        self.over = True
+        self._socket.reset()
+
+    async def open(self) -> None:
+        """Up to an open channel. Raises Gone."""
+        self.say(PROTOCOL_HEADER)
+        await self.expect(m.ConnectionStart)
+        response = b"\0guest\0guest"
+        start_ok = m.ConnectionStartOk({"capabilities": _CAPABILITIES}, "PLAIN", response, "en_US")
+        self.say(method_frame(0, start_ok.encode()))
+        await self.expect(m.ConnectionTune)
+        self.say(method_frame(0, m.ConnectionTuneOk(100, 131072, 0).encode()))
+        self.say(method_frame(0, m.ConnectionOpen("/").encode()))
+        await self.expect(m.ConnectionOpenOk)
+        await self.call(m.ChannelOpen(), m.ChannelOpenOk)
+
+    async def close(self) -> None:
+        """Raises Gone."""
+        self.say(method_frame(0, m.ConnectionClose(200, "bye", 0, 0).encode()))
+        await self.expect(m.ConnectionCloseOk)
+        self.orderly = True
+        self._stir()
+
+    # ---- words
+
+    def say(self, octets: bytes) -> None:
+        self._unsent += octets
+        self._stir()
+
+    def tell(self, method: Method) -> None:
+        """Nothing is answered to it."""
+        self.say(method_frame(1, method.encode()))
+
+    def publish(self, exchange: str, key: str, body: bytes, *, mandatory: bool = False) -> None:
+        method = m.BasicPublish(exchange, key, mandatory, False).encode()
+        header = encode_header(len(body), _PERSISTENT)
+        self.say(content_frames(1, method, header, body, 131072))
+
+    async def call(self, method: Method, kind: type[M]) -> M:
+        """Raises Gone, Refused."""
+        self.tell(method)
+        return await self.expect(kind)
+
+    async def expect(self, kind: type[M]) -> M:
+        return (await self.expect_content(kind))[0]
+
+    async def expect_content(self, *kinds: type[M]) -> tuple[M, bytes]:
+        """The next answer, with its body. Raises Gone, Refused; AssertionError when none comes in time."""
+        with trio.move_on_after(ANSWER_SECONDS):
+            while True:
+                if self._answer:
+                    method, body = self._answer.pop(0)
+                    assert isinstance(method, kinds), f"{kinds} expected, {method} came"
+                    return method, body
+                if self.refused is not None:
+                    raise self.refused
+                if self.over:
+                    raise Gone
+                await self._changed.wait()
+        raise AssertionError(f"no answer within {ANSWER_SECONDS} s: {[kind.NAME for kind in kinds]}")
+
+    async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait for what arrives to make it true. False when it does not in time. Raises Gone, Refused."""
+        with trio.move_on_after(seconds):
+            while not condition():
+                if self.refused is not None:
+                    raise self.refused
+                if self.over:
+                    raise Gone
+                await self._changed.wait()
+            return True
+        return False
+
+    # ---- inside
+
+    def _frames(self) -> None:
+        buffer = self._buffer
+        while len(buffer) >= 7:
+            kind, _, size = _FRAME_HEAD.unpack_from(buffer)
+            if len(buffer) < size + 8:
+                break
+            payload = bytes(buffer[7 : 7 + size])
+            assert buffer[7 + size] == 0xCE
+            del buffer[: size + 8]
+            self._frame(kind, payload)
+        self._stir()
+
+    def _frame(self, kind: int, payload: bytes) -> None:
+        if kind == 1:
+            method = m.METHODS[int.from_bytes(payload[:4])].decode(payload)
+            if method.HAS_CONTENT:
+                self._content = (method, -1, bytearray())
+            else:
+                self._method(method, b"")
+        elif kind == 8:
+            return
+        else:
+            assert self._content is not None
+            method, size, body = self._content
+            if kind == 2:
+                size = int.from_bytes(payload[4:12])
+            else:
+                body += payload
+            self._content = (method, size, body)
+            if len(body) == size:
+                self._content = None
+                self._method(method, bytes(body))
+
+    def _method(self, method: Method, body: bytes) -> None:
+        match method:
+            case m.BasicDeliver():
+                self.on_deliver(method, body)
+            case m.BasicAck():
+                self.on_confirm(method.delivery_tag, method.multiple, True)
+            case m.BasicNack():
+                self.on_confirm(method.delivery_tag, method.multiple, False)
+            case m.BasicReturn():
+                self.on_return(body)
+            case m.BasicCancel():
+                self.on_cancel(method.consumer_tag)
+            case m.ChannelClose():
+                self.refused = Refused(method.reply_code, method.reply_text)
+                self.tell(m.ChannelCloseOk())
+            case m.ConnectionClose():
+                self.refused = Refused(method.reply_code, method.reply_text)
+                self.say(method_frame(0, m.ConnectionCloseOk().encode()))
+            case m.ConnectionBlocked() | m.ConnectionUnblocked():
+                pass
+            case _:
+                self._answer.append((method, body))
+
+    def _stir(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()

@@ -1,0 +1,160 @@
+"""What goes wrong, and when.
+
+Law: a seed picks the kinds of fault of its world, so that one without disturbed links is strict about redeliveries.
+Everything that was broken is mended by `mend`, whatever was under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from random import Random
+from typing import TYPE_CHECKING
+
+import trio
+
+from cluster.node.balance import hand_over
+from cluster.raft.types import GroupId, NodeId
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+class Faults:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._random = Random(f"faults {world.seed}")
+        harmless: list[Callable[[], None]] = [self._crash, self._power_cut, self._move_leader, self._slow_disk]
+        harmful = [self._pause, self._reset, self._stall, self._isolate, self._flap, self._full_disk]
+        self._kinds = self._random.sample(harmless, self._random.randint(1, 3))
+        if self._random.random() < 0.7:
+            self._kinds += self._random.sample(harmful, self._random.randint(1, 4))
+        if self._random.random() < 0.3:
+            world.network.drops = 0.02
+        self._mends: dict[int, Callable[[], None]] = {}
+        self._number = 0
+        self._over = False
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind.__name__.strip("_") for kind in self._kinds]
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await trio.sleep(self._random.expovariate(1 / 1.2))
+            self._random.choice(self._kinds)()
+
+    def mend(self) -> None:
+        """Everything works again, for good."""
+        self._over = True
+        self._world.network.drops = 0.0
+        for mend in list(self._mends.values()):
+            mend()
+
+    def _for(self, seconds: float, mend: Callable[[], None], *, links: bool) -> None:
+        """`mend` runs once, after `seconds` or with everything else."""
+        oracle = self._world.oracle
+        self._number += 1
+        number = self._number
+        calms = [oracle.everything, oracle.links] if links else [oracle.everything]
+        for calm in calms:
+            calm.begin()
+
+        def once() -> None:
+            if self._mends.pop(number, None) is not None:
+                mend()
+                for calm in calms:
+                    calm.end()
+
+        self._mends[number] = once
+        self._world.agenda.after(seconds, once)
+
+    # ---- kinds
+
+    def _crash(self) -> None:
+        node = self._random.choice(self._world.nodes)
+        if node in self._world.processes:
+            self._kill(node, self._random.choice((0.01, 0.3, 1.0, 4.0)) * self._random.random())
+
+    def _power_cut(self) -> None:
+        nodes = self._random.sample(self._world.nodes, self._random.choice((2, 3)))
+        for node in [n for n in nodes if n in self._world.processes]:
+            self._kill(node, self._random.choice((0.01, 0.5, 2.0)) * self._random.random())
+
+    def _kill(self, node: int, seconds: float) -> None:
+        self._world.kill(node)
+        self._for(seconds, lambda: self._world.start(node), links=False)
+
+    def _pause(self) -> None:
+        node = self._random.choice(self._world.nodes)
+        process = self._world.processes.get(node)
+        if process is not None and not process.paused:
+            self._world.pause(node)
+            seconds = self._random.choice((0.3, 2.0, 8.0)) * self._random.random()
+            self._for(seconds, lambda: self._world.resume(process), links=True)
+
+    def _reset(self) -> None:
+        a, b = self._random.sample(self._world.nodes, 2)
+        self._world.note(f"link {a}-{b} is reset")
+        self._world.network.reset(a, b)
+        self._for(0.5, lambda: None, links=True)
+
+    def _flap(self) -> None:
+        a, b = self._random.sample(self._world.nodes, 2)
+        self._world.note(f"link {a}-{b} flaps")
+        for i in range(self._random.randint(2, 6)):
+            self._world.agenda.after(0.4 * i, lambda: None if self._over else self._world.network.reset(a, b))
+        self._for(3.0, lambda: None, links=True)
+
+    def _stall(self) -> None:
+        a, b = self._random.sample(self._world.nodes, 2)
+        self._cut([(a, b)])
+
+    def _isolate(self) -> None:
+        node = self._random.choice(self._world.nodes)
+        self._cut([way for way in self._world.network.ways if node in way])
+
+    def _cut(self, ways: list[tuple[int, int]]) -> None:
+        network = self._world.network
+        ways = [way for way in ways if not network.ways[way].stalled]
+        if not ways:
+            return
+        self._world.note(f"nothing passes {ways}")
+        for way in ways:
+            network.stall(*way)
+
+        def mend() -> None:
+            self._world.note(f"open again: {ways}")
+            for way in ways:
+                network.unstall(*way)
+
+        self._for(self._random.choice((0.3, 2.0, 12.0)) * self._random.random(), mend, links=True)
+
+    def _slow_disk(self) -> None:
+        node = self._random.choice(self._world.nodes)
+        disk = self._world.disks[node]
+        self._world.note(f"disk {node} is slow")
+        disk.latency_seconds = self._random.choice((0.05, 0.3, 3.0))
+
+        def mend() -> None:
+            disk.latency_seconds = 0.002
+
+        self._for(self._random.uniform(0.2, 4), mend, links=False)
+
+    def _full_disk(self) -> None:
+        node = self._random.choice(self._world.nodes)
+        disk = self._world.disks[node]
+        self._world.note(f"disk {node} is full")
+        disk.fill(self._random.choice((0, 1000)))
+        self._for(self._random.uniform(0.2, 5), disk.empty, links=False)
+
+    def _move_leader(self) -> None:
+        group = GroupId(self._random.randrange(self._world.charter.shards + 1))
+        target = NodeId(self._random.choice(self._world.nodes))
+        for process in list(self._world.processes.values()):
+            if process.core is not None and not process.paused and process.node != target:
+                with suppress(KeyError):
+                    if hand_over(process.core, group, target):
+                        self._world.note(f"group {group} moves from node {process.node} to {target}")
+                        return

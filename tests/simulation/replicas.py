@@ -1,0 +1,81 @@
+"""What the replicas promise each other, checked as they apply, vote and lead.
+
+Law: it looks on. For one group: one entry and one state at an index, one leader in a term, one vote of a voter in a
+term. It remembers over crashes, as nobody in the cluster does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from zlib import crc32
+
+import msgpack
+
+from cluster.node.core import Core
+from cluster.node.kinds import Kind
+from cluster.node.shards.host import ShardHost
+from cluster.raft.group import Role
+from cluster.raft.types import Entry, NodeId, Term
+
+_VOTE_REPLY = 8
+"""Its kind on the wire."""
+
+
+class Replicas:
+    def __init__(self) -> None:
+        self._entries: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self._states: dict[tuple[int, int], tuple[int, int]] = {}
+        self._leaders: dict[tuple[int, int], int] = {}
+        self._votes: dict[tuple[int, int, int], int] = {}
+
+    def watch(self, node: int, core: Core, alive: Callable[[], bool]) -> None:
+        """Look at what a process's replicas do, while it is `alive`."""
+        catalog = core.catalog
+        self._watch(node, 0, catalog, lambda: (catalog.applied_index, catalog.catalog.snapshot()), alive)
+        for shard, seat in core.switchboard.seats.items():
+            if isinstance(seat, ShardHost):
+                self._watch(node, shard, seat, partial(_state_of, seat), alive)
+
+    def _watch(
+        self, node: int, group: int, host: Any, state: Callable[[], tuple[int, bytes]], alive: Callable[[], bool]
+    ) -> None:
+        apply, role_changed = host.apply, host.role_changed
+
+        def look_at_apply(entries: list[Entry]) -> None:
+            apply(entries)
+            if alive():
+                for entry in entries:
+                    digest = (entry.term, crc32(entry.data), node)
+                    known = self._entries.setdefault((group, entry.index), digest)
+                    assert known[:2] == digest[:2], (
+                        f"group {group}: entry {entry.index} of node {node} is not that of node {known[2]}"
+                    )
+                index, data = state()
+                seen = self._states.setdefault((group, index), (crc32(data), node))
+                assert seen[0] == crc32(data), (
+                    f"group {group}: the state of node {node} at {index} is not that of node {seen[1]}"
+                )
+
+        def look_at_role(role: Role, term: Term, leader: NodeId) -> None:
+            if alive() and role is Role.LEADER:
+                known = self._leaders.setdefault((group, term), node)
+                assert known == node, f"group {group}: nodes {known} and {node} both lead in term {term}"
+            role_changed(role, term, leader)
+
+        host.apply, host.role_changed = look_at_apply, look_at_role
+
+    def arrived(self, source: int, kind: int, octets: bytes) -> None:
+        """A message between nodes."""
+        if kind != Kind.RAFT:
+            return
+        for message in msgpack.unpackb(octets)[2]:
+            if message[0] == _VOTE_REPLY and message[5]:
+                _, group, voter, candidate, term, _ = message
+                known = self._votes.setdefault((group, term, voter), candidate)
+                assert known == candidate, f"group {group}: node {voter} votes twice in term {term}"
+
+
+def _state_of(host: ShardHost) -> tuple[int, bytes]:
+    return host.state.applied_index, host.state.snapshot()

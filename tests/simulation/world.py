@@ -1,0 +1,266 @@
+"""A whole cluster and its clients, from one seed: nodes, disks, network, faults, and what is checked.
+
+Law: everything random comes from the seed and everything timed from virtual time, so a seed is one history; `trace` is
+the hash of it. First everything goes wrong for a while, then everything is mended, and within `DRAIN_SECONDS` every
+publish must be answered, every message delivered and settled, and every replica the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from random import Random
+
+import trio
+
+from cluster.amqp import methods as m
+from cluster.broker.shard.leader import ShardLeader
+from cluster.node.bootstrap import Charter
+from cluster.node.config import PeerSpec
+from cluster.node.core import Core
+from cluster.node.shards.host import ShardHost
+from cluster.raft.types import NodeId
+from tests.simulation import scheduling
+from tests.simulation.actors import Architect, Consumer, Publisher
+from tests.simulation.agenda import Agenda
+from tests.simulation.client import Client, Gone, Refused
+from tests.simulation.disk import Disk
+from tests.simulation.faults import Faults
+from tests.simulation.network import Network
+from tests.simulation.oracle import Oracle, Tally
+from tests.simulation.process import Process
+from tests.simulation.replicas import Replicas
+from tests.simulation.sockets import waiting_for_memory_sockets
+
+NODES = 3
+SHARDS = 2
+QUEUES = 4
+DRAIN_SECONDS = 60.0
+_START_SECONDS = 30.0
+_LOOK_SECONDS = 0.2
+_CONNECT_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What became of a seed: the hash of everything that happened, and numbers."""
+
+    seed: int
+    trace: str
+    tally: Tally
+    faults: tuple[str, ...]
+    messages: int
+    """Between nodes."""
+
+
+class World:
+    def __init__(self, seed: int, say: Callable[[str], object]) -> None:
+        self.seed = seed
+        self.nodes = list(range(1, NODES + 1))
+        members = tuple(PeerSpec(f"n-{node}", f"host-{node}", 25672) for node in self.nodes)
+        self.charter = Charter("simulated", members, SHARDS)
+        self.agenda = Agenda()
+        self.oracle = Oracle()
+        self.replicas = Replicas()
+        self.network = Network(self.agenda, Random(f"network {seed}"), self._arrived)
+        self.processes: dict[int, Process] = self.network.processes
+        self.disks = {
+            node: Disk(self.agenda, Random(f"disk {node} {seed}"), self.charter.first_writes(NodeId(node)))
+            for node in self.nodes
+        }
+        self.queues = [f"q{i}" for i in range(QUEUES)]
+        self.draining = False
+        self._say = say
+        self._lives = dict.fromkeys(self.nodes, 0)
+        self._trace = blake2b(digest_size=8)
+        self._messages = 0
+        self._nursery: trio.Nursery
+        self._gate: scheduling.Gate
+
+    # ---- what happens
+
+    def note(self, text: str) -> None:
+        """Part of the history, and said to who listens."""
+        line = f"{trio.current_time() - scheduling.BEGINNING_SECONDS:9.4f} {text}"
+        self._trace.update(line.encode())
+        self._say(line)
+
+    def _arrived(self, source: int, target: int, kind: int, octets: bytes) -> None:
+        self._messages += 1
+        self._trace.update(b"%d %d %r " % (source, target, trio.current_time().hex().encode()))
+        self._trace.update(octets)
+        self.replicas.arrived(source, kind, octets)
+
+    def watch(self, process: Process, core: Core) -> None:
+        """A process has made its core."""
+        self.replicas.watch(process.node, core, lambda: process.alive)
+
+    # ---- nodes
+
+    def start(self, node: int) -> None:
+        self._lives[node] += 1
+        self.note(f"node {node} starts life {self._lives[node]}")
+        process = self.processes[node] = Process(self, node, self._lives[node])
+        process.start(self._nursery)
+
+    def kill(self, node: int) -> None:
+        self.note(f"node {node} crashes")
+        process = self.processes.pop(node)
+        process.kill()
+        process.wake()
+        self._gate.resume(node)
+        self.disks[node].crash()
+        self.network.gone(node)
+
+    def pause(self, node: int) -> None:
+        self.note(f"node {node} stands still")
+        self.processes[node].paused = True
+        self._gate.pause(node)
+
+    def resume(self, process: Process) -> None:
+        if process.alive and process.paused:
+            self.note(f"node {process.node} goes on")
+            self._gate.resume(process.node)
+            process.wake()
+            self.network.awake(process.node)
+
+    async def connect(self, node: int) -> Client | None:
+        """A client of this node, not yet open; None, after a moment, if it is refused."""
+        process = self.processes.get(node)
+        sock = process.accept() if process is not None else None
+        if sock is None:
+            await trio.sleep(_CONNECT_PAUSE_SECONDS)
+            return None
+        client = Client(sock)
+        self._nursery.start_soon(client.run)
+        return client
+
+    # ---- the play
+
+    async def play(self, seconds: float) -> History:
+        """Raises AssertionError, alone or in groups, for a promise that is broken."""
+        with waiting_for_memory_sockets():
+            async with trio.open_nursery() as self._nursery:
+                self._gate = scheduling.install_gate()
+                self._nursery.start_soon(self.agenda.run)
+                faults = await self._play(seconds)
+                self._nursery.cancel_scope.cancel()
+        return History(self.seed, self._trace.hexdigest(), self.oracle.tally, tuple(faults.kinds), self._messages)
+
+    async def _play(self, seconds: float) -> Faults:
+        nursery = self._nursery
+        self.network.connect(tuple(self.nodes))
+        for node in self.nodes:
+            self.start(node)
+        await self._within(_START_SECONDS, lambda: all(p.serving for p in self.processes.values()), "nodes serve")
+        await self._declare()
+        publishers = [Publisher(self, f"p{node}", node) for node in self.nodes]
+        consumers = [Consumer(self, f"c{i}", self.nodes[i % NODES]) for i in range(2 * NODES)]
+        actors: list[Publisher | Consumer | Architect] = [*publishers, *consumers]
+        actors += [Architect(self, "a1"), Architect(self, "a2")]
+        for actor in actors:
+            nursery.start_soon(actor.run)
+        faults = Faults(self)
+        self.note(f"faults: {' '.join(faults.kinds)}")
+        with trio.move_on_after(seconds):
+            await faults.run()
+        self.note("everything is mended")
+        faults.mend()
+        self.draining = True
+        for i, queue in enumerate(self.queues):
+            nursery.start_soon(Consumer(self, f"d{i}", self.nodes[i % NODES], queue).run)
+        await self._within(DRAIN_SECONDS, lambda: all(publisher.done for publisher in publishers), "publishers end")
+        await self._within(DRAIN_SECONDS, self._at_rest, "everything is settled")
+        self.oracle.nothing_is_lost()
+        self.note("at rest")
+        return faults
+
+    async def _declare(self) -> None:
+        client = None
+        while client is None:
+            client = await self.connect(self.nodes[0])
+        try:
+            await client.open()
+            for queue in self.queues:
+                await client.call(m.QueueDeclare(queue, False, True, False, False, False, {}), m.QueueDeclareOk)
+            await client.close()
+        except (Gone, Refused) as error:
+            raise AssertionError("the queues could not be declared") from error
+
+    async def _within(self, seconds: float, condition: Callable[[], bool], what: str) -> None:
+        with trio.move_on_after(seconds):
+            while not condition():  # noqa: ASYNC110 - nothing tells when it is done
+                await trio.sleep(_LOOK_SECONDS)
+            return
+        raise AssertionError(f"not within {seconds} s: {what}; {self._account()}")
+
+    def _hosts(self) -> list[tuple[Process, ShardHost]]:
+        cores = [(process, process.core) for process in self.processes.values() if process.core is not None]
+        return [(process, host) for process, core in cores for host in core.switchboard.hosts()]
+
+    def _at_rest(self) -> bool:
+        """Nothing is under way, nothing is left, and all replicas are the same."""
+        if len(self.processes) < NODES or not all(process.serving for process in self.processes.values()):
+            return False
+        snapshots: dict[int, set[bytes]] = {}
+        for process, host in self._hosts():
+            assert process.core is not None
+            definitions = process.core.catalog.catalog.queues
+            for queue_id, state in host.state.queues.items():
+                known = definitions.get(queue_id)
+                if known is None or (known.name in self.queues and state.alive):
+                    return False
+            snapshots.setdefault(host.shard, set()).add(host.state.snapshot())
+            if any(not stream.quiet for stream in process.core.switchboard.streams.values()):
+                return False
+        catalogs = {p.core.catalog.catalog.state_hash() for p in self.processes.values() if p.core is not None}
+        return len(catalogs) == 1 and all(len(copies) == 1 for copies in snapshots.values())
+
+    def _account(self) -> str:
+        """What is left, for who has to find out why."""
+        lines: list[str] = []
+        for process, host in self._hosts():
+            leader: ShardLeader | None = host.leader
+            alive = {queue: state.alive for queue, state in host.state.queues.items()}
+            told = ""
+            if leader is not None:
+                queues = {q: (x.ready.count, x.unacked.count) for q, x in leader.queues.items() if q in alive}
+                told = f" leads: attaching={leader.attaching} (ready, unacked)={queues}"
+            lines.append(f"node {process.node} shard {host.shard} term {host.term} at {host.state.applied_index}"
+                         f" queues={alive}{told}")
+        for process in self.processes.values():
+            if process.core is None:
+                lines.append(f"node {process.node} has no core")
+                continue
+            lines.append(f"node {process.node} serving={process.serving} links={process.core.links.up_peers()}")
+            for stream in process.core.switchboard.streams.values():
+                if not stream.quiet or not stream.leader:
+                    lines.append(f"node {process.node} stream {stream.shard}: leader={stream.leader}"
+                                 f" term={stream.term} quiet={stream.quiet} busy={stream.busy}")
+        return "\n  ".join(["", *lines])
+
+
+def simulate(
+    seed: int,
+    *,
+    seconds: float = 20.0,
+    say: Callable[[str], object] = lambda line: None,
+    plant: Callable[[World], object] = lambda world: None,
+) -> History:
+    """One history. `plant` may spoil the world before it begins. Raises AssertionError, or a group with one in it."""
+
+    async def main() -> History:
+        world = World(seed, say)
+        plant(world)
+        return await world.play(seconds)
+
+    history: History = scheduling.run(main, seed)
+    return history
+
+
+def reasons(error: BaseException) -> list[BaseException]:
+    """What is in groups, one by one."""
+    if isinstance(error, BaseExceptionGroup):
+        return [reason for inner in error.exceptions for reason in reasons(inner)]
+    return [error]
