@@ -28,6 +28,7 @@ from cluster.node.admin.definitions.document import DefinitionsError, read_file
 from cluster.node.admin.definitions.start import load_at_start
 from cluster.node.admin.server import serve_admin
 from cluster.node.alarms import watch_resources
+from cluster.node.amqp.ack_timeout import watch_acks
 from cluster.node.amqp.broker import Broker, BrokerLimits
 from cluster.node.amqp.eviction import evict
 from cluster.node.amqp.listener import accept_clients
@@ -172,6 +173,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             reports.phase = "running"
             clients = await nursery.start(_serve_clients, amqp_listener, broker)
             nursery.start_soon(balance, core)
+            nursery.start_soon(watch_acks, broker, config.limits.consumer_timeout_seconds)
             nursery.start_soon(watch_departed, core, broker)
             nursery.start_soon(watch_resources, config, broker, core, store)
             log.info("serving", amqp_port=config.amqp.port, http_port=config.http.port, node=int(core.node))

@@ -286,3 +286,35 @@ def test_one_consumer_is_active_until_it_leaves(stage: Stage) -> None:
     stage.publish(queue, b"3")
     deliver(stage, came, 3)
     assert came == [("first", b"1"), ("first", b"2"), ("second", b"3")]
+
+
+def test_a_client_that_holds_a_delivery_for_too_long_loses_its_channel() -> None:
+    running = LocalCluster(1)
+    with running.nodes[0].config_path.open("a") as config:
+        config.write("\n[limits]\nconsumer_timeout_seconds = 0.5\n")
+    with running:
+        connection: Any = running.connect(0)
+        channel = connection.channel()
+        channel.queue_declare("feature-slow", durable=True)
+        channel.basic_publish("", "feature-slow", b"x")
+        reasons: list[Exception] = []
+        channel.add_on_cancel_callback(lambda _: None)
+        channel._impl.add_on_close_callback(lambda _, reason: reasons.append(reason))
+        channel.basic_consume("feature-slow", lambda *_: None)
+
+        def closed() -> bool:
+            connection.process_data_events(0.05)
+            return bool(reasons)
+
+        until(closed, "the channel is closed")
+        (reason,) = reasons
+        assert isinstance(reason, pika.exceptions.ChannelClosedByBroker)
+        assert (reason.reply_code, reason.reply_text) == (
+            406,
+            "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: 500 ms."
+            " This timeout value can be configured, see consumers doc guide to learn more",
+        )
+        method, _, body = connection.channel().basic_get("feature-slow")
+        assert body == b"x"
+        assert method.redelivered
+        connection.close()

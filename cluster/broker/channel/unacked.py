@@ -54,6 +54,12 @@ class Unacked(Generic[C]):
     def count(self) -> int:
         return self._runs.count
 
+    @property
+    def oldest(self) -> int | None:
+        """The lowest outstanding tag."""
+        starts = self._runs.starts
+        return starts[0] if starts else None
+
     def tag(self, consumer: C, first_seq: int, count: int) -> int:
         """Tags for a run that wants an ack. Returns the first."""
         tag = self.next_tag
