@@ -205,7 +205,7 @@ class Reports:
         queues = sorted(self.catalog.queues.values(), key=lambda queue: (queue.vhost, queue.name))
         reports: list[QueueReport] = []
         async for queue in gently(queues):
-            ready, unacked, consumers = rows.get(queue.id, (0, 0, 0))
+            ready, unacked, consumers, parked = rows.get(queue.id, (0, 0, 0, 0))
             reports.append(
                 QueueReport(
                     name=queue.name,
@@ -217,6 +217,7 @@ class Reports:
                     messages_ready=ready,
                     messages_unacked=unacked,
                     consumers=consumers,
+                    messages_parked=parked,
                 )
             )
         return reports
@@ -245,7 +246,7 @@ class Reports:
 
     async def _give_queues(self, peer: NodeId, body: Any) -> Any:
         return [
-            [int(queue.id), queue.ready.count, queue.unacked.count, queue.consumers]
+            [int(queue.id), queue.ready.count, queue.unacked.count, queue.consumers, queue.parked.count]
             for seat in self._core.switchboard.seats.values()
             if seat.leader is not None
             for queue in seat.leader.queues.values()

@@ -69,19 +69,25 @@ class NodeOperations:
         except NoQuorum as error:
             raise Refused(Refusal.UNAVAILABLE, str(error)) from error
 
-    async def counts(self, queue: QueueDefinition) -> tuple[int, int, int]:
+    async def counts(self, queue: QueueDefinition) -> tuple[int, int, int, int]:
         with trio.move_on_after(COUNTS_TIMEOUT_SECONDS):
             try:
                 _, value = await self._broker.ask(queue, RequestOp.INFO, ())
             except NoQuorum:
-                return 0, 0, 0
-            ready, unacked, consumers, _ = value or (0, 0, 0, 0)
-            return int(ready), int(unacked), int(consumers)
-        return 0, 0, 0
+                return 0, 0, 0, 0
+            ready, unacked, consumers, parked = value or (0, 0, 0, 0)
+            return int(ready), int(unacked), int(consumers), int(parked)
+        return 0, 0, 0, 0
 
     async def purge(self, queue: QueueDefinition) -> int:
+        return await self._count(queue, RequestOp.PURGE)
+
+    async def retry(self, queue: QueueDefinition) -> int:
+        return await self._count(queue, RequestOp.RETRY)
+
+    async def _count(self, queue: QueueDefinition, op: RequestOp) -> int:
         try:
-            _, count = await self._broker.ask(queue, RequestOp.PURGE, ())
+            _, count = await self._broker.ask(queue, op, ())
         except NoQuorum as error:
             raise Refused(Refusal.UNAVAILABLE, str(error)) from error
         return int(count or 0)

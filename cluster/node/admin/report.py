@@ -108,7 +108,8 @@ class ClusterReport:
 @dataclass(frozen=True, slots=True)
 class QueueReport:
     """A queue. `group` is None and `members` empty for one that lives on its node alone; `leader` is then that node,
-    and "" for a replicated queue whose group has no leader (its counts are then 0)."""
+    and "" for a replicated queue whose group has no leader (its counts are then 0). Parked messages came back more
+    often than the queue's delivery limit allows, and it has no dead letter exchange."""
 
     name: str
     vhost: str
@@ -119,6 +120,7 @@ class QueueReport:
     messages_ready: int = 0
     messages_unacked: int = 0
     consumers: int = 0
+    messages_parked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

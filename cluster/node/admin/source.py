@@ -50,11 +50,14 @@ class Operations(Protocol):
     async def submit(self, command: SingleCommand) -> None:
         """Change the catalog. Raises BrokerError."""
 
-    async def counts(self, queue: QueueDefinition) -> tuple[int, int, int]:
-        """Ready messages, unacked messages, consumers. Zeros when the queue's leader does not answer."""
+    async def counts(self, queue: QueueDefinition) -> tuple[int, int, int, int]:
+        """Ready, unacked, consumers, parked. Zeros when the queue's leader does not answer."""
 
     async def purge(self, queue: QueueDefinition) -> int:
         """How many messages went."""
+
+    async def retry(self, queue: QueueDefinition) -> int:
+        """Parked messages become ready again, their deliveries forgotten. How many."""
 
     async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int:
         """How many messages went with it. Raises BrokerError."""

@@ -110,12 +110,15 @@ class FakeOperations:
         if isinstance(outcome, RefusedCommand):
             raise outcome.error
 
-    async def counts(self, queue: QueueDefinition) -> tuple[int, int, int]:
-        return self.messages, 1, 2
+    async def counts(self, queue: QueueDefinition) -> tuple[int, int, int, int]:
+        return self.messages, 1, 2, 0
 
     async def purge(self, queue: QueueDefinition) -> int:
         self.purged.append(queue.name)
         return self.messages
+
+    async def retry(self, queue: QueueDefinition) -> int:
+        return 0
 
     async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int:
         await self.submit(DeleteQueue(queue.vhost, queue.name, queue.id))

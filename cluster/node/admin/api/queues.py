@@ -44,7 +44,7 @@ def queue_document(report: QueueReport, catalog: Catalog) -> Document:
         "type": queue.type,
         "node": report.leader,
         "state": "running" if report.leader else "down",
-        "messages": report.messages_ready + report.messages_unacked,
+        "messages": report.messages_ready + report.messages_unacked + report.messages_parked,
         "messages_unacknowledged": report.messages_unacked,
         "policy": policy.name if policy else None,
         "operator_policy": operator_policy.name if operator_policy else None,
@@ -86,7 +86,7 @@ async def queues(asked: Asked) -> Response:
 
 async def queue(asked: Asked) -> Response:
     queue = known_queue(asked.vhost(), asked.part("name"))
-    ready, unacked, consumers = await asked.node.operations.counts(queue)
+    ready, unacked, consumers, parked = await asked.node.operations.counts(queue)
     consuming = [
         consumer
         for consumer in await asked.node.consumers(asked.timeout_seconds())
@@ -102,6 +102,7 @@ async def queue(asked: Asked) -> Response:
         messages_ready=ready,
         messages_unacked=unacked,
         consumers=consumers,
+        messages_parked=parked,
     )
     details = [
         {
@@ -148,6 +149,14 @@ async def purge(asked: Asked) -> Response:
     return nothing()
 
 
+async def retry(asked: Asked) -> Response:
+    """Messages that came back too often are delivered again. `{"retried"}` says how many there were."""
+    vhost = asked.vhost_to_change()
+    queue = known_queue(vhost, asked.part("name"))
+    asked.catalog.checks.read_queue(asked.caller.remover, vhost.name, queue.name, NO_CONNECTION)
+    return found({"retried": await asked.node.operations.retry(queue)})
+
+
 ENDPOINTS = (
     Endpoint("GET", "/api/queues", MANAGEMENT, queues),
     Endpoint("GET", "/api/queues/{vhost}", MANAGEMENT, queues),
@@ -155,4 +164,5 @@ ENDPOINTS = (
     Endpoint("PUT", "/api/queues/{vhost}/{name}", MANAGEMENT, put),
     Endpoint("DELETE", "/api/queues/{vhost}/{name}", MANAGEMENT, delete),
     Endpoint("DELETE", "/api/queues/{vhost}/{name}/contents", MANAGEMENT, purge),
+    Endpoint("POST", "/api/queues/{vhost}/{name}/retry", MANAGEMENT, retry),
 )
