@@ -15,13 +15,14 @@ DATA ?= .data/dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
-.PHONY: help install run test lint types layers simulate chaos-kill-leader bench bench-quick bench-micro clean
+.PHONY: help install run test lint types layers simulate simulate-cluster chaos-kill-leader bench bench-quick bench-micro clean
 
 help:
 	@echo 'make install            build .venv with everything in it'
 	@echo 'make run                a local cluster: NODES=$(NODES) AMQP_PORT=$(AMQP_PORT) DATA=$(DATA)'
 	@echo 'make test               linters, types, layers, tests'
 	@echo 'make simulate           consensus under random faults: SEEDS=$(SEEDS)'
+	@echo 'make simulate-cluster   whole nodes and clients under random faults, about 10 s a seed: SEEDS=50'
 	@echo 'make chaos-kill-leader  a real cluster whose leaders are killed: DURATION=$(DURATION) seconds'
 	@echo 'make bench              beside RabbitMQ, medians of 5 runs (about an hour)'
 	@echo 'make bench-quick        the main row of it, once (under 2 minutes)'
@@ -54,6 +55,9 @@ test: lint types layers
 
 simulate: install
 	$(BIN)/python -m tests.raft.simulate --seeds $(SEEDS)
+
+simulate-cluster: install
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 chaos-kill-leader: install
 	$(BIN)/python chaos/kill_leader.py --duration $(DURATION)

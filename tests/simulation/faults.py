@@ -42,7 +42,7 @@ class Faults:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await trio.sleep(self._random.expovariate(1 / 1.2))
+            await trio.sleep(self._random.expovariate(1.2))
             self._random.choice(self._kinds)()
 
     def mend(self) -> None:
@@ -75,12 +75,12 @@ class Faults:
     def _crash(self) -> None:
         node = self._random.choice(self._world.nodes)
         if node in self._world.processes:
-            self._kill(node, self._random.choice((0.01, 0.3, 1.0, 4.0)) * self._random.random())
+            self._kill(node, self._random.choice((0.01, 0.3, 1.0, 6.0)) * self._random.random())
 
     def _power_cut(self) -> None:
         nodes = self._random.sample(self._world.nodes, self._random.choice((2, 3)))
         for node in [n for n in nodes if n in self._world.processes]:
-            self._kill(node, self._random.choice((0.01, 0.5, 2.0)) * self._random.random())
+            self._kill(node, self._random.choice((0.01, 0.5, 2.0, 10.0)) * self._random.random())
 
     def _kill(self, node: int, seconds: float) -> None:
         self._world.kill(node)

@@ -30,6 +30,7 @@ from cluster.node.core import Core
 from cluster.node.departed import watch_departed
 from cluster.node.kinds import Kind
 from cluster.node.links import RequestError
+from cluster.node.shards.host import HostLimits
 from cluster.raft.types import NodeId
 from tests.simulation.network import Handler, SimulatedLinks
 from tests.simulation.scheduling import PROCESS
@@ -114,6 +115,7 @@ class Process:
                     writer=writer,
                     random=Random(f"elections {world.seed} {self.node} {self.incarnation}"),
                 )
+                self._compact_often(core)
                 broker = self.broker = _broker(config, core, self._links, nursery)
                 core.on_round = broker.flush
                 core.on_direct_reply = broker.replies.receive
@@ -133,6 +135,15 @@ class Process:
                 nursery.start_soon(watch_departed, core, broker)
                 self.serving = True
                 world.note(f"node {self.node} serves in life {self.incarnation}")
+
+    def _compact_often(self, core: Core) -> None:
+        """Snapshots come after a few entries instead of thousands, so that logs end and replicas must be sent one."""
+        for host in core.switchboard.hosts():
+            host._host_limits = HostLimits(
+                snapshot_bytes=self._random.choice((5_000, 50_000)),
+                snapshot_entries=self._random.choice((5, 40, 300)),
+                resting_dead_entries=self._random.choice((1, 20)),
+            )
 
     async def _join(self, core: Core, charter: Charter) -> None:
         while True:

@@ -1,7 +1,7 @@
 """What the replicas promise each other, checked as they apply, vote and lead.
 
 Law: it looks on. For one group: one entry and one state at an index, one leader in a term, one vote of a voter in a
-term. It remembers over crashes, as nobody in the cluster does.
+term, on its disk before it is given. It remembers over crashes, as nobody in the cluster does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _VOTE_REPLY = 8
 
 
 class Replicas:
-    def __init__(self) -> None:
+    def __init__(self, promised: Callable[[int, int], tuple[int, int]]) -> None:
+        """`promised`: the term and the vote that a node's disk has of a group."""
+        self._promised = promised
         self._entries: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._states: dict[tuple[int, int], tuple[int, int]] = {}
         self._leaders: dict[tuple[int, int], int] = {}
@@ -75,6 +77,10 @@ class Replicas:
                 _, group, voter, candidate, term, _ = message
                 known = self._votes.setdefault((group, term, voter), candidate)
                 assert known == candidate, f"group {group}: node {voter} votes twice in term {term}"
+                promised = self._promised(voter, group)
+                assert promised[0] > term or promised == (term, candidate), (
+                    f"group {group}: node {voter} votes in term {term} and its disk does not know"
+                )
 
 
 def _state_of(host: ShardHost) -> tuple[int, bytes]:

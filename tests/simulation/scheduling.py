@@ -54,7 +54,7 @@ def install_gate() -> Gate:
 
 
 @contextmanager
-def _patched(owner: Any, name: str, value: object) -> Iterator[None]:
+def patched(owner: Any, name: str, value: object) -> Iterator[None]:
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -68,5 +68,5 @@ def run(main: Callable[[], Awaitable[Any]], seed: int) -> Any:
     clock = MockClock(autojump_threshold=0)
     clock.jump(BEGINNING_SECONDS)
     random = Random(f"tasks {seed}")
-    with _patched(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True), _patched(_run, "_r", random):
+    with patched(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True), patched(_run, "_r", random):
         return trio.run(main, clock=clock, strict_exception_groups=True)

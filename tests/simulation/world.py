@@ -17,10 +17,11 @@ import trio
 from cluster.amqp import methods as m
 from cluster.broker.shard.leader import ShardLeader
 from cluster.node.bootstrap import Charter
+from cluster.node.catalog import host as catalog_host
 from cluster.node.config import PeerSpec
 from cluster.node.core import Core
 from cluster.node.shards.host import ShardHost
-from cluster.raft.types import NodeId
+from cluster.raft.types import GroupId, NodeId
 from tests.simulation import scheduling
 from tests.simulation.actors import Architect, Consumer, Publisher
 from tests.simulation.agenda import Agenda
@@ -36,6 +37,8 @@ from tests.simulation.sockets import waiting_for_memory_sockets
 NODES = 3
 SHARDS = 2
 QUEUES = 4
+CATALOG_ENTRIES = 25
+"""Between two snapshots of the catalog."""
 DRAIN_SECONDS = 60.0
 _START_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
@@ -62,7 +65,7 @@ class World:
         self.charter = Charter("simulated", members, SHARDS)
         self.agenda = Agenda()
         self.oracle = Oracle()
-        self.replicas = Replicas()
+        self.replicas = Replicas(self._promised)
         self.network = Network(self.agenda, Random(f"network {seed}"), self._arrived)
         self.processes: dict[int, Process] = self.network.processes
         self.disks = {
@@ -91,6 +94,10 @@ class World:
         self._trace.update(b"%d %d %r " % (source, target, trio.current_time().hex().encode()))
         self._trace.update(octets)
         self.replicas.arrived(source, kind, octets)
+
+    def _promised(self, node: int, group: int) -> tuple[int, int]:
+        hard_state = self.disks[node].store.group(GroupId(group)).state.hard_state
+        return hard_state.term, hard_state.vote
 
     def watch(self, process: Process, core: Core) -> None:
         """A process has made its core."""
@@ -140,7 +147,7 @@ class World:
 
     async def play(self, seconds: float) -> History:
         """Raises AssertionError, alone or in groups, for a promise that is broken."""
-        with waiting_for_memory_sockets():
+        with waiting_for_memory_sockets(), scheduling.patched(catalog_host, "SNAPSHOT_ENTRIES", CATALOG_ENTRIES):
             async with trio.open_nursery() as self._nursery:
                 self._gate = scheduling.install_gate()
                 self._nursery.start_soon(self.agenda.run)

@@ -1,0 +1,125 @@
+"""Mistakes put into the cluster on purpose: what the simulation must find.
+
+Law: each is a small one, of the kind that is made, and is taken out again when its context ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from cluster.broker.shard.entry import Batch, EntryHead
+from cluster.broker.shard.intervals import Range
+from cluster.broker.shard.leader import ShardLeader
+from cluster.broker.shard.messages import AttachedConsumer
+from cluster.broker.shard.queue_state import QueueState
+from cluster.broker.shard.state import Applied, ShardState
+from cluster.broker.shard.stream import ShardStream
+from cluster.node.shards.seat import Seat
+from cluster.raft.storage import GroupWrite
+from cluster.raft.types import NOBODY
+from tests.simulation.disk import Disk
+from tests.simulation.scheduling import patched
+
+Plant = Callable[[], AbstractContextManager[None]]
+
+
+def fsync_skipped() -> AbstractContextManager[None]:
+    """A write is called durable while it is in a cache that a crash empties."""
+    return patched(Disk, "forgets", True)
+
+
+def vote_not_persisted() -> AbstractContextManager[None]:
+    """The term is written, and not whom this node has voted for in it."""
+    carry_out = Disk.carry_out
+
+    def forgetful(self: Disk, writes: Sequence[GroupWrite]) -> None:
+        kept = []
+        for write in writes:
+            hard_state = write.hard_state
+            kept.append(write if hard_state is None else replace(write, hard_state=replace(hard_state, vote=NOBODY)))
+        carry_out(self, kept)
+
+    return patched(Disk, "carry_out", forgetful)
+
+
+@contextmanager
+def dedup_off_by_one() -> Iterator[None]:
+    """The batch that was done last is done again when it is sent again, by a leader and by the state alike."""
+    batches, receive_batch = ShardState._batches, ShardLeader.receive_batch
+
+    def eager(self: ShardLeader, batch: Batch) -> None:
+        if self._received.get(batch.node) == (batch.incarnation, batch.number):
+            self._received[batch.node] = (batch.incarnation, batch.number - 1)
+        receive_batch(self, batch)
+
+    def forgetful(self: ShardState, index: int, head: EntryHead, applied: Applied) -> None:
+        for batch in head.batches:
+            incarnation, last = self.sessions.get(batch.node, (0, 0))
+            if (batch.incarnation, batch.number) == (incarnation, last):
+                self.sessions[batch.node] = (incarnation, last - 1)
+        batches(self, index, head, applied)
+
+    with patched(ShardState, "_batches", forgetful), patched(ShardLeader, "receive_batch", eager):
+        yield
+
+
+def attachment_forgotten() -> AbstractContextManager[None]:
+    """A new leader is told of the consumers, and not of what they hold."""
+    attachment = ShardStream._attachment
+
+    def forgetful(self: ShardStream) -> list[AttachedConsumer]:
+        return [replace(consumer, held=()) for consumer in attachment(self)]
+
+    return patched(ShardStream, "_attachment", forgetful)
+
+
+def settle_applied_twice() -> AbstractContextManager[None]:
+    """What is settled is taken off its entry's count twice."""
+    release = ShardState._release
+
+    def eager(self: ShardState, queue: QueueState, gone: Sequence[Range]) -> None:
+        release(self, queue, gone)
+        release(self, queue, [part for part in gone if part[1] - part[0] > 1])
+
+    return patched(ShardState, "_release", eager)
+
+
+def batches_not_sent_again() -> AbstractContextManager[None]:
+    """A new leader is not given the batches that the old one had not confirmed."""
+    take_out = ShardStream.take_out
+
+    def forgetful(self: ShardStream) -> Any:
+        due = self._attach_due
+        words = take_out(self)
+        if due and words is not None:
+            words.batches = [batch for batch in words.batches if batch.number == self._number]
+        return words
+
+    return patched(ShardStream, "take_out", forgetful)
+
+
+def nobody_awaited() -> AbstractContextManager[None]:
+    """A new leader hands messages out before it has been told who holds them."""
+    begin = Seat.begin
+
+    def hasty(self: Seat, term: int) -> None:
+        begin(self, term)
+        assert self.leader is not None
+        self.leader.all_attached()
+
+    return patched(Seat, "begin", hasty)
+
+
+PLANTS: dict[str, tuple[Plant, range]] = {
+    "fsync skipped": (fsync_skipped, range(1, 6)),
+    "vote not persisted": (vote_not_persisted, range(1)),
+    "dedup off by one": (dedup_off_by_one, range(3, 11)),
+    "attachment forgotten": (attachment_forgotten, range(3)),
+    "settle applied twice": (settle_applied_twice, range(1)),
+    "batches not sent again": (batches_not_sent_again, range(5)),
+    "nobody awaited": (nobody_awaited, range(5)),
+}
+"""Mistake -> seeds within which it must be found; the first of them found it when this was written."""

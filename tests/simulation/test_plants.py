@@ -1,0 +1,27 @@
+"""The simulation finds what it is there to find."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.plants import PLANTS, Plant
+from tests.simulation.world import reasons, simulate
+
+SECONDS = 10.0
+
+
+@pytest.mark.parametrize("mistake", PLANTS)
+def test_a_planted_mistake_is_found(mistake: str) -> None:
+    plant, seeds = PLANTS[mistake]
+    assert any(_finds(plant, seed) for seed in seeds), f"{mistake}: not found within {len(seeds)} seeds"
+
+
+def _finds(plant: Plant, seed: int) -> bool:
+    with plant():
+        try:
+            simulate(seed, seconds=SECONDS)
+        except Exception as error:
+            if all(isinstance(reason, AssertionError | LookupError) for reason in reasons(error)):
+                return True
+            raise
+    return False

@@ -1,0 +1,29 @@
+"""A few whole clusters under faults, and that a seed is one history."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.world import simulate
+
+SECONDS = 5.0
+_ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("seed", [1, 3, 6])
+def test_a_cluster_keeps_its_promises_whatever_goes_wrong(seed: int) -> None:
+    print(f"python -m tests.simulation --seeds 1 --first {seed} --seconds {SECONDS} --verbose")
+    history = simulate(seed, seconds=SECONDS)
+    assert history.tally.confirmed > 0
+    assert history.tally.delivered >= history.tally.confirmed
+
+
+def test_a_seed_is_one_history_in_every_process() -> None:
+    history = simulate(2, seconds=2.0)
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "1", "--first", "2", "--seconds", "2"]
+    said = subprocess.run(command, cwd=_ROOT, check=True, capture_output=True, text=True, timeout=100).stdout
+    assert said.split()[:3] == ["seed", "2", history.trace], said
