@@ -202,19 +202,24 @@ class Broker:
         await self.submit(c.DeleteQueue(queue.vhost, queue.name, queue.id))
         return int(value or 0)
 
-    def consumer_left(self, queue_id: QueueId) -> None:
-        """An auto-delete queue goes with its last consumer."""
+    def consumer_left(self, queue_id: QueueId) -> trio.Event | None:
+        """An auto-delete queue goes with its last consumer. The event comes when it is gone, or stays for others."""
         queue = self.catalog.queues.get(queue_id)
-        if queue is not None and queue.auto_delete:
-            self._nursery.start_soon(self._delete_unused, queue)
+        if queue is None or not queue.auto_delete:
+            return None
+        over = trio.Event()
+        self._nursery.start_soon(self._delete_unused, queue, over)
+        return over
 
-    async def _delete_unused(self, queue: QueueDefinition) -> None:
+    async def _delete_unused(self, queue: QueueDefinition, over: trio.Event) -> None:
         try:
             await self.delete_queue(queue, if_unused=True, if_empty=False)
         except BrokerError:
             return
         except NoQuorum as error:
             self.log.warning("auto-delete queue not deleted", queue=queue.name, reason=str(error))
+        finally:
+            over.set()
 
     # ---- other nodes
 

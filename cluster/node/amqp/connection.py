@@ -197,6 +197,7 @@ class Connection:
             self._close_channels()
             for channel in channels:
                 await channel.committed()
+                await channel.unused_gone()
             await self.broker.delete_exclusive(self)
         self._close_channels()
 

@@ -10,6 +10,8 @@ from array import array
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from cluster.amqp import methods as m
 from cluster.amqp.deliver import Record
 from cluster.amqp.delivery_count import count_deliveries, with_delivery_count
@@ -40,6 +42,8 @@ class Consuming(Side):
         self.unacked: Unacked[Holder] = Unacked()
         self.consumers: dict[str, Consumer] = {}
         self.holders: dict[QueueId, GetHolder] = {}
+        self._leaving: list[trio.Event] = []
+        """One for each auto-delete queue that a consumer has left and whose deletion is under way."""
         self.prefetch_count = 0
         """For consumers that come (basic.qos global=false)."""
         self._global_prefetch = 0
@@ -211,7 +215,7 @@ class Consuming(Side):
         self.consumers.pop(consumer.tag, None)
         consumer.stream.leave(consumer)
         self._give_back_parked(consumer)
-        self.connection.broker.consumer_left(consumer.queue)
+        self._left(consumer)
 
     def _give_back_parked(self, consumer: Consumer) -> None:
         """What was not handed out to the consumer yet."""
@@ -306,8 +310,19 @@ class Consuming(Side):
         """They get nothing any more; what they hold stays on the channel."""
         for consumer in list(self.consumers.values()):
             self._leave(consumer)
-            self.connection.broker.consumer_left(consumer.queue)
+            self._left(consumer)
         self.consumers.clear()
+
+    def _left(self, consumer: Consumer) -> None:
+        self._leaving = [over for over in self._leaving if not over.is_set()]
+        over = self.connection.broker.consumer_left(consumer.queue)
+        if over is not None:
+            self._leaving.append(over)
+
+    async def unused_gone(self) -> None:
+        """Until the auto-delete queues that the channel's consumers have left are deleted, or stay for others."""
+        for over in self._leaving:
+            await over.wait()
 
 
 class _Automatic:

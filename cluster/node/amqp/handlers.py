@@ -296,6 +296,7 @@ async def basic_cancel(connection: Connection, channel: Channel, method: m.Basic
             consumer.stream, RequestOp.CANCEL, consumer.queue, (consumer.consumer,)
         )
         channel.forget_consumer(consumer)
+        await channel.unused_gone()
     reply(connection, channel, m.BasicCancelOk(method.consumer_tag), no_wait=method.no_wait)
 
 
@@ -352,6 +353,7 @@ async def carry_out(connection: Connection, channel: Channel, event: ChannelEven
             channel.close()
             with suppress(NoQuorum):
                 await channel.committed()
+                await channel.unused_gone()
             connection.machine.close_channel_ok(channel.number)
         case MethodReceived(method=method):
             handler = HANDLERS.get(type(method))
