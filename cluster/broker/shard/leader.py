@@ -14,26 +14,23 @@ from dataclasses import dataclass
 
 from cluster.broker.shard.dead_letters import Morgue
 from cluster.broker.shard.death import Reason
+from cluster.broker.shard.desk import Desk
 from cluster.broker.shard.dispatch import Dispatcher, Outbox
 from cluster.broker.shard.entry import (
     HIDDEN_QUEUES,
-    NO_OPS,
     SHARD_SESSIONS,
     Batch,
-    LeaderOps,
     QueueId,
-    encode_entry,
-    pack_numbers,
     unpack_column,
 )
 from cluster.broker.shard.forwarder import Forwarder
-from cluster.broker.shard.gate import Passed, guard
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.keeper import Doom, Keeper
 from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, Holder, HolderState, LeaderQueue
 from cluster.broker.shard.messages import AttachedConsumer, ReplyStatus, RequestOp, ToHome
-from cluster.broker.shard.orphans import Orphanage, Orphans
+from cluster.broker.shard.orphans import Orphans
 from cluster.broker.shard.payload_cache import PayloadCache
+from cluster.broker.shard.proposals import Proposals
 from cluster.broker.shard.queue_state import QueueState
 from cluster.broker.shard.settings import PLAIN
 from cluster.broker.shard.state import Applied, ShardState
@@ -51,18 +48,6 @@ class LeaderLimits:
     payload_cache_bytes: int = 16 << 20
     hot_backlog_max: int = 2 * WATERMARK_CHUNK
     dropped_max: int = 65536
-
-
-@dataclass(slots=True, eq=False)
-class _Taken:
-    """What went into an entry that is not accepted yet."""
-
-    batches: list[Batch]
-    ops: LeaderOps
-    orphans: list[Orphans]
-    settles: list[int]
-    dooms: list[Doom]
-    passed: Passed | None
 
 
 def _goes_on(batch: Batch, last: int) -> bool:
@@ -108,33 +93,28 @@ class ShardLeader:
             for queue, queue_state in state.queues.items()
             if queue < HIDDEN_QUEUES
         }
-        self._batches: deque[Batch] = deque()
-        self._taken: _Taken | None = None
         self._received: dict[int, tuple[int, int]] = dict(state.sessions)
-        self._settles: list[int] = []
-        self._orphans = Orphanage()
-        self._forgives: list[int] = []
-        self._drops: list[int] = []
         self._dropped: dict[QueueId, None] = {}
         """Queues that shall never be again. At most `dropped_max`."""
         self._deferred: list[tuple[int, int, RequestOp, QueueId, Sequence[int]]] = []
         """Requests that came while attaching: what is ready is not known then. One per channel."""
-        self._watermarks: dict[QueueId, int] = {}
         self._payloads = PayloadCache(load, limits.payload_cache_bytes)
         self._out = Outbox()
-        self._dispatcher = Dispatcher(self._payloads, self._out, self._watermarks)
         self._restless: dict[QueueId, LeaderQueue] = {}
         self._keeper = Keeper(self._payloads)
         self._keeper.now_ms = now_ms
+        self._proposals = Proposals(
+            queues=self.queues,
+            keeper=self._keeper,
+            morgue=self._morgue,
+            newcomer=self._newcomer,
+            hot_backlog_max=limits.hot_backlog_max,
+        )
+        self._dispatcher = Dispatcher(self._payloads, self._out, self._proposals.watermarks)
+        self._desk = Desk(self._out, self._proposals)
         self._forwarder = Forwarder(shard=shard, incarnation=incarnation, state=state, payloads=self._payloads)
-        self._accepted = self._applied = 0
-        """Entries of this leader, which are applied in the order in which they were accepted."""
-        self._passed: deque[tuple[int, Passed]] = deque()
-        """With the number of its entry, of those that are accepted and not applied."""
         self._widowed: dict[int, dict[QueueId, None]] = {}
         """Lost node -> queues that it had consumers of."""
-        self.batch_bytes = 0
-        """Bytes of batches that wait for an entry. Bounded by what the home nodes may have in flight."""
         for queue_id, queue in self.queues.items():
             self._keeper.dooms.extend([Doom(queue_id, a, b, Reason.REJECTED) for a, b in queue.state.limbo])
         for queue_id in self.queues:
@@ -148,17 +128,14 @@ class ShardLeader:
         return self._payloads.bytes
 
     @property
+    def batch_bytes(self) -> int:
+        """Bytes of batches that wait for an entry."""
+        return self._proposals.batch_bytes
+
+    @property
     def wants_entry(self) -> bool:
         """Is there something to propose?"""
-        return bool(
-            self._batches
-            or self._settles
-            or self._orphans
-            or self._drops
-            or self._watermarks
-            or self._keeper.dooms
-            or self._forgives
-        )
+        return bool(self._proposals)
 
     def receive_batch(self, batch: Batch) -> None:
         """A home node's batch. Done before: only the receipt is repeated. Out of turn: dropped, to be re-sent."""
@@ -169,8 +146,7 @@ class ShardLeader:
             last = 0
         if batch.number == last + 1 if batch.node < SHARD_SESSIONS else _goes_on(batch, last):
             self._received[batch.node] = (batch.incarnation, batch.number)
-            self._batches.append(batch)
-            self.batch_bytes += batch.weight
+            self._proposals.add(batch)
         elif batch.number <= last or batch.node >= SHARD_SESSIONS:
             if (batch.incarnation, batch.number) <= self._state.sessions.get(batch.node, (0, 0)):
                 self._disclaim(batch)
@@ -193,60 +169,7 @@ class ShardLeader:
 
     def take_entry(self, time_ms: int, bytes_max: int) -> bytes | None:
         """The next entry: as many waiting batches as fit (at least one), and the leader's own operations."""
-        if not self.wants_entry:
-            return None
-        keeper = self._keeper
-        keeper.now_ms = max(keeper.now_ms, time_ms)
-        batches: list[Batch] = []
-        size = 0
-        hot: dict[int, None] = {}
-        queues = self.queues
-        backlog_max = self._limits.hot_backlog_max
-        morgue: Morgue | None = None
-        passed: Passed | None = None
-        dooms: list[Doom] = []
-        while self._batches and (not batches or size + self._batches[0].weight <= bytes_max):
-            batch = self._batches.popleft()
-            size += batch.weight
-            batches.append(batch)
-            runs = unpack_column("Q", batch.runs)
-            guarded = False
-            for queue_id in dict.fromkeys(runs[::3]):
-                queue = queues.get(QueueId(queue_id)) or self._queue_that_comes(QueueId(queue_id))
-                if queue is not None:
-                    if queue.settings is not PLAIN:
-                        guarded = guarded or queue.settings.guarded
-                    if queue.hot(backlog_max):
-                        hot[queue_id] = None
-            if guarded:
-                passed = passed or Passed()
-                morgue = morgue or self._morgue(time_ms)
-                guard(batch, runs, queues, passed, time_ms, morgue.kept_out)
-        self.batch_bytes -= size
-        orphans = self._orphans.take(self._batches) if self._orphans else []
-        settles = self._settles
-        if keeper.dooms:
-            morgue = morgue or self._morgue(time_ms)
-            dooms = morgue.take(keeper.dooms, bytes_max)
-            settles = [*settles, *morgue.settles]
-        ops = NO_OPS
-        if hot or self._watermarks or settles or orphans or self._drops or self._forgives or morgue is not None:
-            ops = LeaderOps(
-                pack_numbers(list(hot)),
-                pack_numbers([n for pair in self._watermarks.items() for n in pair]) if self._watermarks else b"",
-                pack_numbers(settles) if settles else b"",
-                pack_numbers([n for o in orphans for n in o.triples]) if orphans else b"",
-                pack_numbers(self._drops) if self._drops else b"",
-                pack_numbers(self._forgives) if self._forgives else b"",
-            )
-            if morgue is not None:
-                morgue.write(ops)
-        self._taken = _Taken(batches, ops, orphans, self._settles, dooms, passed)
-        self._watermarks.clear()
-        self._settles = []
-        self._drops.clear()
-        self._forgives.clear()
-        return encode_entry(time_ms, batches, ops)
+        return self._proposals.take(time_ms, bytes_max) if self._proposals else None
 
     def _morgue(self, time_ms: int) -> Morgue:
         return Morgue(
@@ -257,43 +180,23 @@ class ShardLeader:
             payloads=self._payloads,
         )
 
-    def _queue_that_comes(self, queue_id: QueueId) -> LeaderQueue | None:
+    def _newcomer(self, queue_id: QueueId) -> LeaderQueue | None:
         """A queue's first message is on its way: if it has settings, they hold for that one too."""
         return self._queue(queue_id) if self._surroundings.settings(queue_id) is not PLAIN else None
 
     def entry_accepted(self) -> None:
         """The entry taken last is in the log (not yet committed)."""
-        assert self._taken is not None
-        self._accepted += 1
-        if self._taken.passed is not None:
-            self._passed.append((self._accepted, self._taken.passed))
-        self._taken = None
+        self._proposals.accepted()
 
     def entry_refused(self) -> None:
         """The entry taken last could not be proposed now: its content is offered again."""
-        assert self._taken is not None
-        batches, ops = self._taken.batches, self._taken.ops
-        self._orphans.put_back(self._taken.orphans)
-        if self._taken.passed is not None:
-            self._taken.passed.undo(self.queues)
-        self._keeper.dooms.extendleft(reversed(self._taken.dooms))
-        self._settles[:0] = self._taken.settles
-        self._taken = None
-        self._batches.extendleft(reversed(batches))
-        self.batch_bytes += sum(b.weight for b in batches)
-        self._forgives[:0] = unpack_column("Q", ops.forgives)
-        self._drops[:0] = unpack_column("Q", ops.drops)
-        pairs = unpack_column("Q", ops.watermarks)
-        for i in range(0, len(pairs), 2):
-            self._watermarks.setdefault(QueueId(pairs[i]), pairs[i + 1])
+        self._proposals.refused()
 
     def applied(self, applied: Applied, data: bytes) -> None:
         """The state has applied an entry: receipts go out, messages become ready."""
         for node in applied.sessions:
             self._receipt(node)
-        self._applied += 1
-        if self._passed and self._passed[0][0] == self._applied:
-            self._passed.popleft()[1].done(self.queues)
+        self._proposals.applied()
         if applied.enqueued:
             self._payloads.keep(applied.index, data)
         for queue_id, first, end in applied.enqueued:
@@ -307,7 +210,7 @@ class ShardLeader:
                     self._keeper.hold_back(queue, first, end)
             self._restless[queue_id] = queue
             if queue.doomed and queue_id in self._dropped and queue_id in self._state.queues:
-                self._drops.append(queue_id)
+                self._proposals.drops.append(queue_id)
         for queue_id, parts in applied.settled:
             if queue_id >= HIDDEN_QUEUES:
                 continue
@@ -395,7 +298,7 @@ class ShardLeader:
             for _, _, owner in orphans:
                 owner.state = HolderState.RETURNING
         if triples:
-            self._orphans.add(Orphans(node, self._received.get(node, (0, 0)), triples))
+            self._proposals.orphans.add(Orphans(node, self._received.get(node, (0, 0)), triples))
 
     def credit(self, node: int, queue_id: QueueId, consumer: int, messages: int, size: int) -> None:
         """The consumer may get more."""
@@ -415,68 +318,8 @@ class ShardLeader:
         queue = self._queue_asked(queue_id)
         if args or op is not RequestOp.INFO:
             queue.used_ms = self._keeper.now_ms
-        match op:
-            case RequestOp.CONSUME:
-                consumer, credit, bytes_credit, exclusive, *more = args
-                if queue.doomed:
-                    self._out.reply(node, request, ReplyStatus.GONE)
-                    return
-                others = queue.others(node, consumer)
-                if any(h.exclusive for h in others) or (exclusive and others):
-                    self._out.reply(node, request, ReplyStatus.EXCLUSIVE)
-                    return
-                before = [queue.ready.count, len(others)]
-                if (node, consumer) not in queue.holders:
-                    joining = Holder(
-                        node,
-                        consumer,
-                        credit,
-                        bytes_credit,
-                        exclusive=bool(exclusive),
-                        passive=False,
-                        priority=more[0] if more else 0,
-                    )
-                    queue.join(joining)
-                self._restless[queue_id] = queue
-                self._out.reply(node, request, ReplyStatus.OK, before)
-            case RequestOp.CANCEL:
-                leaving = queue.holders.pop((node, args[0]), None)
-                if leaving is not None:
-                    queue.leave(leaving)
-                    self._restless[queue_id] = queue
-                self._out.reply(node, request, ReplyStatus.OK)
-            case RequestOp.GET:
-                holder = queue.holders.get((node, args[0]))
-                if queue.doomed:
-                    self._out.reply(node, request, ReplyStatus.GONE)
-                    return
-                if holder is None:
-                    holder = Holder(node, args[0], 0, 0, exclusive=False, passive=True)
-                    queue.join(holder)
-                queue.gets.append((node, request, holder))
-                self._restless[queue_id] = queue
-            case RequestOp.INFO:
-                value = [queue.ready.count, queue.unacked.count, queue.consumers, queue.parked.count]
-                self._out.reply(node, request, ReplyStatus.OK, value)
-            case RequestOp.PURGE:
-                purge = queue.purge(node, request)
-                for first, end in purge.ranges:
-                    self._settles += (queue_id, first, end - first)
-                if not purge.count:
-                    self._out.reply(node, request, ReplyStatus.OK, 0)
-            case RequestOp.RETRY:
-                for first, end in queue.parked:
-                    self._forgives += (queue_id, first, end - first)
-                self._out.reply(node, request, ReplyStatus.OK, queue.parked.count)
-            case RequestOp.DELETE:
-                if_unused, if_empty = args
-                if if_unused and queue.consumers:
-                    self._out.reply(node, request, ReplyStatus.IN_USE)
-                elif if_empty and queue.ready:
-                    self._out.reply(node, request, ReplyStatus.NOT_EMPTY)
-                else:
-                    queue.doomed = True
-                    self._out.reply(node, request, ReplyStatus.OK, queue.ready.count)
+        if self._desk.answer(queue, node, request, op, args):
+            self._restless[queue_id] = queue
 
     def drop(self, queue_id: QueueId) -> None:
         """The catalog has the queue no more: its consumers are told, its contents go through the log.
@@ -488,11 +331,11 @@ class ShardLeader:
         self._dropped[queue_id] = None
         if len(self._dropped) > self._limits.dropped_max:
             del self._dropped[next(iter(self._dropped))]
-        self._drops.append(queue_id)
+        self._proposals.drops.append(queue_id)
         queue = self.queues.get(queue_id)
         if queue is not None:
             queue.doomed = True
-            self._cancel_holders(queue)
+            self._desk.dismiss(queue)
 
     def all_attached(self) -> None:
         """Nobody else is waited for: deliveries begin."""
@@ -503,7 +346,7 @@ class ShardLeader:
             if queue.settings.delivery_limit is not None:
                 lost = [n for first, end in queue.take_suspects() for n in (queue.id, first, end - first)]
                 if lost:
-                    self._orphans.add(Orphans(0, (0, 0), lost))
+                    self._proposals.orphans.add(Orphans(0, (0, 0), lost))
         self._restless.update(self.queues)
         deferred, self._deferred = self._deferred, []
         for request in deferred:
@@ -563,14 +406,14 @@ class ShardLeader:
         if not self._forwarder:
             return []
         for triple in self._forwarder.forsaken(self._deleted):
-            self._settles += triple
+            self._proposals.settles += triple
         return self._forwarder.words(self._keeper.now_ms)
 
     def post_receipt(self, target: int, incarnation: int, last: int) -> None:
         """Another shard's leader says how much of this shard's post is committed there."""
         settle = self._forwarder.receipt(target, incarnation, last)
         if settle is not None:
-            self._settles += settle
+            self._proposals.settles += settle
 
     def receive_post(self, session: int, batch: Batch | None) -> None:
         """Another shard's post, or its question how far it has come here. The receipt goes to the session."""
@@ -609,21 +452,9 @@ class ShardLeader:
     def _forget(self, queue_id: QueueId) -> None:
         queue = self.queues.pop(queue_id, None)
         self._restless.pop(queue_id, None)
-        self._watermarks.pop(queue_id, None)
+        self._proposals.watermarks.pop(queue_id, None)
         if queue is not None:
-            self._cancel_holders(queue)
-
-    def _cancel_holders(self, queue: LeaderQueue) -> None:
-        for holder in queue.holders.values():
-            if holder.state is HolderState.PRESENT and not holder.passive:
-                self._out.to(holder.node).cancelled.append(holder.consumer)
-                queue.leave(holder)
-        for node, request, _ in queue.gets:
-            self._out.reply(node, request, ReplyStatus.GONE)
-        queue.gets.clear()
-        for purge in queue.purges:
-            self._out.reply(purge.node, purge.request, ReplyStatus.OK, purge.count)
-        queue.purges.clear()
+            self._desk.dismiss(queue)
 
     def _receipt(self, node: int) -> None:
         session = self._state.sessions.get(node)

@@ -1,0 +1,166 @@
+"""What a leader has for the log: batches of home nodes, and its own decisions, until an entry holds them.
+
+Law: what was taken into an entry and is refused is offered again, with nothing counted twice; what is accepted is out
+of here, and its effect comes back by `applied`. Entries are applied in the order in which they were accepted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cluster.broker.shard.dead_letters import Morgue
+from cluster.broker.shard.entry import NO_OPS, Batch, LeaderOps, QueueId, encode_entry, pack_numbers, unpack_column
+from cluster.broker.shard.gate import Passed, guard
+from cluster.broker.shard.keeper import Doom, Keeper
+from cluster.broker.shard.leader_queue import LeaderQueue
+from cluster.broker.shard.orphans import Orphanage, Orphans
+from cluster.broker.shard.settings import PLAIN
+
+
+@dataclass(slots=True, eq=False)
+class _Taken:
+    """What went into an entry that is not accepted yet."""
+
+    batches: list[Batch]
+    ops: LeaderOps
+    orphans: list[Orphans]
+    settles: list[int]
+    dooms: list[Doom]
+    passed: Passed | None
+
+
+class Proposals:
+    """One leader's. Columns as in `LeaderOps`."""
+
+    def __init__(
+        self,
+        *,
+        queues: Mapping[QueueId, LeaderQueue],
+        keeper: Keeper,
+        morgue: Callable[[int], Morgue],
+        newcomer: Callable[[QueueId], LeaderQueue | None],
+        hot_backlog_max: int,
+    ) -> None:
+        """morgue(time_ms) makes one for an entry; newcomer(queue) is asked when a queue gets its first batch."""
+        self.batches: deque[Batch] = deque()
+        self.batch_bytes = 0
+        """Bytes of batches that wait for an entry. Bounded by what the home nodes may have in flight."""
+        self.settles: list[int] = []
+        self.forgives: list[int] = []
+        self.drops: list[int] = []
+        self.orphans = Orphanage()
+        self.watermarks: dict[QueueId, int] = {}
+        self._queues = queues
+        self._keeper = keeper
+        self._morgue = morgue
+        self._newcomer = newcomer
+        self._hot_backlog_max = hot_backlog_max
+        self._taken: _Taken | None = None
+        self._accepted = self._applied = 0
+        """Entries of this leader."""
+        self._passed: deque[tuple[int, Passed]] = deque()
+        """With the number of its entry, of those that are accepted and not applied."""
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.batches
+            or self.settles
+            or self.orphans
+            or self.drops
+            or self.watermarks
+            or self._keeper.dooms
+            or self.forgives
+        )
+
+    def add(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        self.batch_bytes += batch.weight
+
+    def take(self, time_ms: int, bytes_max: int) -> bytes:
+        """The next entry: as many waiting batches as fit (at least one), and the leader's own operations."""
+        keeper = self._keeper
+        keeper.now_ms = max(keeper.now_ms, time_ms)
+        batches: list[Batch] = []
+        size = 0
+        hot: dict[int, None] = {}
+        queues = self._queues
+        waiting = self.batches
+        backlog_max = self._hot_backlog_max
+        morgue: Morgue | None = None
+        passed: Passed | None = None
+        dooms: list[Doom] = []
+        while waiting and (not batches or size + waiting[0].weight <= bytes_max):
+            batch = waiting.popleft()
+            size += batch.weight
+            batches.append(batch)
+            runs = unpack_column("Q", batch.runs)
+            guarded = False
+            for queue_id in dict.fromkeys(runs[::3]):
+                queue = queues.get(QueueId(queue_id)) or self._newcomer(QueueId(queue_id))
+                if queue is not None:
+                    if queue.settings is not PLAIN:
+                        guarded = guarded or queue.settings.guarded
+                    if queue.hot(backlog_max):
+                        hot[queue_id] = None
+            if guarded:
+                passed = passed or Passed()
+                morgue = morgue or self._morgue(time_ms)
+                guard(batch, runs, queues, passed, time_ms, morgue.kept_out)
+        self.batch_bytes -= size
+        orphans = self.orphans.take(waiting) if self.orphans else []
+        settles = self.settles
+        if keeper.dooms:
+            morgue = morgue or self._morgue(time_ms)
+            dooms = morgue.take(keeper.dooms, max(1, bytes_max - size))
+            settles = [*settles, *morgue.settles]
+        ops = NO_OPS
+        if hot or self.watermarks or settles or orphans or self.drops or self.forgives or morgue is not None:
+            ops = LeaderOps(
+                pack_numbers(list(hot)),
+                pack_numbers([n for pair in self.watermarks.items() for n in pair]) if self.watermarks else b"",
+                pack_numbers(settles) if settles else b"",
+                pack_numbers([n for o in orphans for n in o.triples]) if orphans else b"",
+                pack_numbers(self.drops) if self.drops else b"",
+                pack_numbers(self.forgives) if self.forgives else b"",
+            )
+            if morgue is not None:
+                morgue.write(ops)
+        self._taken = _Taken(batches, ops, orphans, self.settles, dooms, passed)
+        self.watermarks.clear()
+        self.settles = []
+        self.drops.clear()
+        self.forgives.clear()
+        return encode_entry(time_ms, batches, ops)
+
+    def accepted(self) -> None:
+        """The entry taken last is in the log (not yet committed)."""
+        assert self._taken is not None
+        self._accepted += 1
+        if self._taken.passed is not None:
+            self._passed.append((self._accepted, self._taken.passed))
+        self._taken = None
+
+    def refused(self) -> None:
+        """The entry taken last could not be proposed now: its content is offered again."""
+        assert self._taken is not None
+        taken, self._taken = self._taken, None
+        self.orphans.put_back(taken.orphans)
+        if taken.passed is not None:
+            taken.passed.undo(self._queues)
+        self._keeper.dooms.extendleft(reversed(taken.dooms))
+        self.settles[:0] = taken.settles
+        self.batches.extendleft(reversed(taken.batches))
+        self.batch_bytes += sum(b.weight for b in taken.batches)
+        self.forgives[:0] = unpack_column("Q", taken.ops.forgives)
+        self.drops[:0] = unpack_column("Q", taken.ops.drops)
+        pairs = unpack_column("Q", taken.ops.watermarks)
+        for i in range(0, len(pairs), 2):
+            self.watermarks.setdefault(QueueId(pairs[i]), pairs[i + 1])
+
+    def applied(self) -> None:
+        """The state has applied the oldest entry that was accepted."""
+        self._applied += 1
+        if self._passed and self._passed[0][0] == self._applied:
+            self._passed.popleft()[1].done(self._queues)
