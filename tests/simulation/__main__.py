@@ -38,7 +38,8 @@ def main() -> int:
         print(
             f"seed {seed} {history.trace} {time.perf_counter() - began:.1f} s: {t.published} published, "
             f"{t.confirmed} confirmed, {t.refused} refused, {t.delivered} delivered, {t.redelivered} again, "
-            f"{t.acked} acked, {t.declared} declared, {history.messages} messages; {' '.join(history.faults)}",
+            f"{t.acked} acked, {t.rejected} rejected, {t.died} died, {t.declared} declared, "
+            f"{history.messages} messages; {' '.join(history.faults)}",
             flush=True,
         )
     print(f"{options.seeds - len(failed)} of {options.seeds} seeds hold" + (f"; failed: {failed}" if failed else ""))

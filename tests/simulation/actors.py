@@ -13,7 +13,7 @@ import trio
 
 from cluster.amqp import methods as m
 from tests.simulation.client import Client, Gone, Refused
-from tests.simulation.oracle import MessageId
+from tests.simulation.oracle import DEAD, MessageId
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -101,6 +101,51 @@ class Publisher:
                 oracle.refused(message)
 
 
+class Transactor:
+    """Publishes in transactions, some of which it rolls back."""
+
+    def __init__(self, world: World, name: str, node: int) -> None:
+        self._world = world
+        self._name = name
+        self._node = node
+        self._random = Random(f"{name} {world.seed}")
+        self._number = 0
+
+    async def run(self) -> None:
+        while not self._world.draining:
+            client = await self._world.connect(self._node)
+            if client is None:
+                continue
+            try:
+                await client.open()
+                await client.call(m.TxSelect(), m.TxSelectOk)
+                while not self._world.draining:
+                    await trio.sleep(self._random.expovariate(5))
+                    await self._transaction(client)
+            except Gone:
+                pass
+            except Refused as refused:
+                _expected(refused)
+            client.vanish()
+
+    async def _transaction(self, client: Client) -> None:
+        oracle, messages = self._world.oracle, []
+        for _ in range(self._random.randint(1, 6)):
+            self._number += 1
+            message, queue = (self._name, self._number), self._random.choice(self._world.queues)
+            messages.append(message)
+            oracle.published(message, queue)
+            client.publish("", queue, body_of(message, self._random))
+        if self._random.random() < 0.2:
+            for message in messages:
+                oracle.refused(message)
+            await client.call(m.TxRollback(), m.TxRollbackOk)
+        else:
+            await client.call(m.TxCommit(), m.TxCommitOk)
+            for message in messages:
+                oracle.confirmed(message)
+
+
 class Consumer:
     """Consumes from one lasting queue at a time, and answers as it likes."""
 
@@ -119,7 +164,7 @@ class Consumer:
             client = await self._world.connect(self._node)
             if client is None:
                 continue
-            queue = self._queue_wanted or self._random.choice(self._world.queues)
+            queue = self._queue_wanted or self._random.choice([*self._world.queues, DEAD])
             try:
                 await Visit(self._world, f"{self._kind}.{self._lives}", client, queue, self._random).run()
             except Gone:
@@ -203,14 +248,18 @@ class Visit:
         multiple = self._world.draining or random.random() < 0.5
         if self._world.draining:
             tag = max(self._outstanding)
-        ack = self._world.draining or random.random() < 0.8
+        chance = 0.0 if self._world.draining else random.random()
+        if chance < 0.8:
+            tell = oracle.acked
+            client.tell(m.BasicAck(tag, multiple))
+        elif chance < 0.9 or self._queue not in self._world.mortal:
+            tell = oracle.given_back
+            client.tell(m.BasicNack(tag, multiple, True))
+        else:
+            tell = oracle.rejected
+            client.tell(m.BasicNack(tag, multiple, False))
         for told in [t for t in self._outstanding if t == tag or (multiple and t <= tag)]:
-            message = self._outstanding.pop(told)
-            if ack:
-                oracle.acked(self, self._queue, message)
-            else:
-                oracle.given_back(self, self._queue, message)
-        client.tell(m.BasicAck(tag, multiple) if ack else m.BasicNack(tag, multiple, True))
+            tell(self, self._queue, self._outstanding.pop(told))
 
 
 class Architect:
@@ -247,14 +296,24 @@ class Architect:
         await one.open()
         await other.open()
         await other.call(m.ConfirmSelect(False), m.ConfirmSelectOk)
-        await one.call(m.QueueDeclare(queue, False, True, False, False, False, {}), m.QueueDeclareOk)
         began = trio.current_time()
+        lasting = random.random() < 0.7
+        await one.call(m.QueueDeclare(queue, False, lasting, False, False, False, {}), m.QueueDeclareOk)
+        try:
+            await self._use(one, other, queue, began, lasting=lasting)
+        except Refused as refused:
+            # What only a node's memory has may be gone or out of reach.
+            if refused.code != NOT_FOUND or lasting or oracle.everything.since(began):
+                raise
+
+    async def _use(self, one: Client, other: Client, queue: str, began: float, *, lasting: bool) -> None:
+        oracle, random = self._world.oracle, self._random
         await one.call(m.QueueBind(queue, "amq.direct", queue, False, {}), m.QueueBindOk)
         oracle.tally.declared += 1
         try:
-            await other.call(m.QueueDeclare(queue, True, True, False, False, False, {}), m.QueueDeclareOk)
+            await other.call(m.QueueDeclare(queue, True, lasting, False, False, False, {}), m.QueueDeclareOk)
         except Refused as refused:
-            if refused.code == NOT_FOUND:
+            if refused.code == NOT_FOUND and lasting:
                 raise AssertionError(f"{queue} is declared and not found by another node") from refused
             raise
         returned: list[bytes] = []
@@ -270,11 +329,14 @@ class Architect:
         if answers == [True] and not returned:
             one.tell(m.BasicGet(queue, False))
             method, body = await one.expect_content(m.BasicGetOk, m.BasicGetEmpty)
-            assert isinstance(method, m.BasicGetOk), f"{queue} has a confirmed message and basic.get finds none"
-            assert message_in(body) == message
+            if isinstance(method, m.BasicGetOk):
+                assert message_in(body) == message
+            else:
+                lost = lasting or oracle.everything.since(began)
+                assert not lost, f"{queue} has a confirmed message and basic.get finds none"
         await random.choice((one, other)).call(m.QueueDelete(queue, False, False, False), m.QueueDeleteOk)
         try:
-            await one.call(m.QueueDeclare(queue, True, True, False, False, False, {}), m.QueueDeclareOk)
+            await one.call(m.QueueDeclare(queue, True, lasting, False, False, False, {}), m.QueueDeclareOk)
         except Refused as refused:
             if refused.code != NOT_FOUND:
                 raise

@@ -31,6 +31,11 @@ class Faults:
             self._kinds += self._random.sample(harmful, self._random.randint(1, 4))
         if self._random.random() < 0.3:
             world.network.drops = 0.02
+        self._disk_seconds = self._random.choice((0.001, 0.002, 0.01, 0.03))
+        for disk in world.disks.values():
+            disk.latency_seconds = self._disk_seconds
+        for way in world.network.ways.values():
+            way.delay_seconds = self._random.choice((0.0005, 0.001, 0.01, 0.03))
         self._mends: dict[int, Callable[[], None]] = {}
         self._number = 0
         self._over = False
@@ -138,7 +143,7 @@ class Faults:
         disk.latency_seconds = self._random.choice((0.05, 0.3, 3.0))
 
         def mend() -> None:
-            disk.latency_seconds = 0.002
+            disk.latency_seconds = self._disk_seconds
 
         self._for(self._random.uniform(0.2, 4), mend, links=False)
 

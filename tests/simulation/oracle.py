@@ -2,9 +2,9 @@
 
 Law: it looks on and never helps; it knows only what went through clients' sockets, and when the simulation disturbed
 links. What a disturbance may explain is excused, everything else raises AssertionError at once:
-a confirmed message is delivered to somebody in the end; a refused one never; a message is delivered as new at most
-once, and not after it was delivered; new messages of a publisher come to a consumer in order; what a consumer that is
-there holds, or has acked, goes to nobody else.
+a confirmed message is acked by somebody in the end, or is a dead letter; a refused one is never delivered; a message is
+delivered as new at most once, and not after it was delivered; new messages of a publisher come to a consumer in order;
+what a consumer that is there holds, or has answered for good, goes to nobody else; only what was rejected dies.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ MessageId = tuple[str, int]
 Place = tuple[str, MessageId]
 """(queue, message)."""
 _AFTERMATH_SECONDS = 2.0
+DEAD = "dead"
+"""The queue of dead letters. They come in the order in which they died."""
 
 
 class Holder(Protocol):
@@ -33,11 +35,11 @@ class Holder(Protocol):
 
 @dataclass(slots=True)
 class Held:
-    """A delivery. `acked` once the client said so."""
+    """A delivery. `answered` once the client acked or rejected it."""
 
     holder: Holder
     at: float
-    acked: bool = False
+    answered: bool = False
 
 
 class Calm:
@@ -69,6 +71,8 @@ class Tally:
     delivered: int = 0
     redelivered: int = 0
     acked: int = 0
+    rejected: int = 0
+    died: int = 0
     declared: int = 0
     unanswered: int = 0
 
@@ -86,6 +90,8 @@ class Oracle:
     _received_at: dict[Place, float] = field(default_factory=dict)
     _held: dict[Place, Held] = field(default_factory=dict)
     _last_fresh: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    _rejected: dict[MessageId, None] = field(default_factory=dict)
+    _acked: dict[MessageId, None] = field(default_factory=dict)
     _gone: dict[str, None] = field(default_factory=dict)
 
     # ---- publishers
@@ -117,7 +123,11 @@ class Oracle:
         place = (queue, message)
         what = f"{message[0]}#{message[1]} of {queue}"
         self.tally.delivered += 1
-        assert self._sent.get(message) == queue, f"{what} was never published there"
+        if queue == DEAD:
+            self.tally.died += 1
+            assert message in self._rejected, f"{what} died and was not rejected"
+        else:
+            assert self._sent.get(message) == queue, f"{what} was never published there"
         assert message not in self._refused, f"{what} was refused and is delivered"
         earlier = self._received_at.get(place)
         if redelivered:
@@ -128,24 +138,34 @@ class Oracle:
             self._fresh[place] = holder.name
             key = (stream, queue, message[0])
             last = self._last_fresh.get(key, -1)
-            assert message[1] > last, f"{what} comes to {holder.name} after #{last}"
+            assert message[1] > last or queue == DEAD, f"{what} comes to {holder.name} after #{last}"
             self._last_fresh[key] = message[1]
         held = self._held.get(place)
         if held is not None and held.holder.present and self.links.since(held.at):
-            state = "acked" if held.acked else "held"
+            state = "answered" if held.answered else "held"
             raise AssertionError(f"{what} is {state} by {held.holder.name} and goes to {holder.name}")
         self._held[place] = Held(holder, now)
         self._received_at[place] = now
 
     def acked(self, holder: Holder, queue: str, message: MessageId) -> None:
         self.tally.acked += 1
-        held = self._held.get((queue, message))
+        self._acked[message] = None
+        self._answered(holder, (queue, message))
+
+    def rejected(self, holder: Holder, queue: str, message: MessageId) -> None:
+        """It is to be a dead letter."""
+        self.tally.rejected += 1
+        self._rejected[message] = None
+        self._answered(holder, (queue, message))
+
+    def _answered(self, holder: Holder, place: Place) -> None:
+        held = self._held.get(place)
         if held is not None and held.holder is holder:
-            held.acked = True
+            held.answered = True
 
     def given_back(self, holder: Holder, queue: str, message: MessageId) -> None:
         held = self._held.get((queue, message))
-        if held is not None and held.holder is holder and not held.acked:
+        if held is not None and held.holder is holder and not held.answered:
             del self._held[(queue, message)]
 
     # ---- the end
@@ -153,4 +173,5 @@ class Oracle:
     def nothing_is_lost(self) -> None:
         for message in self._confirmed:
             queue = self._sent[message]
-            assert queue in self._gone or (queue, message) in self._received_at, f"{message} of {queue} is lost"
+            delivered = (queue, message) in self._received_at and message in self._acked
+            assert queue in self._gone or delivered, f"{message} of {queue} is lost"

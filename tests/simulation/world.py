@@ -15,6 +15,8 @@ from random import Random
 import trio
 
 from cluster.amqp import methods as m
+from cluster.amqp.field_table import FieldTable
+from cluster.broker.shard.entry import HIDDEN_QUEUES
 from cluster.broker.shard.leader import ShardLeader
 from cluster.node.bootstrap import Charter
 from cluster.node.catalog import host as catalog_host
@@ -23,13 +25,13 @@ from cluster.node.core import Core
 from cluster.node.shards.host import ShardHost
 from cluster.raft.types import GroupId, NodeId
 from tests.simulation import scheduling
-from tests.simulation.actors import Architect, Consumer, Publisher
+from tests.simulation.actors import Architect, Consumer, Publisher, Transactor
 from tests.simulation.agenda import Agenda
 from tests.simulation.client import Client, Gone, Refused
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Faults
 from tests.simulation.network import Network
-from tests.simulation.oracle import Oracle, Tally
+from tests.simulation.oracle import DEAD, Oracle, Tally
 from tests.simulation.process import Process
 from tests.simulation.replicas import Replicas
 from tests.simulation.sockets import waiting_for_memory_sockets
@@ -37,6 +39,8 @@ from tests.simulation.sockets import waiting_for_memory_sockets
 NODES = 3
 SHARDS = 2
 QUEUES = 4
+MORTAL = 2
+"""Queues whose rejected messages become dead letters."""
 CATALOG_ENTRIES = 25
 """Between two snapshots of the catalog."""
 DRAIN_SECONDS = 60.0
@@ -73,6 +77,7 @@ class World:
             for node in self.nodes
         }
         self.queues = [f"q{i}" for i in range(QUEUES)]
+        self.mortal = self.queues[:MORTAL]
         self.draining = False
         self._say = say
         self._lives = dict.fromkeys(self.nodes, 0)
@@ -164,8 +169,8 @@ class World:
         await self._declare()
         publishers = [Publisher(self, f"p{node}", node) for node in self.nodes]
         consumers = [Consumer(self, f"c{i}", self.nodes[i % NODES]) for i in range(2 * NODES)]
-        actors: list[Publisher | Consumer | Architect] = [*publishers, *consumers]
-        actors += [Architect(self, "a1"), Architect(self, "a2")]
+        actors: list[Publisher | Transactor | Consumer | Architect] = [*publishers, *consumers]
+        actors += [Architect(self, "a1"), Architect(self, "a2"), Transactor(self, "t1", 1), Transactor(self, "t2", 2)]
         for actor in actors:
             nursery.start_soon(actor.run)
         faults = Faults(self)
@@ -175,7 +180,7 @@ class World:
         self.note("everything is mended")
         faults.mend()
         self.draining = True
-        for i, queue in enumerate(self.queues):
+        for i, queue in enumerate((*self.queues, DEAD)):
             nursery.start_soon(Consumer(self, f"d{i}", self.nodes[i % NODES], queue).run)
         await self._within(DRAIN_SECONDS, lambda: all(publisher.done for publisher in publishers), "publishers end")
         await self._within(DRAIN_SECONDS, self._at_rest, "everything is settled")
@@ -189,8 +194,11 @@ class World:
             client = await self.connect(self.nodes[0])
         try:
             await client.open()
-            for queue in self.queues:
-                await client.call(m.QueueDeclare(queue, False, True, False, False, False, {}), m.QueueDeclareOk)
+            for queue in (*self.queues, DEAD):
+                arguments: FieldTable = {}
+                if queue in self.mortal:
+                    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD}
+                await client.call(m.QueueDeclare(queue, False, True, False, False, False, arguments), m.QueueDeclareOk)
             await client.close()
         except (Gone, Refused) as error:
             raise AssertionError("the queues could not be declared") from error
@@ -216,7 +224,9 @@ class World:
             definitions = process.core.catalog.catalog.queues
             for queue_id, state in host.state.queues.items():
                 known = definitions.get(queue_id)
-                if known is None or (known.name in self.queues and state.alive):
+                if known is None and queue_id < HIDDEN_QUEUES:
+                    return False
+                if state.alive and (known is None or known.name in (*self.queues, DEAD)):
                     return False
             snapshots.setdefault(host.shard, set()).add(host.state.snapshot())
             if any(not stream.quiet for stream in process.core.switchboard.streams.values()):
