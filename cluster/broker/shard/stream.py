@@ -133,13 +133,11 @@ class ShardStream:
         size: int,
         sink: PublishSink,
         first: int,
-        marks: Sequence[tuple[int, int, int]] = (),
     ) -> None:
         """Enqueue messages into each of `queues`, in order.
 
         records  pieces whose concatenation is the messages' records; sizes: one per record; size: their sum
         first    the sink's number of the first of them; told back by `published`
-        marks    (which message, from 0, Mark, value), of those that have any
         """
         slot = len(self._sizes)
         count = len(sizes)
@@ -149,8 +147,6 @@ class ShardStream:
         else:
             for queue in queues:
                 runs += (queue, slot, count)
-        if marks:
-            self._marks += [n for message, kind, value in marks for n in (slot + message, kind, value)]
         self._records += records
         self._record_bytes += size
         self._sizes.extend(sizes)
@@ -172,6 +168,11 @@ class ShardStream:
         self._held_together = False
         if self._record_bytes >= self._limits.batch_bytes_max:
             self._seal()
+
+    def mark(self, marks: Sequence[tuple[int, int, int]]) -> None:
+        """What is to be known of messages of the publish that follows at once: (which, from 0, Mark, value)."""
+        slot = len(self._sizes)
+        self._marks += [n for message, kind, value in marks for n in (slot + message, kind, value)]
 
     def settle(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
         """Messages are done with (ack, reject without requeue, automatic ack)."""

@@ -116,7 +116,9 @@ class Publishing(Side):
         sink: PublishSink = Countdown(self, len(targets), first, count, size) if len(targets) > 1 else self
         marks = marks_of(route, parts) if route.prioritized or parts[1][12] & SPECIAL_HIGH else ()
         for stream, queues in targets:
-            stream.publish(queues, parts, sizes, size, sink, first, marks)
+            if marks:
+                stream.mark(marks)
+            stream.publish(queues, parts, sizes, size, sink, first)
             connection.broker.switchboard.stirred(stream)
 
     def published(self, first: int, count: int, size: int) -> None:

@@ -339,7 +339,8 @@ class World:
         if self.random.random() < 0.2:
             marks.append((0, int(Mark.EXPIRATION), self.random.randrange(1, 60)))
         stream = self.shards[SHARD_OF[queue]].stream
-        stream.publish([queue], records, sizes, sum(sizes), self, first, marks)
+        stream.mark(marks)
+        stream.publish([queue], records, sizes, sum(sizes), self, first)
 
     def published(self, first: int, count: int, size: int) -> None:
         self._told(first, count, stored=True)
