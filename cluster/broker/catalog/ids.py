@@ -22,8 +22,8 @@ NO_SHARD: Final = GroupId(0)
 NO_CONNECTION: Final = ConnectionId("")
 
 _INDEX_BITS: Final = 48
-ORDINAL_MAX: Final = (1 << 16) - 1
-"""Commands that one entry (`Several`) may hold, less one."""
+ORDINAL_MAX: Final = (1 << 16) - 2
+"""Commands that one entry (`Several`) may hold, less one. The ids above are shards' own (`HIDDEN_QUEUES`)."""
 
 
 def queue_id(index: int, ordinal: int) -> QueueId:
