@@ -68,6 +68,7 @@ class Scene:
             for node, words in self.leader.take_out().items():
                 told = self.words.setdefault(node, ToHome())
                 told.receipt = words.receipt or told.receipt
+                told.refused = words.refused or told.refused
                 told.replies += words.replies
                 told.deliveries += words.deliveries
                 told.cancelled += words.cancelled

@@ -1,0 +1,220 @@
+"""What a leader decides by time and settings, scene by scene, and that the next leader decides the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cluster.amqp.field_table import FieldValue
+from cluster.broker.shard.entry import Mark, QueueId, unpack_column
+from cluster.broker.shard.leader import ShardLeader
+from cluster.broker.shard.messages import AttachedConsumer, RequestOp
+from cluster.broker.shard.settings import Overflow, QueueSettings
+from cluster.broker.shard.surroundings import Target
+from tests.broker.shard.batches import Triples, make_batch
+from tests.broker.shard.dying import make_record
+from tests.broker.shard.test_leader import QUEUE, WINDOW, Scene, holding
+
+
+class Catalog:
+    """`Surroundings` of one queue with settings; its dead letters go nowhere."""
+
+    def __init__(self, settings: QueueSettings) -> None:
+        self.of_queue = settings
+
+    def settings(self, queue: QueueId) -> QueueSettings:
+        return self.of_queue
+
+    def dead_letter_targets(
+        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], headers: Mapping[str, FieldValue]
+    ) -> Sequence[Target]:
+        return ()
+
+
+class Timed(Scene):
+    """A scene with a clock."""
+
+    def __init__(self, **settings: object) -> None:
+        self.catalog = Catalog(QueueSettings("q", **settings))  # type: ignore[arg-type]
+        self.now_ms = 1000
+        super().__init__()
+
+    def new_leader(self) -> None:
+        self.leader = ShardLeader(
+            self.state,
+            self.entries.__getitem__,
+            self.limits,
+            self.deleted.__contains__,
+            self.catalog,
+            now_ms=self.now_ms,
+        )
+
+    def change_leader(self, *attached: AttachedConsumer) -> None:
+        self.new_leader()
+        self.leader.attach(1, list(attached))
+        self.leader.all_attached()
+        self.run()
+
+    def append(self, bytes_max: int = WINDOW) -> None:
+        data = self.leader.take_entry(self.now_ms, bytes_max)
+        assert data is not None
+        self.leader.entry_accepted()
+        index = self.state.applied_index + 1
+        self.entries[index] = data
+        self.leader.applied(self.state.apply(index, data), data)
+
+    def publish_marked(self, count: int, marks: Triples) -> None:
+        self.numbers[1] = self.numbers.get(1, 0) + 1
+        records = [make_record(n) for n in range(count)]
+        self.leader.receive_batch(make_batch(self.numbers[1], records=records, runs=[(QUEUE, 0, count)], marks=marks))
+        self.run()
+
+    def pass_time(self, milliseconds: int) -> None:
+        self.now_ms += milliseconds
+        self.leader.tick(self.now_ms)
+        self.run()
+
+    @property
+    def alive(self) -> list[int]:
+        state = self.state.queues[QUEUE]
+        return [seq for a, b in state.alive_parts(0, state.next_seq) for seq in range(a, b)]
+
+    def answer(self, request: int) -> object:
+        return next(value for number, _, value in self.replies() if number == request)
+
+
+def test_a_ttl_runs_on_under_the_next_leader() -> None:
+    scene = Timed(message_ttl_ms=100)
+    scene.publish_marked(2, [])
+    scene.pass_time(60)
+    scene.change_leader()
+    scene.pass_time(39)
+    assert scene.alive == [0, 1]
+    scene.pass_time(1)
+    assert scene.alive == []
+
+
+def test_a_message_expires_when_it_stands_at_the_head() -> None:
+    scene = Timed()
+    scene.publish_marked(3, [(1, Mark.EXPIRATION, 10), (0, Mark.EXPIRATION, 200)])
+    scene.pass_time(100)
+    assert scene.alive == [0, 1, 2], "the one that is too old stands behind another"
+    scene.pass_time(100)
+    assert scene.alive == [2]
+
+
+def test_priorities_hold_under_the_next_leader() -> None:
+    scene = Timed(max_priority=9)
+    scene.publish_marked(4, [(1, Mark.PRIORITY, 5), (2, Mark.PRIORITY, 12), (3, Mark.PRIORITY, 5)])
+    scene.change_leader()
+    scene.consume(1)
+    assert [seq for _, seq, _ in scene.seqs()] == [2, 1, 3, 0]
+
+
+def test_a_delay_runs_on_under_the_next_leader() -> None:
+    scene = Timed()
+    scene.publish_marked(2, [(0, Mark.DELAY, 100)])
+    scene.consume(1)
+    assert [seq for _, seq, _ in scene.seqs()] == [1]
+    scene.pass_time(50)
+    scene.change_leader(holding(1, (1, 2), credit=9))
+    assert scene.seqs() == []
+    scene.pass_time(50)
+    assert [seq for _, seq, _ in scene.seqs()] == [0]
+
+
+def test_the_consumer_that_holds_messages_stays_the_active_one_under_the_next_leader() -> None:
+    scene = Timed(single_active_consumer=True)
+    scene.consume(1)
+    scene.consume(2)
+    scene.publish_marked(1, [])
+    assert [c for c, _, _ in scene.seqs()] == [1]
+    scene.change_leader(holding(2, credit=9), holding(1, (0, 1), credit=9))
+    scene.publish_marked(1, [])
+    assert [c for c, _, _ in scene.seqs()] == [1]
+    scene.ask(RequestOp.CANCEL, 1)
+    scene.publish_marked(1, [])
+    assert [c for c, _, _ in scene.seqs()] == [2]
+
+
+def test_what_is_parked_stays_so_under_the_next_leader_until_it_is_tried_again() -> None:
+    scene = Timed(delivery_limit=0, is_quorum=True)
+    scene.publish_marked(1, [])
+    scene.consume(1)
+    scene.batch(returns=[(QUEUE, 0, 1)])
+    scene.run()
+    assert scene.seqs() == []
+    scene.change_leader(holding(1, credit=9))
+    request = scene.ask(RequestOp.INFO)
+    scene.run()
+    assert scene.answer(request) == [0, 0, 1, 1]
+    request = scene.ask(RequestOp.RETRY)
+    scene.run()
+    assert scene.answer(request) == 1
+    assert [(seq, int(redelivered)) for _, seq, redelivered in scene.seqs()] == [(0, 1)]
+
+
+def test_a_limit_that_comes_later_holds_for_what_is_there() -> None:
+    scene = Timed()
+    scene.publish_marked(5, [])
+    scene.catalog.of_queue = QueueSettings("q", max_length=2)
+    scene.leader.settings_changed(QUEUE)
+    scene.run()
+    assert scene.alive == [3, 4]
+
+
+def test_a_refused_publish_is_refused_again_by_the_next_leader() -> None:
+    scene = Timed(max_length=1, overflow=Overflow.REJECT)
+    scene.publish_marked(3, [])
+    refused = scene.words[1].refused
+    assert [(number, list(unpack_column("Q", pairs))) for number, pairs in refused] == [(1, [1, 2])]
+    scene.change_leader()
+    assert scene.words[1].receipt == (1, 1)
+    assert scene.words[1].refused == refused
+    assert scene.alive == [0]
+
+
+def test_room_that_an_entry_took_is_counted_until_it_is_applied() -> None:
+    scene = Timed(max_length=2, overflow=Overflow.REJECT)
+    for number in (1, 2):
+        scene.leader.receive_batch(make_batch(number, records=[make_record(n) for n in (1, 2)], runs=[(QUEUE, 0, 2)]))
+    first = scene.leader.take_entry(scene.now_ms, 1)
+    assert first is not None
+    scene.leader.entry_refused()
+    scene.run()
+    assert scene.alive == [0, 1]
+    scene.numbers[1] = 2
+    scene.batch(settles=[(QUEUE, 0, 2)])
+    scene.run()
+    scene.publish_marked(3, [])
+    assert scene.alive == [2, 3]
+
+
+def test_a_key_is_known_to_the_next_leader_and_forgotten_in_time() -> None:
+    scene = Timed(keys_max=10, keys_ttl_ms=100)
+    scene.publish_marked(2, [(0, Mark.KEY, 7), (1, Mark.KEY, 7)])
+    assert scene.alive == [0]
+    scene.change_leader()
+    scene.publish_marked(1, [(0, Mark.KEY, 7)])
+    assert scene.alive == [0]
+    scene.pass_time(100)
+    scene.publish_marked(1, [(0, Mark.KEY, 7)])
+    assert scene.alive == [0, 1]
+
+
+def test_a_queue_without_consumers_is_named_when_its_time_is_over_and_again_while_it_is_there() -> None:
+    scene = Timed(expires_ms=500)
+    scene.leader.settings_changed(QUEUE)
+    scene.run()
+    scene.consume(1)
+    scene.pass_time(2000)
+    assert scene.leader.take_unused() == []
+    scene.ask(RequestOp.CANCEL, 1)
+    scene.run()
+    scene.pass_time(499)
+    assert scene.leader.take_unused() == []
+    scene.pass_time(1)
+    assert scene.leader.take_unused() == [QUEUE]
+    scene.pass_time(10)
+    assert scene.leader.take_unused() == []
+    scene.pass_time(1000)
+    assert scene.leader.take_unused() == [QUEUE]
