@@ -81,7 +81,7 @@ class Consumer:
         self.left = False
         self.cancelling = False
 
-    def deliver(self, first: int, count: int, redelivered: bool, sizes: bytes, records: bytes) -> None:
+    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes) -> None:
         assert not self.left
         assert 0 < count <= self.credit, "more messages than there was credit for"
         parts = split_records(sizes, records)

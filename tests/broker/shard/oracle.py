@@ -121,7 +121,7 @@ class Oracle:
         gets        (node, request) of basic.get calls -> queue
         in_flight   is an earlier delivery of a message, or what a home node has to say about one, still on its way?
         """
-        handed: dict[int, list[tuple[int, bool, bytes, int]]] = {}
+        handed: dict[int, list[tuple[int, int, bytes, int]]] = {}
         for node, words in out.items():
             for _, queue, first, count, redelivered, sizes, records in words.deliveries:
                 parts = split_records(sizes, records)
@@ -144,7 +144,7 @@ class Oracle:
             ready = leader.queues[QueueId(queue)].ready.starts
             assert not ready or ready[0] > seqs[-1], f"queue {queue}: {seqs[-1]} went before {ready[0]}"
 
-    def _hand_out(self, queue: int, seq: int, redelivered: bool, record: bytes) -> None:
+    def _hand_out(self, queue: int, seq: int, redelivered: int, record: bytes) -> None:
         place = (queue, seq)
         assert self.record_at[place] == record
         assert place not in self.settled, f"{place} was settled and is handed out again"

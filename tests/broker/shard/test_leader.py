@@ -91,7 +91,7 @@ class Scene:
     def deliveries(self, node: int = 1) -> list[Delivery]:
         return self.words[node].deliveries if node in self.words else []
 
-    def seqs(self, node: int = 1) -> list[tuple[int, int, bool]]:
+    def seqs(self, node: int = 1) -> list[tuple[int, int, int]]:
         """(consumer, seq, redelivered) in the order of delivery."""
         return [(c, s, r) for c, _, first, n, r, _, _ in self.deliveries(node) for s in range(first, first + n)]
 

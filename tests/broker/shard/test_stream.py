@@ -28,7 +28,7 @@ class Sink:
     def settled(self, count: int) -> None:
         self.told.append(("settled", count))
 
-    def deliver(self, first: int, count: int, redelivered: bool, sizes: bytes, records: bytes) -> None:
+    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes) -> None:
         self.told.append(("deliver", first, count, redelivered, records))
 
     def attached(self) -> AttachedConsumer:
