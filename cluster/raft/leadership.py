@@ -54,6 +54,8 @@ class Leadership:
         "_handover",
         "_heartbeat_elapsed",
         "_lease_broken",
+        "_news_due",
+        "_news_waits",
         "_opening_index",
         "_progress",
         "_reads",
@@ -77,6 +79,9 @@ class Leadership:
         self._round = 0
         self._round_ticks: deque[tuple[int, int]] = deque(maxlen=state.config.election_ticks)
         self._lease_broken = False
+        # Some follower does not know of a commit: it will hear of it after the next tick, or now.
+        self._news_waits = False
+        self._news_due = not state.config.patient_commit_news
         self._handover: Handover | None = None
         self._uncommitted_bytes = 0
         self.has_work = True
@@ -153,7 +158,11 @@ class Leadership:
             known = min(progress.match_index, commit_index)
             if known > progress.commit_sent:
                 # No append was about to carry it.
-                self._heartbeat(peer, progress, 0)
+                if self._news_due:
+                    self._heartbeat(peer, progress, 0)
+                else:
+                    self._news_waits = True
+        self._news_due = not self._state.config.patient_commit_news
 
     def _replicate(self, peer: NodeId, progress: Progress, batches: dict[LogIndex, list[Entry]]) -> None:
         state, log = self._state, self._state.log
@@ -299,6 +308,9 @@ class Leadership:
         config = self._state.config
         if self._handover is not None and self._ticks - self._handover.started >= config.election_ticks:
             self._handover = None
+        if self._news_waits:
+            self._news_waits = False
+            self._news_due = self.has_work = True
         self._heartbeat_elapsed += 1
         if self._heartbeat_elapsed < config.heartbeat_ticks:
             return True

@@ -55,6 +55,8 @@ class RaftConfig:
                            `RaftGroup.peer_disconnected`), and a leader that is alive behind broken
                            connections would answer stale reads until its lease ends. Turn it on only where
                            `peer_disconnected` is never called for a member that may be alive.
+    patient_commit_news    that something is committed goes to followers with the next append or tick, not in a
+                           message of its own. Off: where followers answer from what they have applied
     """
 
     election_ticks: int = 10
@@ -68,6 +70,7 @@ class RaftConfig:
     tail_bytes: int = 8 << 20
     snapshot_chunk_bytes: int = 256 << 10
     lease_reads: bool = False
+    patient_commit_news: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,31 @@ def test_a_leader_commits_by_its_own_write_and_one_of_two_followers() -> None:
     assert ensemble.applied[1][-1].data == b"a"
 
 
+def test_patient_followers_hear_of_a_commit_with_the_next_append() -> None:
+    ensemble = Ensemble(config=RaftConfig(patient_commit_news=True))
+    leader = ensemble.elect(1)
+    ensemble.propose(1, "a")
+    ensemble.settle()
+    assert (leader.commit_index, ensemble.groups[2].commit_index) == (2, 1)
+    ensemble.propose(1, "b")
+    assert [type(message) for message in ensemble.queue] == [Append, Append]
+    ensemble.settle()
+    assert [ensemble.groups[node].commit_index for node in (1, 2, 3)] == [3, 2, 2]
+
+
+def test_patient_followers_hear_of_a_commit_a_tick_later_at_the_latest() -> None:
+    ensemble = Ensemble(config=RaftConfig(patient_commit_news=True, heartbeat_ticks=5))
+    ensemble.elect(1)
+    ensemble.propose(1, "a")
+    ensemble.settle()
+    ensemble.tick(1)
+    assert [type(message) for message in ensemble.queue] == [Heartbeat, Heartbeat]
+    ensemble.settle()
+    assert [ensemble.applied[node][-1].data for node in (1, 2, 3)] == [b"a"] * 3
+    ensemble.tick(1)
+    assert ensemble.queue == []
+
+
 def test_a_leader_commits_by_both_followers_before_its_own_write() -> None:
     """Raft thesis §10.2.1: the leader may even commit before its own disk has the entry."""
     ensemble = Ensemble()

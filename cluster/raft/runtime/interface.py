@@ -6,6 +6,7 @@ the driver back from within any of its methods; the driver acts on it in a later
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -64,6 +65,7 @@ class RuntimeConfig:
     """Times and bounds of the driver.
 
     tick_seconds               length of a raft tick
+    raft, raft_of              for all groups but those with their own
     proposal_bytes_max         wished size of one entry, see `GroupHandler.take_proposal`
     fsync_stall_seconds        a write that takes longer makes this node give up its leaderships; it does not
                                take part in elections until the disk answers
@@ -76,6 +78,7 @@ class RuntimeConfig:
 
     tick_seconds: float = 0.05
     raft: RaftConfig = field(default_factory=RaftConfig)
+    raft_of: Mapping[GroupId, RaftConfig] = field(default_factory=dict)
     proposal_bytes_max: int = 1 << 20
     fsync_stall_seconds: float = 2.0
     full_retry_seconds: float = 0.2

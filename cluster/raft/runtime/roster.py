@@ -11,8 +11,8 @@ from random import Random
 from typing import ParamSpec, TypeVar
 
 from cluster.raft.group import RaftGroup
-from cluster.raft.ready import NotLeader, RaftConfig, Ready, Role
-from cluster.raft.runtime.interface import GroupHandler, GroupReport
+from cluster.raft.ready import NotLeader, Ready, Role
+from cluster.raft.runtime.interface import GroupHandler, GroupReport, RuntimeConfig
 from cluster.raft.runtime.mailbox import Outbox
 from cluster.raft.runtime.member import Member
 from cluster.raft.storage import Storage, StorageCorrupt
@@ -27,7 +27,7 @@ class Roster:
 
     __slots__ = ("_config", "_node", "_outbox", "_random", "_storage", "members", "stopped")
 
-    def __init__(self, node: NodeId, storage: Storage, config: RaftConfig, random: Random, outbox: Outbox) -> None:
+    def __init__(self, node: NodeId, storage: Storage, config: RuntimeConfig, random: Random, outbox: Outbox) -> None:
         self._node = node
         self._storage = storage
         self._config = config
@@ -42,8 +42,9 @@ class Roster:
         assert group not in self.members
         self.stopped.pop(group, None)
         storage = self._storage.group(group)
+        config = self._config.raft_of.get(group, self._config.raft)
         try:
-            raft = RaftGroup(node=self._node, group=group, storage=storage, config=self._config, random=self._random)
+            raft = RaftGroup(node=self._node, group=group, storage=storage, config=config, random=self._random)
         except StorageCorrupt as error:
             self.stopped[group] = str(error)
         else:
