@@ -1,13 +1,15 @@
 """The node's parts and the paths between them: consensus, links, shards, catalog.
 
 Law: the only place where concrete classes meet. It decides nothing: what arrives is given to the part that it is for,
-and `pump` carries, once per round of the scheduler, what the parts have gathered for each other.
+and a turn carries, once per round of the scheduler, what the parts have gathered for each other. All parts have their
+turn in one step of one task: a task each would cost a pass of the scheduler for every hand that a message goes through.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -35,7 +37,7 @@ from cluster.node.shards.switchboard import Switchboard
 from cluster.node.shards.view import CatalogView, shard_of
 from cluster.raft.group import RaftConfig
 from cluster.raft.messages import Append, Message, SnapshotChunkMessage, from_wire, to_wire
-from cluster.raft.runtime import GroupHandler, Runtime, RuntimeConfig, Writer
+from cluster.raft.runtime import GroupHandler, PromptWriter, Runtime, RuntimeConfig, Writer
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.storage import Storage
 from cluster.raft.types import NOBODY, GroupId, LogIndex, NodeId
@@ -45,6 +47,8 @@ TICK_SECONDS = 0.05
 """How finely leaders of queues see time."""
 _LINKING_SECONDS = 1.0
 """How long after its start a node may lack links to nodes that are there."""
+_LEGS_MAX = 8
+"""Times that the parts give each other something to do within one turn, before other tasks have theirs."""
 Request = Callable[[NodeId, Any], Awaitable[Any]]
 
 
@@ -63,7 +67,7 @@ class Core:
         writer: Writer | None = None,
         random: Random | None = None,
     ) -> None:
-        """`writer` None writes in a thread of its own; `random` spreads elections over time."""
+        """`writer` None writes promptly what is small, else in a thread; `random` spreads elections over time."""
         self.charter = charter
         self.node = node
         self.incarnation = incarnation
@@ -104,6 +108,14 @@ class Core:
                 self.switchboard.seats[group] = host
         self.local = LocalShard(self, incarnation, leader_limits)
         self.switchboard.seats[self.local.shard] = self.local
+        raft = RaftConfig(
+            election_ticks=config.raft.election_ticks,
+            heartbeat_ticks=config.raft.heartbeat_ticks,
+            max_uncommitted_bytes=config.limits.shard_inflight_max,
+        )
+        # Nobody asks a shard's follower; what the catalog says, every node answers from its own copy.
+        patient = replace(raft, patient_commit_news=True)
+        self._prompt = PromptWriter(storage) if writer is None else None
         self.runtime = Runtime(
             node=node,
             storage=storage,
@@ -111,20 +123,17 @@ class Core:
             transport=self,
             config=RuntimeConfig(
                 tick_seconds=config.raft.tick_seconds,
-                raft=RaftConfig(
-                    election_ticks=config.raft.election_ticks,
-                    heartbeat_ticks=config.raft.heartbeat_ticks,
-                    max_uncommitted_bytes=config.limits.shard_inflight_max,
-                ),
+                raft=raft,
+                raft_of={group: patient for group in handlers if group != CATALOG_GROUP},
             ),
             random=random or Random(),
             storage_listener=self,
-            writer=writer,
+            writer=writer or self._prompt,
         )
         self.client = CatalogClient(node, self.catalog, self, links)
 
     def wake(self) -> None:
-        """Let a `pump` follow this round."""
+        """Let a turn follow this round."""
         self._wakeup.wake()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -139,10 +148,38 @@ class Core:
             nursery.start_soon(self._deadlines)
             nursery.start_soon(self._ticks)
             task_status.started()
+            await self._take_turns()
+
+    async def _take_turns(self) -> None:
+        self._lead(self._wakeup)
+        try:
             while True:
                 await self._wakeup.wait()
-                self.switchboard.pump()
-                self.on_round()
+                self._turn()
+        finally:
+            self._lead(None)
+
+    def _lead(self, wakeup: Wakeup | None) -> None:
+        """Take the turns of the parts from now on; None: each takes its own again."""
+        self.runtime.led_by(wakeup)
+        self.links.led_by(wakeup)
+        if self._prompt is not None:
+            self._prompt.is_attended = wakeup is not None
+            self._prompt.carry_out()
+
+    def _turn(self) -> None:
+        """What can leave does so before a prompt write keeps this thread."""
+        for _ in range(_LEGS_MAX):
+            self.switchboard.pump()
+            self.runtime.turn()
+            self.switchboard.pump()
+            self.on_round()
+            self.links.turn()
+            if self._prompt is not None:
+                self._prompt.carry_out()
+            if not self._wakeup.take():
+                return
+        self._wakeup.wake()
 
     async def runtime_run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Consensus, until cancelled or the disk fails."""

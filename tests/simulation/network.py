@@ -18,6 +18,7 @@ import msgpack
 import trio
 
 from cluster.node.links import LinkDown, LinkTimeout, ProtocolViolation, RemoteError, RequestError
+from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.types import NodeId
 from tests.simulation.agenda import Agenda
 
@@ -298,6 +299,12 @@ class SimulatedLinks:
     def close(self) -> None:
         """The process is gone; what is left of it is not heard any more."""
         self._over = True
+
+    def led_by(self, leader: Wakeup | None) -> None:
+        """What is sent leaves at once."""
+
+    def turn(self) -> None:
+        """Nothing waits here."""
 
     def is_up(self, peer: NodeId) -> bool:
         return not self._over and self._network.session(self._node, peer) is not None

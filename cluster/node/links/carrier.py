@@ -1,8 +1,8 @@
 """The carrier: moves frames over attached connections, and decides when a link is up.
 
 Law: `queue` never writes and never calls a handler; writing, and closing a link that has failed, happen in the
-turn of `run`, so that all that was queued in a scheduler round leaves together. `link_up` and `link_down` of a
-peer alternate, and `part` is the only place where a link that is up is closed.
+turn of `run`, or of whoever leads it, so that all that was queued in a scheduler round leaves together. `link_up` and
+`link_down` of a peer alternate, and `part` is the only place where a link that is up is closed.
 """
 
 from __future__ import annotations
@@ -40,6 +40,15 @@ class Carrier:
         """Write what was queued, once a scheduler round. Until cancelled."""
         while True:
             await self._wakeup.wait()
+            self._flush()
+
+    def led_by(self, leader: Wakeup | None) -> None:
+        """From now on the waiter of `leader` writes, with `turn`; None: `run` again."""
+        self._wakeup.led_by(leader)
+
+    def turn(self) -> None:
+        """Write what was queued, if anything was."""
+        if self._wakeup.take():
             self._flush()
 
     def queue(self, peer: Peer, kind: int, body: Body, *, control: bool, droppable: bool) -> bool:

@@ -31,6 +31,7 @@ from cluster.node.links.interface import (
     ProtocolViolation,
 )
 from cluster.node.links.peer import Incoming, Outgoing, Peer, PeerState
+from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.types import NOBODY, NodeId
 
 _STOPPING = "this node is stopping"
@@ -96,6 +97,14 @@ class Links:
             self._carrier.part_from_failing()
             for peer in self._peers.values():
                 self._carrier.part(peer, _STOPPING)
+
+    def led_by(self, leader: Wakeup | None) -> None:
+        """From now on what is sent leaves when the waiter of `leader` calls `turn`; None: by itself again."""
+        self._carrier.led_by(leader)
+
+    def turn(self) -> None:
+        """Write what was sent, if anything was. Handlers may be called for a link that is found broken."""
+        self._carrier.turn()
 
     def adopt_identity(self, *, cluster_id: str, node: NodeId) -> None:
         """This node has become a member. Raises ValueError when it is one of another cluster already."""

@@ -3,7 +3,8 @@
 Law: one round does, in this order: what became durable, what was received, the tick, proposals (only while no
 write is under way), messages out, the next write, then restore and apply. So an append leaves before the own
 fsync begins, and everything proposed while a write is under way goes into the next entry. A group is looked at
-only when something happened to it. Between two rounds all other tasks have their turn.
+only when something happened to it. A task of its own takes the rounds, and between two of them all other tasks have
+their turn; or whoever leads it takes them with `turn`, between other work of the node.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Runtime:
         self._ended: WriteOutcome | None = None
         self._inbox = Inbox(config)
         self._outbox = Outbox()
-        self._roster = Roster(node, storage, config.raft, random, self._outbox)
+        self._roster = Roster(node, storage, config, random, self._outbox)
         self._touched: dict[GroupId, None] = {}
         """May have something ready."""
         self._unwritten: dict[GroupId, None] = {}
@@ -74,7 +75,8 @@ class Runtime:
         self._held: dict[GroupId, None] = {}
         """A proposal was dropped: dirty again at the next tick."""
         self._tick_is_due = False
-        self._is_running = False
+        self._busy_writer: Writer | None = None
+        """The writer, while `run` runs."""
         self._is_stopping = False
         self._is_stalled = False
         self._told_full = ""
@@ -96,7 +98,7 @@ class Runtime:
         """Take part in another group, with what the storage has of it (for a new replica: nothing)."""
         assert not self._rounds.holds(group), "what is read now would be overtaken by a write under way"
         self._roster.add(group, handler)
-        if self._is_running:
+        if self._busy_writer is not None:
             self._roster.start(group)
         self._touch(group)
 
@@ -119,7 +121,7 @@ class Runtime:
         Raises, in an ExceptionGroup, StorageIO and our own errors.
         """
         writer = self._writer or ThreadWriter(self._storage)
-        self._is_running = True
+        self._busy_writer = writer
         try:
             for group in list(self._roster.members):
                 self._roster.start(group)
@@ -133,15 +135,26 @@ class Runtime:
                     self._round(writer)
                 nursery.cancel_scope.cancel()
         finally:
-            self._is_running = False
+            self._busy_writer = None
+            self._wakeup.led_by(None)
             with trio.move_on_after(self._config.stop_timeout_seconds, shield=True):
                 while self._rounds.is_writing and self._ended is None:
                     await self._wakeup.wait()
             writer.close()
 
+    def led_by(self, leader: Wakeup | None) -> None:
+        """From now on the waiter of `leader` takes the rounds, with `turn`; None: the own task again."""
+        self._wakeup.led_by(leader)
+
+    def turn(self) -> None:
+        """A round, if there is anything to do."""
+        if self._busy_writer is not None and self._wakeup.take():
+            self._round(self._busy_writer)
+
     def stop(self) -> None:
         """Let `run` return after the write under way."""
         self._is_stopping = True
+        self._wakeup.led_by(None)
         self._wakeup.wake()
 
     def receive(self, messages: list[Message]) -> None:

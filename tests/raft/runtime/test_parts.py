@@ -72,6 +72,40 @@ async def test_many_wakes_in_a_round_wake_once_and_after_the_round():
         nursery.cancel_scope.cancel()
 
 
+async def test_a_wake_up_that_is_led_wakes_the_waiter_of_its_leader_and_not_its_own():
+    leader, led, order = Wakeup(), Wakeup(), []
+
+    async def sleeper(wakeup, name):
+        while True:
+            await wakeup.wait()
+            order.append((name, led.take()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sleeper, leader, "leader")
+        nursery.start_soon(sleeper, led, "led")
+        await trio.testing.wait_all_tasks_blocked()
+        led.led_by(leader)
+        led.wake()
+        await trio.testing.wait_all_tasks_blocked()
+        assert order == [("leader", True)]
+        led.led_by(None)
+        led.wake()
+        await trio.testing.wait_all_tasks_blocked()
+        assert order == [("leader", True), ("led", False)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_was_wanted_before_a_wake_up_is_led_is_the_leaders_to_do_and_the_other_way_round():
+    leader, led = Wakeup(), Wakeup()
+    led.wake()
+    led.led_by(leader)
+    with trio.fail_after(5):
+        await leader.wait()
+    led.led_by(None)
+    with trio.fail_after(5):
+        await led.wait()
+
+
 async def test_a_wake_before_the_wait_is_not_lost():
     wakeup = Wakeup()
     wakeup.wake()
