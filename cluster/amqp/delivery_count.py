@@ -1,7 +1,7 @@
 """Puts RabbitMQ's `x-delivery-count` header into stored messages as they are delivered from a quorum queue.
 
 Law: the octets of everything else stay as they are. The headers table is spliced, not decoded, unless the message
-already carries such a header, which is replaced.
+already carries such a header, which is replaced (a table that cannot be read stays as it is).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from struct import Struct
 
+from cluster.amqp.errors import AmqpException
 from cluster.amqp.field_table import Int64
 from cluster.amqp.properties import CONTENT_ENCODING, CONTENT_TYPE, HEADERS, decode_header, encode_header
 
@@ -44,7 +45,10 @@ def with_delivery_count(header: bytes, count: int) -> bytes:
     (size,) = _LONG.unpack_from(header, position)
     end = position + 4 + size
     if NAME.encode() in header[position:end]:
-        content = decode_header(header)
+        try:
+            content = decode_header(header)
+        except AmqpException:
+            return header
         headers = {**(content.properties.headers or {}), NAME: Int64(count)}
         return encode_header(content.body_size, replace(content.properties, headers=headers))
     return b"".join((header[:position], _LONG.pack(size + len(field)), header[position + 4 : end], field, header[end:]))

@@ -46,3 +46,8 @@ def test_records_that_stand_together_are_counted_each() -> None:
         assert (record.envelope, record.body) == (b"\0\1k", body)
         assert decode_header(record.header).properties.headers == {NAME: 1}
     assert position == len(joined)
+
+
+def test_a_header_that_cannot_be_read_stays_as_it_is() -> None:
+    broken = encode_header(1, BasicProperties(headers={NAME: "xxxx"})).replace(b"countS", b"count?")
+    assert with_delivery_count(broken, 1) == broken

@@ -22,6 +22,8 @@ from cluster.broker.shard.surroundings import Surroundings
 
 _POST = Struct(">QB")
 """What stands before a record in an outbox: target queue, priority."""
+SHORTSTR_MAX = 255
+"""Bytes of the name of an exchange or a routing key; what is longer leads nowhere."""
 LETTERS_MAX = 500
 """Dead letters in one entry; the others wait for the next."""
 
@@ -105,6 +107,9 @@ class Morgue:
         False: it goes nowhere.
         """
         assert settings.dead_letter_exchange is not None
+        for name in (settings.dead_letter_exchange, settings.dead_letter_routing_key or ""):
+            if len(name.encode()) > SHORTSTR_MAX:
+                return False
         letter = die(
             record,
             queue=settings.name,

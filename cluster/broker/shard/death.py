@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from cluster.amqp.deliver import Record
+from cluster.amqp.errors import AmqpException
 from cluster.amqp.field_table import FieldTable, FieldValue, Int64, Timestamp
-from cluster.amqp.properties import decode_header, encode_header
+from cluster.amqp.properties import BasicProperties, ContentHeader, decode_header, encode_header
 from cluster.amqp.wire import encode_shortstr
 
 
@@ -43,11 +44,11 @@ def die(
 ) -> DeadLetter:
     """The dead letter of a stored record. `exchange`, `routing_key`: where the queue sends its dead letters.
 
-    Without a routing key the message keeps its own keys, those of its CC header included. Raises AmqpException for a
-    header that is none (a record is only stored with one that is).
+    Without a routing key the message keeps its own keys, those of its CC header included. What a client put into the
+    headers table is not looked at when it is stored: a message whose properties cannot be read loses them.
     """
     message = Record.decode(record)
-    content = decode_header(message.header)
+    content = _content(message.header)
     old_exchange, old_key = message.address()
     headers: FieldTable = dict(content.properties.headers or {})
     copies = _strings(headers.get("CC"))
@@ -76,6 +77,13 @@ def die(
     return DeadLetter(
         Record(envelope, header, message.body).encode(), keys, headers, content.properties.priority or 0, 0
     )
+
+
+def _content(header: bytes) -> ContentHeader:
+    try:
+        return decode_header(header)
+    except AmqpException:
+        return ContentHeader(int.from_bytes(header[4:12], "big"), BasicProperties())
 
 
 def goes_round(headers: FieldTable, queue: str, reason: Reason) -> bool:

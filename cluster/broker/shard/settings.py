@@ -66,7 +66,7 @@ def queue_settings(
     if not effective and not is_quorum and not deduplicates:
         return PLAIN
     overflow = effective.get("overflow")
-    keys_max = _number(arguments.get("x-cache-size")) or KEYS_MAX_DEFAULT
+    keys_max = max(1, _number(arguments.get("x-cache-size")) or KEYS_MAX_DEFAULT)
     return QueueSettings(
         name,
         _number(effective.get("message-ttl")),

@@ -83,7 +83,7 @@ def leader_ops(draw: st.DrawFn) -> LeaderOps:
         column([(q,) for q in draw(st.lists(QUEUES, max_size=1))]),
         column(list(draw(TOUCHED))),
         column(list(moves)),
-        column([(0, draw(st.integers(1, 4)), draw(st.integers(1, 9)))] if records and draw(st.integers(0, 1)) else []),
+        column([(0, draw(st.integers(1, 4)), draw(st.integers(1, 9)))] if records else []),
         pack_column(array("I", [len(r) for r in records])),
         b"".join(records),
     )

@@ -100,3 +100,11 @@ def test_headers_that_only_look_like_deaths_do_no_harm() -> None:
         letter = dies(record(headers={"x-death": nonsense}))
         events: Any = letter.headers["x-death"]
         assert [(e["queue"], e["reason"], e["count"]) for e in events] == [("q", "rejected", 1)]
+
+
+def test_a_message_whose_headers_cannot_be_read_dies_like_any_other_and_loses_them() -> None:
+    broken = record(headers={"mine": "xxxx"}).replace(b"\x04mineS", b"\x04mine?")
+    letter = dies(broken)
+    events: Any = letter.headers["x-death"]
+    assert (events[0]["queue"], Record.decode(letter.record).body) == ("q", BODY)
+    assert "mine" not in letter.headers
