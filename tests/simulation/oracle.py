@@ -173,5 +173,6 @@ class Oracle:
     def nothing_is_lost(self) -> None:
         for message in self._confirmed:
             queue = self._sent[message]
-            delivered = (queue, message) in self._received_at and message in self._acked
-            assert queue in self._gone or delivered, f"{message} of {queue} is lost"
+            what = f"{message[0]}#{message[1]} of {queue}"
+            assert queue in self._gone or (queue, message) in self._received_at, f"{what} was never delivered"
+            assert queue in self._gone or message in self._acked, f"{what} is no more and nobody acked it"
