@@ -73,9 +73,14 @@ class Forwarder:
         return words
 
     def receipt(self, target: int, incarnation: int, last: int) -> tuple[int, int, int] | None:
-        """The target has everything below `last`. Returns what is to be settled: (queue, first seq, count)."""
-        if incarnation not in (0, self._incarnation):
+        """The target has everything below `last`. Returns what is to be settled: (queue, first seq, count).
+
+        What it has of an earlier incarnation of this shard is nothing of this one.
+        """
+        if incarnation > self._incarnation:
             return None
+        if incarnation < self._incarnation:
+            last = 0
         known = self._known.get(target)
         self._known[target] = max(last, known or 0)
         if known is None or self._known[target] >= self._sent.get(target, (0, 0))[1]:
