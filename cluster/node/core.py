@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -147,8 +148,18 @@ class Core:
                 self._claim()
             nursery.start_soon(self._deadlines)
             nursery.start_soon(self._ticks)
+            nursery.start_soon(self._catch_up)
             task_status.started()
             await self._take_turns()
+
+    async def _catch_up(self) -> None:
+        """Shards may be led here before the catalog's copy is what it was when this node went down."""
+        while not self.view.is_current:
+            with suppress(NoQuorum):
+                await self.client.catch_up()
+                self.view.is_current = True
+        for seat in self.switchboard.seats.values():
+            self.disturbed(seat)
 
     async def _take_turns(self) -> None:
         self._lead(self._wakeup)

@@ -108,6 +108,7 @@ class ShardLeader:
             keeper=self._keeper,
             morgue=self._morgue,
             newcomer=self._newcomer,
+            surroundings=surroundings,
             hot_backlog_max=limits.hot_backlog_max,
         )
         self._dispatcher = Dispatcher(self._payloads, self._out, self._proposals.watermarks)

@@ -17,6 +17,7 @@ from cluster.broker.shard.keeper import Doom, Keeper
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.orphans import Orphanage, Orphans
 from cluster.broker.shard.settings import PLAIN
+from cluster.broker.shard.surroundings import Surroundings
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +42,7 @@ class Proposals:
         keeper: Keeper,
         morgue: Callable[[int], Morgue],
         newcomer: Callable[[QueueId], LeaderQueue | None],
+        surroundings: Surroundings,
         hot_backlog_max: int,
     ) -> None:
         """morgue(time_ms) makes one for an entry; newcomer(queue) is asked when a queue gets its first batch."""
@@ -56,6 +58,7 @@ class Proposals:
         self._keeper = keeper
         self._morgue = morgue
         self._newcomer = newcomer
+        self._surroundings = surroundings
         self._hot_backlog_max = hot_backlog_max
         self._taken: _Taken | None = None
         self._accepted = self._applied = 0
@@ -70,7 +73,7 @@ class Proposals:
             or self.orphans
             or self.drops
             or self.watermarks
-            or self._keeper.dooms
+            or (self._keeper.dooms and self._surroundings.is_current)
             or self.forgives
         )
 
@@ -111,7 +114,7 @@ class Proposals:
         self.batch_bytes -= size
         orphans = self.orphans.take(waiting) if self.orphans else []
         settles = self.settles
-        if keeper.dooms:
+        if keeper.dooms and self._surroundings.is_current:
             morgue = morgue or self._morgue(time_ms)
             dooms = morgue.take(keeper.dooms, max(1, bytes_max - size))
             settles = [*settles, *morgue.settles]

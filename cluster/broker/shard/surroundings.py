@@ -26,6 +26,13 @@ class Target(NamedTuple):
 class Surroundings(Protocol):
     """The catalog, as a leader sees it."""
 
+    @property
+    def is_current(self) -> bool:
+        """False while the copy of a node that has just started may lack what was confirmed long ago.
+
+        A dead letter that goes nowhere by such a copy may have somewhere to go: it waits.
+        """
+
     def settings(self, queue: QueueId) -> QueueSettings:
         """PLAIN for a queue that this copy does not know (yet)."""
 
@@ -37,6 +44,8 @@ class Surroundings(Protocol):
 
 class Nothing:
     """A leader alone in the world: plain queues, and no exchanges."""
+
+    is_current = True
 
     def settings(self, queue: QueueId) -> QueueSettings:
         return PLAIN

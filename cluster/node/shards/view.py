@@ -27,6 +27,8 @@ class CatalogView:
     """`Surroundings` of every leader of the node."""
 
     def __init__(self, catalog: Catalog) -> None:
+        self.is_current = False
+        """Has the copy once caught up with its leader, in this life of the node?"""
         self._catalog = catalog
 
     def settings(self, queue: QueueId) -> QueueSettings:

@@ -54,6 +54,8 @@ _RUN = struct.Struct("<I")
 class Catalog:
     """`Surroundings`."""
 
+    is_current = True
+
     def settings(self, queue: QueueId) -> QueueSettings:
         return SETTINGS.get(queue, QueueSettings())
 

@@ -18,6 +18,8 @@ from tests.broker.shard.test_leader import QUEUE, WINDOW, Scene, holding
 class Catalog:
     """`Surroundings` of one queue with settings; its dead letters go nowhere."""
 
+    is_current = True
+
     def __init__(self, settings: QueueSettings) -> None:
         self.of_queue = settings
 
