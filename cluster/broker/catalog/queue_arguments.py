@@ -15,8 +15,9 @@ from cluster.broker.catalog.arguments import Arguments, erlang_term
 from cluster.broker.errors import precondition_failed
 
 PRIORITY_MAX: Final = 255
-EXPIRY_MAX_MS: Final = 4_294_967_295
-"""The longest TTL or expiry, in milliseconds (32 bits, as in RabbitMQ)."""
+EXPIRY_MAX_MS: Final = 10 * 365 * 24 * 3_600_000
+"""The longest TTL or expiry, in milliseconds: ten years. Clients that delay messages by queues whose TTLs are powers
+of two (Celery, NServiceBus) go up to 2**27 seconds."""
 QUEUE_TYPES: Final = ("classic", "quorum")
 CLASSIC_ONLY: Final = ("x-max-priority", "x-queue-mode", "x-queue-version", "x-queue-master-locator")
 
