@@ -31,7 +31,7 @@ help:
 install: $(STAMP)
 
 $(STAMP): pyproject.toml
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/packages
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/packages build
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'make install: Python 3.11 or newer is needed (set PYTHON=...)' >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
