@@ -1,7 +1,7 @@
 """The tasks of a Celery application, for its workers and its caller alike.
 
-    BROKER_URL RESULT_DIRECTORY NAME come by the environment (CLIENTS_*); results go back over rpc://, and a chord's,
-    which rpc:// cannot join, over files.
+Its environment: CLIENTS_NAME, of its queue; CLIENTS_BROKERS, URLs of nodes to try in turn, apart by ";";
+CLIENTS_QUEUE_TYPE, "classic" or "quorum"; CLIENTS_RESULTS, the URL of its result backend.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from celery import Celery, Task
 from kombu import Queue
 
 NAME = os.environ["CLIENTS_NAME"]
-BACKEND = os.environ.get("CLIENTS_BACKEND", "rpc://")
+LINGER_SECONDS = 30.0
 
-app = Celery(NAME, broker=os.environ["CLIENTS_BROKER_URL"], backend=BACKEND)
+app = Celery(NAME, broker=os.environ["CLIENTS_BROKERS"], backend=os.environ["CLIENTS_RESULTS"])
 app.conf.update(
     task_default_queue=NAME,
-    task_queues=[Queue(NAME, routing_key=NAME, durable=True, queue_arguments={"x-queue-type": os.environ.get("CLIENTS_QUEUE_TYPE", "classic")})],
+    task_default_exchange_type="topic",
     task_default_routing_key=NAME,
-    task_publish_retry=True,
+    task_queues=[
+        Queue(NAME, routing_key=NAME, queue_arguments={"x-queue-type": os.environ["CLIENTS_QUEUE_TYPE"]}),
+    ],
     broker_transport_options={"confirm_publish": True},
     broker_connection_retry_on_startup=True,
-    broker_heartbeat=10,
-    result_expires=60,
+    broker_connection_timeout=2.0,
     worker_prefetch_multiplier=1,
-    worker_hijack_root_logger=False,
 )
 
 
-@app.task
+@app.task(name="add", shared=False)
 def add(x: int, y: int) -> int:
     return x + y
 
 
-@app.task
+@app.task(name="total", shared=False)
 def total(numbers: list[int]) -> int:
     return sum(numbers)
 
 
-@app.task(bind=True, max_retries=3)
+@app.task(name="stubborn", shared=False, bind=True, max_retries=3)
 def stubborn(self: Task, fails: int) -> int:
     """Succeeds after `fails` retries; returns how many there were."""
     if self.request.retries < fails:
@@ -50,24 +50,24 @@ def stubborn(self: Task, fails: int) -> int:
     return int(self.request.retries)
 
 
-@app.task
+@app.task(name="broken", shared=False)
+def broken() -> None:
+    raise ValueError("broken on purpose")
+
+
+@app.task(name="when", shared=False)
 def when() -> float:
     """Unix seconds at which it ran."""
     return time.time()
 
 
-@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
+@app.task(name="linger", shared=False, bind=True, acks_late=True)
 def linger(self: Task, began: str, go_on: str) -> dict[str, Any]:
-    """Says that it began, and goes on when it may."""
+    """Notes in a file which worker it is, and goes on when another file is there."""
     with Path(began).open("a", encoding="utf-8") as file:
         file.write(f"{self.request.hostname}\n")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LINGER_SECONDS
     while not Path(go_on).exists():
         assert time.monotonic() < deadline, "nobody let it go on"
         time.sleep(0.02)
-    return {"redelivered": self.request.delivery_info["redelivered"], "worker": self.request.hostname}
-
-
-@app.task
-def broken() -> None:
-    raise ValueError("broken on purpose")
+    return {"worker": self.request.hostname, "redelivered": self.request.delivery_info["redelivered"]}
