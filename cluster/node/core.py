@@ -8,6 +8,7 @@ turn in one step of one task: a task each would cost a pass of the scheduler for
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -46,6 +47,8 @@ from cluster.raft.types import NOBODY, GroupId, LogIndex, NodeId
 _BULK = (Append, SnapshotChunkMessage)
 TICK_SECONDS = 0.05
 """How finely leaders of queues see time."""
+_REVIEWS_A_TICK = 2000
+"""Queues that are looked at again in one go after a change of policies: a hundred thousand must not stop the node."""
 _LINKING_SECONDS = 1.0
 """How long after its start a node may lack links to nodes that are there."""
 _LEGS_MAX = 8
@@ -82,6 +85,8 @@ class Core:
         self.on_direct_reply: Callable[[str, bytes], None] = _no_channel
         self.on_storage_full: Callable[[bool], None] = _not_full
         self._unused: list[QueueId] = []
+        self._to_review: deque[QueueDefinition] = deque()
+        """Queues whose settings may have changed with a policy. Each change adds those of its vhost."""
         self.requests: dict[int, Request] = {Kind.CATALOG_COMMAND: self._catalog_command}
         """What other nodes may ask, besides."""
         self._log = get_logger("node")
@@ -206,6 +211,9 @@ class Core:
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(TICK_SECONDS)
+                self._settings_changed(
+                    [self._to_review.popleft() for _ in range(min(len(self._to_review), _REVIEWS_A_TICK))]
+                )
                 self.switchboard.tick(self.wall_ms())
                 unused, self._unused = self._unused, []
                 for queue in unused:
@@ -274,8 +282,15 @@ class Core:
             elif isinstance(change, QueueDeclared):
                 self._settings_changed([change.queue])
             elif isinstance(change, PoliciesChanged):
-                self._settings_changed(self.view.queues_in(change.vhost))
+                self._review(self.view.queues_in(change.vhost))
         self.on_catalog(changes)
+
+    def _review(self, queues: list[QueueDefinition]) -> None:
+        """Look at their settings again: at once if they are few, else a part in each tick."""
+        if len(queues) > _REVIEWS_A_TICK or self._to_review:
+            self._to_review.extend(queues)
+        else:
+            self._settings_changed(queues)
 
     def _settings_changed(self, queues: Iterable[QueueDefinition]) -> None:
         by_shard: dict[int, list[QueueId]] = {}
@@ -287,7 +302,7 @@ class Core:
                 seat.settings_changed(ids)
 
     def catalog_restored(self) -> None:
-        self._settings_changed(self.catalog.catalog.queues.values())
+        self._review(list(self.catalog.catalog.queues.values()))
         self.on_catalog([])
 
     def catalog_leader_changed(self) -> None:
