@@ -71,7 +71,7 @@ class Core:
         writer: Writer | None = None,
         random: Random | None = None,
     ) -> None:
-        """`writer` None writes promptly what is small, else in a thread; `random` spreads elections over time."""
+        """`writer` None waits for what is small where the disk is prompt; `random` spreads elections over time."""
         self.charter = charter
         self.node = node
         self.incarnation = incarnation
@@ -184,7 +184,7 @@ class Core:
             self._prompt.carry_out()
 
     def _turn(self) -> None:
-        """What can leave does so before a prompt write keeps this thread."""
+        """What can leave does so before a small write keeps this thread for a moment."""
         for _ in range(_LEGS_MAX):
             self.switchboard.pump()
             self.runtime.turn()

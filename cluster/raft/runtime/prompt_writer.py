@@ -1,11 +1,10 @@
-"""The prompt writer: small writes without a change of threads, as long as the disk answers at once.
+"""The prompt writer: small writes are waited for, as long as the disk answers at once.
 
-Law: a write is carried out on the Trio thread only if it is small and brings entries or a vote and nothing else, if
-the disk was quick on average and nothing was slow within `SLOW_SECONDS_AGO`, and if nothing large was written a
-moment ago: a node with much to do does it beside the disk. Everything else goes to the thread, and so does the
-first write after a slow one. So the loop stands still for no longer than a quick write takes, but for the one
-that finds out that the disk stalls; for that time the node is silent, and its leaderships go to others.
-Handing a write to a thread and its outcome back costs more CPU than the write.
+Law: the loop stands still for a write only if it is small and brings entries or a vote and nothing else, if the disk
+was quick on average and nothing was slow within `SLOW_SECONDS_AGO`, and if nothing large was written a moment ago: a
+node with much to do does it beside the disk. And it stands still for `PATIENCE_SECONDS` at most: a disk that stalls
+is noticed as ever. What waking the loop for an outcome costs, passes of the scheduler and two threads that want the
+interpreter at the same time, is more than a small write does.
 """
 
 from __future__ import annotations
@@ -13,22 +12,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-import outcome
-
 from cluster.raft.runtime.writer import Done, ThreadWriter, WriteOutcome
 from cluster.raft.storage import GroupWrite, Storage
 
 PROMPT_BYTES_MAX = 8 << 10
 """Entries of one prompt write, in bytes."""
 PROMPT_GROUPS_MAX = 4
+PATIENCE_SECONDS = 0.02
+"""The loop stands still for one write for so long at most."""
 QUICK_SECONDS = 0.005
 """The disk is quick while a write takes less on average."""
 SLOW_SECONDS = 0.1
 """A write that took longer was slow."""
 SLOW_SECONDS_AGO = 5.0
-"""For so long after a slow write, and after the start, everything goes to the thread."""
+"""For so long after a slow write, and after the start, nothing is waited for."""
 BUSY_SECONDS_AGO = 0.1
-"""For so long after a write too large to be prompt, everything goes to the thread."""
+"""For so long after a write too large to be prompt, nothing is waited for."""
 _OUTLIER_SECONDS = 4 * QUICK_SECONDS
 """What counts as more counts as so much: one write that waited for a processor does not make a disk slow."""
 _WEIGHT = 1 / 16
@@ -47,18 +46,23 @@ class PromptWriter:
         "_done",
         "_held",
         "_mean_seconds",
+        "_patience_seconds",
         "_slow_until",
-        "_storage",
         "_thread",
         "is_attended",
     )
 
-    def __init__(self, storage: Storage, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Callable[[], float] = time.monotonic,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         self.is_attended = False
         """Will somebody call `carry_out` before this turn of the loop is over?"""
         self._clock = clock
-        self._storage = storage
-        self._thread = ThreadWriter(storage)
+        self._patience_seconds = patience_seconds
+        self._thread = ThreadWriter(storage, clock)
         self._held: Sequence[GroupWrite] = ()
         """The write that `carry_out` is to do."""
         self._done: Done | None = None
@@ -74,15 +78,11 @@ class PromptWriter:
         else:
             self._thread.submit(writes, self._ended)
 
-    def carry_out(self) -> bool:
-        """Do the write that was held back for the end of the turn. True if there was one: its outcome is told."""
-        if not self._held:
-            return False
-        writes, self._held = self._held, ()
-        started = self._clock()
-        result = outcome.capture(self._storage.write, writes)
-        self._ended(WriteOutcome(self._clock() - started, result))
-        return True
+    def carry_out(self) -> None:
+        """Do the write that was held back for the end of the turn. Its outcome is told now, if the disk is prompt."""
+        if self._held:
+            writes, self._held = self._held, ()
+            self._thread.carry_out(writes, self._ended, self._patience_seconds)
 
     def close(self) -> None:
         self._thread.close()

@@ -1,7 +1,8 @@
 """The writer: a thread that carries out one write after the other.
 
 Law: one write at a time; its outcome, whatever it is, comes back on the Trio thread exactly once. A thread of
-its own with a queue costs a third of `trio.to_thread` a write.
+its own with a queue costs a third of `trio.to_thread` a write. Whoever stands still for the outcome has it without
+a wake-up of the loop.
 """
 
 from __future__ import annotations
@@ -40,30 +41,58 @@ class Writer(Protocol):
         """Take no more; a write under way is finished, its outcome may be lost."""
 
 
+class _Job:
+    """A write on its way. Who takes `claim` first decides how its outcome comes back: the thread, that somebody who
+    waits for `ended` finds it; somebody who waits no longer, that it is called back."""
+
+    __slots__ = ("claim", "done", "ended", "outcome", "writes")
+
+    def __init__(self, writes: Sequence[GroupWrite], done: Done) -> None:
+        self.writes = writes
+        self.done = done
+        self.claim = threading.Lock()
+        self.ended = threading.Lock()
+        self.outcome: WriteOutcome | None = None
+
+
 class ThreadWriter:
-    """`Writer` over a storage that blocks. Make it on the Trio thread."""
+    """`Writer` over a storage that blocks. Make it on the Trio thread. `clock` gives seconds."""
 
-    __slots__ = ("_jobs", "_storage", "_token")
+    __slots__ = ("_clock", "_jobs", "_storage", "_token")
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self._storage = storage
         self._token = trio.lowlevel.current_trio_token()
-        self._jobs: SimpleQueue[tuple[Sequence[GroupWrite], Done] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         threading.Thread(target=self._work, name="raft-writer", daemon=True).start()
 
     def submit(self, writes: Sequence[GroupWrite], done: Done) -> None:
-        self._jobs.put((writes, done))
+        job = _Job(writes, done)
+        job.claim.acquire()
+        self._jobs.put(job)
+
+    def carry_out(self, writes: Sequence[GroupWrite], done: Done, patience_seconds: float) -> None:
+        """The same, but stand still until it has ended, for so long at most; then `done` is called within this call."""
+        job = _Job(writes, done)
+        job.ended.acquire()
+        self._jobs.put(job)
+        if job.ended.acquire(timeout=patience_seconds) or not job.claim.acquire(blocking=False):
+            assert job.outcome is not None
+            done(job.outcome)
 
     def close(self) -> None:
         self._jobs.put(None)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            writes, done = job
-            started = time.perf_counter()
-            result = outcome.capture(self._storage.write, writes)
-            finished = WriteOutcome(time.perf_counter() - started, result)
+            started = self._clock()
+            result = outcome.capture(self._storage.write, job.writes)
+            job.outcome = WriteOutcome(self._clock() - started, result)
+            if job.claim.acquire(blocking=False):
+                job.ended.release()
+                continue
             try:
-                self._token.run_sync_soon(done, finished)
+                self._token.run_sync_soon(job.done, job.outcome)
             except trio.RunFinishedError:
                 return
