@@ -55,14 +55,17 @@ class _Publishes:
 
 
 class Flight:
-    """A batch under way, with whom to tell when it is done."""
+    """A batch under way, with whom to tell when it is done. `whole`: a transaction's part is in it."""
 
-    __slots__ = ("batch", "publishes", "settles")
+    __slots__ = ("batch", "publishes", "settles", "whole")
 
-    def __init__(self, batch: Batch, publishes: list[_Publishes], settles: dict[SettleSink, int]) -> None:
+    def __init__(
+        self, batch: Batch, publishes: list[_Publishes], settles: dict[SettleSink, int], *, whole: bool
+    ) -> None:
         self.batch = batch
         self.publishes = publishes
         self.settles = settles
+        self.whole = whole
 
 
 def _tell_apart(flight: Flight, pairs: Sequence[int]) -> None:
@@ -122,6 +125,8 @@ class ShardStream:
         self._request_id = 0
         self._attach_due = False
         self._held_together = False
+        self._whole = False
+        """Of the open batch, see `Flight`."""
 
     # ---- what channels want
 
@@ -162,7 +167,7 @@ class ShardStream:
 
     def hold_together(self) -> None:
         """What comes until `let_go` shall be in one batch (a transaction's part)."""
-        self._held_together = True
+        self._held_together = self._whole = True
 
     def let_go(self) -> None:
         self._held_together = False
@@ -250,11 +255,12 @@ class ShardStream:
     def refuse_unsent(self) -> None:
         """There has been no leader for too long: publishes that no leader was given are refused.
 
-        What was given to one may be stored: it stays, and so do settles and returns.
+        What was given to one may be stored: it stays, and so do settles and returns, and transactions with all they
+        hold (whoever waits for their end loses patience, and knows that they may be carried out yet).
         """
         if self._runs:
             self._seal()
-        for flight in list(self._sealed):
+        for flight in [flight for flight in self._sealed if not flight.whole]:
             refused, flight.publishes = flight.publishes, []
             flight.batch.sizes = flight.batch.runs = flight.batch.marks = flight.batch.payload = b""
             for publishes in refused:
@@ -262,8 +268,8 @@ class ShardStream:
 
     @property
     def unsent(self) -> bool:
-        """Are there publishes that no leader was given?"""
-        return bool(self._runs) or any(flight.publishes for flight in self._sealed)
+        """Are there publishes that no leader was given, and that can be refused?"""
+        return bool(self._runs) or any(flight.publishes and not flight.whole for flight in self._sealed)
 
     @property
     def busy(self) -> bool:
@@ -414,7 +420,8 @@ class ShardStream:
             pack_numbers(self._marks) if self._marks else b"",
             b"".join(self._records),
         )
-        self._sealed.append(Flight(batch, self._publish_sinks, self._settle_sinks))
+        self._sealed.append(Flight(batch, self._publish_sinks, self._settle_sinks, whole=self._whole))
+        self._whole = self._held_together
         self._records = []
         self._record_bytes = 0
         self._sizes = array("I")

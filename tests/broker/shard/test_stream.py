@@ -290,3 +290,21 @@ def test_publishes_that_no_leader_was_given_are_refused_and_what_one_was_given_i
         batches += words.batches if words is not None else []
     assert [(b.number, b.payload) for b in batches] == [(1, b"abc"), (2, b""), (3, b"")]
     assert triples(batches[-1].settles) == [(QUEUE, 0, 1)]
+
+
+def test_a_transaction_is_kept_for_the_next_leader_as_a_whole_and_not_refused() -> None:
+    stream, sink = make_stream(), Sink()
+    stream.hold_together()
+    publish(stream, sink, 0, b"abc")
+    stream.settle(QUEUE, 0, 1, sink)
+    stream.let_go()
+    stream.refuse_unsent()
+    assert not stream.unsent
+    assert sink.told == []
+    publish(stream, sink, 1, b"def")
+    stream.refuse_unsent()
+    assert sink.told == [("refused", 1, 1, 3)]
+    stream.leader_is(3, 2)
+    batches = out(stream).batches
+    assert [(b.number, b.payload) for b in batches] == [(1, b"abc"), (2, b"")]
+    assert triples(batches[0].settles) == [(QUEUE, 0, 1)]
