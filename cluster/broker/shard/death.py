@@ -8,6 +8,7 @@ Source: RabbitMQ 3.10, "Dead Letter Exchanges".
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -17,6 +18,9 @@ from cluster.amqp.errors import AmqpException
 from cluster.amqp.field_table import FieldTable, FieldValue, Int64, Timestamp
 from cluster.amqp.properties import BasicProperties, ContentHeader, decode_header, encode_header
 from cluster.amqp.wire import encode_shortstr
+
+COUNT_MAX = 2**63 - 1
+"""A count in `x-death` stays there."""
 
 
 class Reason(Enum):
@@ -72,7 +76,7 @@ def die(
         keys: tuple[str, ...] = (routing_key,)
     else:
         keys = (old_key, *copies)
-    header = encode_header(content.body_size, replace(content.properties, headers=headers, expiration=None))
+    header = _encoded(content, headers)
     envelope = encode_shortstr(exchange) + encode_shortstr(keys[0])
     return DeadLetter(
         Record(envelope, header, message.body).encode(), keys, headers, content.properties.priority or 0, 0
@@ -84,6 +88,15 @@ def _content(header: bytes) -> ContentHeader:
         return decode_header(header)
     except AmqpException:
         return ContentHeader(int.from_bytes(header[4:12], "big"), BasicProperties())
+
+
+def _encoded(content: ContentHeader, headers: FieldTable) -> bytes:
+    """The header with these headers; without what the client put there if that can be read but not written again."""
+    try:
+        return encode_header(content.body_size, replace(content.properties, headers=headers, expiration=None))
+    except (ValueError, OverflowError, struct.error, RecursionError):
+        own = {name: value for name, value in headers.items() if name.startswith("x-last-death-")}
+        return encode_header(content.body_size, BasicProperties(headers=own))
 
 
 def goes_round(headers: FieldTable, queue: str, reason: Reason) -> bool:
@@ -106,7 +119,7 @@ def _with_event(known: FieldValue, event: FieldTable) -> FieldValue:
     for old in _events(known):
         if old.get("queue") == event["queue"] and old.get("reason") == event["reason"]:
             count = old.get("count")
-            event = old | {"count": Int64((count if isinstance(count, int) else 0) + 1)}
+            event = old | {"count": Int64(min((count if isinstance(count, int) else 0) + 1, COUNT_MAX))}
         else:
             others.append(old)
     return [event, *others]

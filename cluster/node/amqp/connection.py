@@ -18,6 +18,7 @@ from cluster.amqp import events as ev
 from cluster.amqp import methods as m
 from cluster.amqp.connection import ServerConnection
 from cluster.amqp.errors import ConnectionException
+from cluster.amqp.properties import peek
 from cluster.broker.errors import BrokerError
 from cluster.node.amqp.channel import BACKLOG_MAX, Channel, ChannelEvent
 from cluster.node.amqp.consumer import Consumer
@@ -55,6 +56,8 @@ class Connection:
         self.vhost = ""
         self.connected_at = trio.current_time()
         self.routes: dict[bytes, Route] = {}
+        self.wellformed: set[bytes] = set()
+        """Properties (a content header from its flags on) that have been looked at. At most ROUTES_MAX."""
         self.budget = Budget(broker.limits.connection_unconfirmed_max)
         self.held_up = False
         """Has it published during an alarm? Then it is not read until the alarm is over."""
@@ -238,6 +241,13 @@ class Connection:
         if not self.routes_fresh or len(self.routes) >= ROUTES_MAX:
             self.routes.clear()
             self._routes_version = self.broker.catalog.version
+
+    def check_properties(self, header: bytes) -> None:
+        """Raises ConnectionException 501 for a header whose properties cannot be told apart."""
+        peek(header)
+        if len(self.wellformed) >= ROUTES_MAX:
+            self.wellformed.clear()
+        self.wellformed.add(header[12:])
 
     def catalog_changed(self) -> None:
         """Routes found before may be wrong now."""

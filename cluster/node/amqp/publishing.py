@@ -1,7 +1,8 @@
 """The publishing side of a channel: basic.publish, publisher confirms, returns.
 
 Law: a run of publishes with one method payload is routed once and joins its shards' streams as one piece. In confirm
-mode every publish has a number and is answered once; what goes nowhere is answered at once.
+mode every publish has a number and is answered once; what goes nowhere is answered at once. No header is stored whose
+properties cannot be told apart: nothing behind this may meet one.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Publishing(Side):
         if connection.broker.alarm:
             connection.publishing()
         methods, headers, bodies = batch.methods, batch.headers, batch.bodies
+        wellformed = connection.wellformed
         total = len(methods)
         position = 0
         while position < total:
@@ -69,6 +71,8 @@ class Publishing(Side):
             parts: list[bytes] = []
             sizes: list[int] = []
             while True:
+                if header[12:] not in wellformed:
+                    connection.check_properties(header)
                 header_length = len(header)
                 body = bodies[position]
                 prefix = route.prefix(header_length)
