@@ -6,11 +6,11 @@ Law: the caller is on the first node, worker "w1" begins on the second, "w2" on 
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from types import TracebackType
 from typing import Any
-from unittest import mock
+
+import pytest
 
 from tests.clients.conftest import url_of
 from tests.clients.foreign import PROGRAMS, Telling
@@ -43,7 +43,9 @@ class Application:
         assert specification is not None
         assert specification.loader is not None
         module = importlib.util.module_from_spec(specification)
-        with mock.patch.dict(os.environ, self._environment(0)):
+        with pytest.MonkeyPatch.context() as here:
+            for variable, value in self._environment(0).items():
+                here.setenv(variable, value)
             specification.loader.exec_module(module)
         return module
 

@@ -134,6 +134,22 @@ def test_it_shows_returns_and_the_code_and_text_of_refusals(
     pair[1].channel().queue_delete(name)
 
 
+def test_who_leaves_an_auto_delete_queue_is_answered_when_it_is_gone_on_every_node(
+    pair: tuple[amqp.Connection, amqp.Connection], name: str
+) -> None:
+    for turn in range(10):
+        queue, leaving = f"{name}-{turn}", pair[0].channel()
+        leaving.queue_declare(queue, auto_delete=True)
+        leaving.basic_consume(queue, consumer_tag="c")
+        pair[1].channel().queue_declare(queue, passive=True)
+        if turn % 2:
+            leaving.basic_cancel("c")
+        else:
+            leaving.close()
+        with refused(amqp.NotFound, f"NOT_FOUND - no queue '{queue}' in vhost '/'"):
+            pair[1].channel().queue_declare(queue, passive=True)
+
+
 def test_heartbeats_keep_an_idle_connection_and_a_silent_one_is_dropped(urls: Urls) -> None:
     kept, silent = connected(urls[0], heartbeat=1), connected(urls[1], heartbeat=1)
     assert kept.heartbeat == 1

@@ -147,7 +147,7 @@ def exchange_to_exchange(here, there, name)
   queue.bind(target, routing_key: 'key')
   publishing = there.create_channel
   publishing.confirm_select
-  %w[key other].each { |key| publishing.exchange_declare(source.name, 'fanout', durable: true) && publishing.basic_publish(key, source.name, key) }
+  %w[key other].each { |key| publishing.basic_publish(key, source.name, key) }
   check(true, publishing.wait_for_confirms)
   check('key', queue.pop[2])
   check(0, queue.message_count)
