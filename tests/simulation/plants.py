@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.shard.entry import Batch, EntryHead
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.leader import ShardLeader
@@ -18,6 +19,7 @@ from cluster.broker.shard.queue_state import QueueState
 from cluster.broker.shard.state import Applied, ShardState
 from cluster.broker.shard.stream import ShardStream
 from cluster.node.shards.seat import Seat
+from cluster.node.shards.view import CatalogView
 from cluster.raft.storage import GroupWrite
 from cluster.raft.types import NOBODY
 from tests.simulation.disk import Disk
@@ -113,6 +115,26 @@ def nobody_awaited() -> AbstractContextManager[None]:
     return patched(Seat, "begin", hasty)
 
 
+def stale_catalog_trusted() -> AbstractContextManager[None]:
+    """Dead letters go where the catalog of a node that has just started says."""
+    init = CatalogView.__init__
+
+    def trusting(self: CatalogView, catalog: Catalog) -> None:
+        init(self, catalog)
+        self.is_current = True
+
+    return patched(CatalogView, "__init__", trusting)
+
+
+def transactions_refused_in_part() -> AbstractContextManager[None]:
+    """Without a leader the publishes of a transaction are refused, and its end is confirmed."""
+
+    def loose(self: ShardStream) -> None:
+        self._held_together = True
+
+    return patched(ShardStream, "hold_together", loose)
+
+
 PLANTS: dict[str, tuple[Plant, range]] = {
     "fsync skipped": (fsync_skipped, range(1, 6)),
     "vote not persisted": (vote_not_persisted, range(1)),
@@ -121,5 +143,7 @@ PLANTS: dict[str, tuple[Plant, range]] = {
     "settle applied twice": (settle_applied_twice, range(1)),
     "batches not sent again": (batches_not_sent_again, range(5)),
     "nobody awaited": (nobody_awaited, range(5)),
+    "stale catalog trusted": (stale_catalog_trusted, range(7, 15)),
+    "transactions refused in part": (transactions_refused_in_part, range(426, 434)),
 }
 """Mistake -> seeds within which it must be found; the first of them found it when this was written."""

@@ -22,6 +22,18 @@ def test_a_cluster_keeps_its_promises_whatever_goes_wrong(seed: int) -> None:
     assert history.tally.delivered >= history.tally.confirmed
 
 
+@pytest.mark.parametrize(
+    ("seed", "seconds"),
+    [
+        pytest.param(7, 10.0, id="a dead letter was buried by a catalog that had not caught up"),
+        pytest.param(621, 12.0, id="a transaction was refused in part and confirmed"),
+    ],
+)
+def test_what_failed_once_holds(seed: int, seconds: float) -> None:
+    print(f"python -m tests.simulation --seeds 1 --first {seed} --seconds {seconds} --verbose")
+    simulate(seed, seconds=seconds)
+
+
 def test_a_seed_is_one_history_in_every_process() -> None:
     history = simulate(2, seconds=2.0)
     command = [sys.executable, "-m", "tests.simulation", "--seeds", "1", "--first", "2", "--seconds", "2"]
