@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
+import regex
+
 from cluster.broker.errors import (
     BrokerError,
     access_refused,
@@ -51,18 +53,46 @@ class TopicPermissions:
     read: str
 
 
+MATCH_SECONDS_MAX = 0.05
+"""A match that takes longer is none."""
+MATCH_OVERRUNS_MAX = 4
+"""After so many a pattern matches nothing any more, for the life of the process."""
+
+
+class _Pattern:
+    """A regular expression that is given up once it has taken too long too often."""
+
+    __slots__ = ("_compiled", "_overruns")
+
+    def __init__(self, compiled: regex.Pattern[str]) -> None:
+        self._compiled = compiled
+        self._overruns = 0
+
+    def matches(self, name: str) -> bool:
+        if self._overruns >= MATCH_OVERRUNS_MAX:
+            return False
+        try:
+            return self._compiled.search(name, timeout=MATCH_SECONDS_MAX) is not None
+        except TimeoutError:
+            self._overruns += 1
+            return False
+
+
 @lru_cache(maxsize=_PATTERNS_CACHED_MAX)
-def _compiled(pattern: str) -> re.Pattern[str] | None:
+def _compiled(pattern: str) -> _Pattern | None:
     try:
-        return re.compile(pattern or "^$")
-    except (re.error, RecursionError, OverflowError):
+        return _Pattern(regex.compile(pattern or "^$"))
+    except (regex.error, RecursionError, OverflowError):
         return None
 
 
 def pattern_matches(pattern: str, name: str) -> bool:
-    """Whether `name` contains a match. A broken pattern matches nothing."""
+    """Whether `name` contains a match. A broken pattern matches nothing, and so does one that takes too long: an
+    operator's mistake must not stop the node. What depends on it here is routing and permission of this node, never
+    the replicated state.
+    """
     compiled = _compiled(pattern)
-    return compiled is not None and compiled.search(name) is not None
+    return compiled is not None and compiled.matches(name)
 
 
 def check_pattern(pattern: str) -> None:
