@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
@@ -41,6 +40,7 @@ from cluster.node.admin.api.fields import BadField
 from cluster.node.admin.definitions.parse import explanation
 from cluster.node.admin.documents import status_document
 from cluster.node.admin.health import not_ready_reason
+from cluster.node.admin.json_text import read_json
 from cluster.node.admin.problem import ProblemResponse
 from cluster.node.admin.source import NodeSource, Refused
 
@@ -174,7 +174,7 @@ async def _transfer(asked: Asked) -> Response:
         raise HTTPException(404, f"there is no group {number}")
     body = await read_body(asked.request, TRANSFER_BYTES_MAX)
     try:
-        node = json.loads(body)["node"]
+        node = read_json(body)["node"]
     except (ValueError, KeyError, TypeError):
         node = None
     if not isinstance(node, str):

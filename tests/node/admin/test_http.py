@@ -193,3 +193,46 @@ async def test_an_address_in_use_is_an_oserror() -> None:
     async with served(FakeSource()) as client:
         with pytest.RaisesGroup(OSError, allow_unwrapped=True, flatten_subgroups=True):
             await serve_admin(FakeSource(), host="127.0.0.1", port=client.port)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "PUT policies/%2F/p",
+        "PUT operator-policies/%2F/p",
+        "PUT users/s",
+        "PUT queues/%2F/q",
+        "PUT exchanges/%2F/e",
+        "PUT vhosts/v",
+        "PUT permissions/%2F/guest",
+        "PUT vhost-limits/%2F/max-queues",
+        "POST bindings/%2F/e/amq.topic/q/orders",
+        "POST exchanges/%2F/amq.default/publish",
+        "POST queues/%2F/orders/get",
+        "POST definitions",
+        "POST users/bulk-delete",
+        "POST groups/1/transfer",
+    ],
+)
+async def test_a_body_that_could_not_be_written_again_is_a_400_wherever_it_is_sent(path: str) -> None:
+    method, _, where = path.partition(" ")
+    async with served(FakeSource()) as client:
+        for wrong in (
+            r'{"a":"\ud800"}',
+            r'{"a":["x\udfff\ud800"]}',
+            r'{"a":{"\ud800":1}}',
+            '{"a":9223372036854775808}',
+            '{"a":[-99999999999999999999999999]}',
+            '{"a":' + "[" * 4000,
+        ):
+            answer = await client.ask(f"/api/{where}", user="guest:guest", method=method, body=wrong)
+            assert answer.status == 400, (wrong[:40], answer.body)
+            assert "\n" not in answer.reason
+
+
+async def test_a_whole_surrogate_pair_and_numbers_of_64_bits_are_taken() -> None:
+    async with served(FakeSource()) as client:
+        body = r'{"arguments":{"x-\ud83d\ude00":[9223372036854775807,-9223372036854775808]}}'
+        answer = await client.ask("/api/queues/%2F/q", user="guest:guest", method="PUT", body=body)
+        assert answer.status == 201, answer.body
+        assert (await client.get("queues/%2F/q"))["arguments"] == {"x-😀": [2**63 - 1, -(2**63)]}

@@ -6,7 +6,6 @@ JSON object of a bounded size, or an error that says what was expected.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -20,6 +19,7 @@ from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.caller import Caller
 from cluster.node.admin.api.fields import Document
+from cluster.node.admin.json_text import read_json
 from cluster.node.admin.source import NodeSource
 
 OBJECT_BYTES_MAX = 1 << 20
@@ -82,11 +82,9 @@ class Asked:
             return {}
         try:
             if len(data) > OBJECT_BYTES_MAX:
-                document = await trio.to_thread.run_sync(json.loads, data)
+                document = await trio.to_thread.run_sync(read_json, data)
             else:
-                document = json.loads(data)
-        except RecursionError:
-            raise HTTPException(400, "the body nests too deep") from None
+                document = read_json(data)
         except ValueError as error:
             raise HTTPException(400, f"the body is not JSON: {error}") from None
         if not isinstance(document, dict):

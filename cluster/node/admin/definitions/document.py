@@ -5,9 +5,10 @@ Law: what cannot be read is found before the node promises anything.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from cluster.node.admin.json_text import read_json
 
 
 class DefinitionsError(Exception):
@@ -17,8 +18,8 @@ class DefinitionsError(Exception):
 def read_file(path: Path) -> Any:
     """The JSON in a file. Raises DefinitionsError."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path.read_bytes())
     except OSError as error:
         raise DefinitionsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DefinitionsError(f"{path}: not JSON: {error}") from None
