@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 
 import pytest
@@ -236,3 +237,23 @@ async def test_a_whole_surrogate_pair_and_numbers_of_64_bits_are_taken() -> None
         answer = await client.ask("/api/queues/%2F/q", user="guest:guest", method="PUT", body=body)
         assert answer.status == 201, answer.body
         assert (await client.get("queues/%2F/q"))["arguments"] == {"x-😀": [2**63 - 1, -(2**63)]}
+
+
+async def test_a_caller_that_breaks_off_in_its_body_is_no_fault_of_the_node() -> None:
+    heard = Heard()
+    logging.getLogger("cluster.http").addHandler(heard)
+    try:
+        async with served(FakeSource()) as client:
+            stream = await trio.open_tcp_stream("127.0.0.1", client.port)
+            credentials = base64.b64encode(b"guest:guest").decode()
+            head = f"POST /api/definitions HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {credentials}\r\n"
+            await stream.send_all(f"{head}Content-Length: 99999\r\n\r\n{{".encode())
+            await stream.send_eof()
+            with trio.fail_after(10):
+                while await stream.receive_some():
+                    pass
+            await stream.aclose()
+            assert (await client.ask("/livez")).status == 200
+    finally:
+        logging.getLogger("cluster.http").removeHandler(heard)
+    assert [record.getMessage() for record in heard.records] == []
