@@ -2,10 +2,14 @@
 
 Law: what only that node's memory held is given up: its transient queues leave the catalog, and auto-delete queues
 whose last consumer it brought go. A node that is back in time has lost nothing; one that is back later finds its
-queues deleted and goes on. The catalog's leader alone deletes transient queues, so a minority gives nothing up.
+queues deleted and goes on. Who begins to lead a shard does not know the consumers that went with the leader before;
+the catalog says which queues have had any. The catalog's leader alone deletes transient queues, so a minority gives
+nothing up.
 """
 
 from __future__ import annotations
+
+import math
 
 import trio
 
@@ -13,6 +17,7 @@ from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.ids import NodeId
 from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.leader import ShardLeader
 from cluster.node.amqp.broker import Broker
 from cluster.node.catalog.client import NoQuorum
 from cluster.node.catalog.host import CATALOG_GROUP
@@ -21,6 +26,9 @@ from cluster.node.logging import get_logger
 
 GIVE_UP_AFTER_SECONDS = 10.0
 """Longer than an election and a stalled disk take."""
+REVIEW_AFTER_SECONDS = 20.0
+"""How long a shard has been led when its leader looks for queues whose consumers went with the leader before: clients
+of a cluster that was off as a whole have come back by then."""
 _LOOK_SECONDS = 0.5
 _DELETIONS_AT_A_TIME = 64
 
@@ -28,15 +36,35 @@ _DELETIONS_AT_A_TIME = 64
 async def watch_departed(core: Core, broker: Broker) -> None:
     """Until cancelled."""
     missing_since: dict[NodeId, float] = {}
+    led_since: dict[int, tuple[int, float]] = {}
+    """Shard -> term in which this node leads it, and since when; math.inf once it is reviewed."""
     while True:
         await trio.sleep(_LOOK_SECONDS)
         now = trio.current_time()
+        for shard, seat in list(core.switchboard.seats.items()):
+            if seat.leader is None:
+                led_since.pop(shard, None)
+                continue
+            term, since = led_since.setdefault(shard, (seat.term, now))
+            if term != seat.term:
+                led_since[shard] = (seat.term, now)
+            elif now - since >= REVIEW_AFTER_SECONDS:
+                led_since[shard] = (term, math.inf)
+                _review(broker, shard, seat.leader)
         reachable = core.reachable()
         for node in list(core.catalog.catalog.members):
             if node in reachable:
                 missing_since.pop(node, None)
             elif now - missing_since.setdefault(node, now) >= GIVE_UP_AFTER_SECONDS:
                 await _give_up(core, broker, node)
+
+
+def _review(broker: Broker, shard: int, leader: ShardLeader) -> None:
+    """Auto-delete queues that had consumers and have none go: their last ones came over a lost leader's node."""
+    for queue_id in list(broker.catalog.used_queues):
+        queue = leader.queues.get(QueueId(queue_id))
+        if broker.catalog.queues[queue_id].shard == shard and (queue is None or not queue.consumers):
+            broker.consumer_left(QueueId(queue_id))
 
 
 async def _give_up(core: Core, broker: Broker, node: NodeId) -> None:

@@ -18,11 +18,12 @@ from cluster.broker.catalog.commands import (
     DeleteExchange,
     DeleteQueue,
     NodeGone,
+    QueueUsed,
     UnbindExchange,
     UnbindQueue,
 )
 from cluster.broker.catalog.definitions import ExchangeDefinition, QueueDefinition
-from cluster.broker.catalog.ids import NO_CONNECTION, NO_NODE, NO_SHARD, ConnectionId, NodeId
+from cluster.broker.catalog.ids import NO_CONNECTION, NO_NODE, NO_SHARD, ConnectionId, NodeId, QueueId
 from cluster.broker.catalog.outcome import QueueDeclared
 from cluster.broker.catalog.state import State
 from cluster.broker.errors import precondition_failed, queue_label
@@ -103,6 +104,12 @@ def delete_queue(state: State, command: DeleteQueue, at: Applying) -> QueueDefin
         return None
     at.delete_queues(state, [queue])
     return queue
+
+
+def queue_used(state: State, command: QueueUsed, at: Applying) -> None:
+    queue = state.queue_by_id.get(QueueId(command.queue))
+    if queue is not None and queue.auto_delete and queue.replicated:
+        state.used_queues[queue.id] = None
 
 
 def node_gone(state: State, command: NodeGone, at: Applying) -> None:

@@ -57,6 +57,7 @@ _HANDLERS: Final[Mapping[type[c.SingleCommand], Callable[[State, Any, Applying],
     c.UnbindExchange: topology.unbind,
     c.DeclareQueue: topology.declare_queue,
     c.DeleteQueue: topology.delete_queue,
+    c.QueueUsed: topology.queue_used,
 }
 _NOWHERE: Final = Route((), False)
 _NO_HEADERS: Final[Mapping[str, FieldValue]] = {}
@@ -186,6 +187,11 @@ class Catalog:
     def queues_at(self, node: NodeId) -> list[QueueDefinition]:
         """Those that live in a node's memory, in ascending order of their ids."""
         return [self._state.queue_by_id[queue] for queue in sorted(self._state.by_home.get(node, ()))]
+
+    @property
+    def used_queues(self) -> Mapping[QueueId, None]:
+        """Replicated auto-delete queues that have had a consumer, in the order of their first ones."""
+        return self._state.used_queues
 
     def queues_of_shard(self, group: GroupId) -> int:
         """How many queues the shard holds."""

@@ -309,6 +309,14 @@ class DeleteQueue:
     expected: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class QueueUsed:
+    """A queue that goes with its last consumer gets its first one. Nothing to do for any other, or when it is gone."""
+
+    opcode: ClassVar[int] = 42
+    queue: int
+
+
 SingleCommand: TypeAlias = (
     FoundCluster
     | PutSetting
@@ -337,6 +345,7 @@ SingleCommand: TypeAlias = (
     | UnbindExchange
     | DeclareQueue
     | DeleteQueue
+    | QueueUsed
 )
 
 

@@ -21,7 +21,8 @@ from cluster.broker.catalog.policies import Policy
 from cluster.broker.catalog.state import Member, MemberState, State
 from cluster.broker.catalog.vhost import Vhost
 
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2
+"""1 did not tell which queues have been used."""
 
 
 class UnknownSnapshot(Exception):
@@ -54,6 +55,7 @@ def encode_state(state: State) -> bytes:
                 [[user, _pairs(limits)] for user, limits in sorted(access.limits.items())],
             ],
             [_vhost_row(vhost) for _, vhost in sorted(state.vhosts.items())],
+            sorted(state.used_queues),
         ]
     )
 
@@ -62,7 +64,9 @@ def decode_state(data: bytes) -> State:
     """Raises UnknownSnapshot."""
     try:
         rows = msgpack.unpackb(data, use_list=False, strict_map_key=False)
-        if rows[0] != SNAPSHOT_VERSION:
+        if rows[0] == 1:
+            rows = (*rows, ())
+        elif rows[0] != SNAPSHOT_VERSION:
             raise UnknownSnapshot(f"catalog snapshot version {rows[0]} is not known")
         return _read_state(rows)
     except (ValueError, TypeError, KeyError, IndexError, msgpack.UnpackException) as error:
@@ -126,7 +130,7 @@ def _vhost_row(vhost: Vhost) -> list[object]:
 
 
 def _read_state(rows: tuple[Any, ...]) -> State:
-    _, head, settings, members, highest_node, gone, placement, access_rows, vhosts = rows
+    _, head, settings, members, highest_node, gone, placement, access_rows, vhosts, used = rows
     state = State()
     state.applied_index, state.version, state.cluster_id, state.cluster_name = head
     state.settings = dict(settings)
@@ -148,6 +152,7 @@ def _read_state(rows: tuple[Any, ...]) -> State:
     access.limits = {user: dict(pairs) for user, pairs in limits}
     for row in vhosts:
         _read_vhost(state, row)
+    state.used_queues = dict.fromkeys(used)
     return state
 
 

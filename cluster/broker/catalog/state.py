@@ -56,6 +56,7 @@ class State:
         "queue_by_id",
         "settings",
         "shard_load",
+        "used_queues",
         "version",
         "vhosts",
     )
@@ -84,6 +85,8 @@ class State:
         """node -> queues that live in its memory; only where there are any"""
         self.by_owner: dict[ConnectionId, dict[QueueId, None]] = {}
         """connection -> its exclusive queues; only where there are any"""
+        self.used_queues: dict[QueueId, None] = {}
+        """Replicated auto-delete queues that have had a consumer: without one they are to go."""
 
     def vhost(self, name: str) -> Vhost:
         """Raises BrokerError (530, connection) if there is none."""
@@ -105,6 +108,7 @@ class State:
     def remove_queue(self, queue: QueueDefinition) -> None:
         self.vhosts[queue.vhost].remove_queue(queue.name)
         del self.queue_by_id[queue.id]
+        self.used_queues.pop(queue.id, None)
         if queue.replicated:
             self.shard_load[queue.shard] -= 1
         else:

@@ -202,6 +202,14 @@ class Broker:
         await self.submit(c.DeleteQueue(queue.vhost, queue.name, queue.id))
         return int(value or 0)
 
+    async def consumer_comes(self, queue: QueueDefinition) -> None:
+        """Before the first consumer of a queue that goes with its last: whoever leads its shard next has to know.
+
+        Raises NoQuorum.
+        """
+        if queue.auto_delete and queue.replicated and queue.id not in self.catalog.used_queues:
+            await self.submit(c.QueueUsed(queue.id))
+
     def consumer_left(self, queue_id: QueueId) -> trio.Event | None:
         """An auto-delete queue goes with its last consumer. The event comes when it is gone, or stays for others."""
         queue = self.catalog.queues.get(queue_id)

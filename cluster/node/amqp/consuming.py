@@ -115,6 +115,7 @@ class Consuming(Side):
         if self._global_prefetch and queue.type == "quorum":
             raise not_implemented(f"{queue.label} does not support global qos")
         connection = self.connection
+        await connection.broker.consumer_comes(queue)
         limits = [n for n in (self.prefetch_count, self._global_prefetch) if n]
         consumer = Consumer(
             consumer=connection.broker.next_consumer(),

@@ -9,6 +9,7 @@ import random
 import sys
 
 from cluster.broker.catalog import commands as c
+from cluster.broker.catalog.ids import queue_id
 from tests.broker.catalog.build import Founded, table
 
 _TABLES = tuple(
@@ -71,6 +72,7 @@ def random_command(choices: random.Random) -> c.SingleCommand:
             pick((1, 2, 3, 4, 5)),
         ),
         "delete queue": lambda: c.DeleteQueue(vhost(), name(), pick((0, 0, 7))),
+        "queue used": lambda: c.QueueUsed(queue_id(choices.randrange(1, 60), 0)),
         "node gone": lambda: c.NodeGone(pick((1, 2)), pick((0, 1, 2))),
         "connection gone": lambda: c.ConnectionGone(pick(("o1", "o2"))),
         "put vhost": lambda: c.PutVhost(pick(("/", "v")), "d", "t", pick(("classic", "quorum"))),
