@@ -30,13 +30,19 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def resident_bytes() -> int:
     """Anonymous and shared memory of this process, without file pages (the store's map is the kernel's cache)."""
-    fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
-    return (int(fields[1]) - int(fields[2])) * _PAGE
+    resident, file_backed = _pages()
+    return (resident - file_backed) * _PAGE
 
 
 def process_bytes() -> int:
     """Everything resident."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+    return _pages()[0] * _PAGE
+
+
+def _pages() -> tuple[int, int]:
+    """Resident pages, and those of them that stand for files or are shared (proc(5), statm)."""
+    fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    return int(fields[1]), int(fields[2])
 
 
 def store_is_short(store: StoreStatistics, disk_free_bytes: float, free_min: int, room_share: float) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from cluster.amqp.errors import ConnectionException
+from cluster.amqp.errors import connection_forced
 from cluster.amqp.settings import ConnectionSettings
 from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.outcome import Change
@@ -43,7 +43,7 @@ from cluster.node.links import LinkLimits, Links, PeerAddress, RequestError, ope
 from cluster.node.logging import get_logger
 from cluster.node.reports import Reports
 from cluster.raft.types import NOBODY, NodeId
-from cluster.store.identity import Identity
+from cluster.store.identity import Identity, begin_incarnation
 from cluster.store.lmdb_store import GROUPS_MAX, LmdbStore
 
 VERSION = "0.1.0"
@@ -112,11 +112,9 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
         amqp_listener = open_listener(config.amqp.host, config.amqp.port, listening=False)
         http_probe = open_listener(config.http.host, config.http.port)
         http_probe.close()
-        identity = store.read_identity()
+        identity = begin_incarnation(store, cluster_id=None, node_name=config.node.name)
         gate = Gate()
         if identity is not None:
-            identity.check(cluster_id=None, node_name=config.node.name)
-            identity = identity.next_incarnation()
             gate.charter = _charter_of(config, identity)
         links = Links(
             cluster_id=identity.cluster_id if identity else "",
@@ -136,7 +134,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
                 gate.charter = await bootstrap.find_charter(config)
                 identity = bootstrap.identity_of(gate.charter, config.node.name)
                 bootstrap.establish(store, gate.charter, identity.member_id)
-            store.write_identity(identity)
+                store.write_identity(identity)
             links.adopt_identity(cluster_id=identity.cluster_id, node=identity.member_id)
             assert gate.charter is not None
             core = Core(
@@ -317,9 +315,7 @@ async def _drain(config: NodeConfig, core: Core, broker: Broker, clients: Client
     # Who is told to go comes back at once: to another node, if this one lets nobody in.
     clients.accepting.cancel()
     with trio.move_on_after(config.node.drain_timeout_seconds):
-        error = ConnectionException(
-            320, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
-        )
+        error = connection_forced("broker forced connection closure with reason 'shutdown'")
         for connection in list(broker.connections.values()):
             connection.fail(error)
         await _until(lambda: all(s.quiet or not s.leader for s in core.switchboard.streams.values()))

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from cluster.amqp.errors import ConnectionException, reply_text
+from cluster.amqp.errors import connection_forced
 from cluster.broker.catalog.commands import SingleCommand
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.shard.messages import RequestOp
@@ -23,7 +23,6 @@ from cluster.node.kinds import Kind
 from cluster.node.links import LinkError
 from cluster.raft.types import NodeId
 
-CONNECTION_FORCED = 320
 CLOSE_TIMEOUT_SECONDS = 2.0
 COUNTS_TIMEOUT_SECONDS = 1.5
 PASS_TIMEOUT_SECONDS = 4.0
@@ -132,7 +131,7 @@ class NodeOperations:
     def _close_here(self, name: str, reason: str) -> bool:
         found = [connection for connection in self._broker.connections.values() if connection.name == name]
         for connection in found:
-            connection.fail(ConnectionException(CONNECTION_FORCED, reply_text(CONNECTION_FORCED, reason)))
+            connection.fail(connection_forced(reason))
         return bool(found)
 
     async def _close_asked(self, peer: NodeId, body: Any) -> Any:

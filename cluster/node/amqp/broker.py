@@ -36,6 +36,7 @@ from cluster.raft.types import NodeId
 if TYPE_CHECKING:
     from cluster.node.amqp.connection import Connection
 
+
 @dataclass(frozen=True, slots=True)
 class BrokerLimits:
     """Per connection, in bytes: see `Connection`'s law."""

@@ -73,7 +73,6 @@ class Connection:
         self._writable = trio.Event()
         self._unblocked: trio.Event | None = None
         self._over = False
-        self._heard_at = self.connected_at
         self._closing_at = 0.0
 
     # ---- life
@@ -88,8 +87,7 @@ class Connection:
                 self.nursery.cancel_scope.cancel()
         finally:
             self._over = True
-            for channel in list(self.channels.values()):
-                channel.close()
+            self._close_channels()
             self._socket.close()
             self.broker.connection_over(self)
 
@@ -249,10 +247,6 @@ class Connection:
             self.wellformed.clear()
         self.wellformed.add(header[12:])
 
-    def catalog_changed(self) -> None:
-        """Routes found before may be wrong now."""
-        self.routes.clear()
-
     def confirms_soon(self, channel: Publishing) -> None:
         self._confirming[channel] = None
         self.broker.flush_soon(self)
@@ -365,7 +359,10 @@ class Connection:
                 self.flush_soon()
             if self._unblocked is not None:
                 self.machine.excuse_silence()
-            silent = now - self._heard_at > LOGIN_TIMEOUT_SECONDS if not self.vhost else self.machine.peer_silent(now)
+            if self.vhost:
+                silent = self.machine.peer_silent(now)
+            else:
+                silent = now - self.connected_at > LOGIN_TIMEOUT_SECONDS
             if silent or (self._closing_at and now - self._closing_at > CLOSE_TIMEOUT_SECONDS):
                 self.broker.log.info("client silent: connection dropped", peer=self.peer, user=self.user)
                 self._abandon()

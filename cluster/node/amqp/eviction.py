@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster.amqp.errors import ConnectionException, reply_text
+from cluster.amqp.errors import connection_forced
 from cluster.broker.catalog.outcome import AccessChanged, Change, VhostDeleted
 from cluster.node.amqp.broker import Broker
-
-CONNECTION_FORCED = 320
 
 
 def evict(broker: Broker, changes: Iterable[Change]) -> None:
@@ -32,4 +30,4 @@ def evict(broker: Broker, changes: Iterable[Change]) -> None:
             reason = f"user '{connection.user}' is deleted"
         else:
             continue
-        connection.fail(ConnectionException(CONNECTION_FORCED, reply_text(CONNECTION_FORCED, reason)))
+        connection.fail(connection_forced(reason))

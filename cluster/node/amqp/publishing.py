@@ -62,6 +62,8 @@ class Publishing(Side):
                     route, header = connection.route_special(self, method, header)
                 else:
                     route = connection.routes.get(method) or connection.route(method, header)
+                    if header[12:] not in wellformed:
+                        connection.check_properties(header)
             except BrokerError as error:
                 if error.code != NOT_FOUND or batch is self._second_look:
                     raise
@@ -71,8 +73,6 @@ class Publishing(Side):
             parts: list[bytes] = []
             sizes: list[int] = []
             while True:
-                if header[12:] not in wellformed:
-                    connection.check_properties(header)
                 header_length = len(header)
                 body = bodies[position]
                 prefix = route.prefix(header_length)
@@ -84,6 +84,8 @@ class Publishing(Side):
                 header = headers[position]
                 if header[12] & SPECIAL_HIGH or header[13] & SPECIAL_LOW:
                     break
+                if header[12:] not in wellformed:
+                    connection.check_properties(header)
             if self.transaction is None:
                 self.enqueue(route, parts, sizes)
             else:
