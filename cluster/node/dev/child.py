@@ -14,12 +14,12 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.node.dev.layout import HOST, DevNode
+from cluster.node.dev.layout import DevNode
 
 _PR_SET_PDEATHSIG = 1
 _PROBE_TIMEOUT_SECONDS = 0.5
 _LAST_WORDS_BYTES = 4096
-_READY_REQUEST = f"GET /readyz HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
+_READY_REQUEST = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -83,7 +83,7 @@ class Child:
 
     def readiness(self) -> str | None:
         """None when the node answers `/readyz` with 200; else one line that says what is missing."""
-        address = (HOST, self.node.http_port)
+        address = (self.node.host, self.node.http_port)
         try:
             with socket.create_connection(address, timeout=_PROBE_TIMEOUT_SECONDS) as connection:
                 connection.sendall(_READY_REQUEST)

@@ -27,13 +27,14 @@ class DevError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DevNode:
-    """One node of a local cluster. `directory` is absolute."""
+    """One node of a local cluster. `directory` is absolute; `host` is where it listens and where it is reached."""
 
     name: str
     directory: Path
     amqp_port: int
     http_port: int
     peer_port: int
+    host: str = HOST
 
     @property
     def config_path(self) -> Path:
@@ -45,7 +46,7 @@ class DevNode:
 
     @property
     def http_url(self) -> str:
-        return f"http://{HOST}:{self.http_port}"
+        return f"http://{self.host}:{self.http_port}"
 
     def ports(self) -> dict[str, int]:
         return {"AMQP": self.amqp_port, "HTTP": self.http_port, "peer": self.peer_port}
@@ -91,16 +92,16 @@ def write(data: Path, nodes: Sequence[DevNode]) -> None:
 
 
 def _config(node: DevNode, nodes: Sequence[DevNode], secret: Path) -> str:
-    peers = [f"{peer.name}={HOST}:{peer.peer_port}" for peer in nodes]
+    peers = [f"{peer.name}={peer.host}:{peer.peer_port}" for peer in nodes]
     tables: dict[str, dict[str, object]] = {
         "node": {
             "name": node.name,
             "data_dir": str(node.directory / "data"),
             "drain_timeout_seconds": DRAIN_TIMEOUT_SECONDS,
         },
-        "amqp": {"host": HOST, "port": node.amqp_port},
-        "http": {"host": HOST, "port": node.http_port},
-        "peer": {"host": HOST, "port": node.peer_port},
+        "amqp": {"host": node.host, "port": node.amqp_port},
+        "http": {"host": node.host, "port": node.http_port},
+        "peer": {"host": node.host, "port": node.peer_port},
         "cluster": {"name": "dev", "peers": peers, "secret_file": str(secret)},
     }
     lines = ["# Written by `clusterd dev` at every start."]
