@@ -40,6 +40,8 @@ def _default(key: str) -> str:
         return "none"
     if isinstance(option.default, int) and is_bytes(option) and option.default:
         return f"`{format_bytes(option.default)}`"
+    if isinstance(option.default, bool):
+        return f"`{str(option.default).lower()}`"
     return f"`{option.default}`" if option.default != "" else "none"
 
 

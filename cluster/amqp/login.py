@@ -1,4 +1,4 @@
-"""What a client says of itself in start-ok: its capabilities, and by one of two mechanisms who it is.
+"""What a client says of itself in start-ok: its capabilities, and by one of three mechanisms who it is.
 
 Law: pure functions from what was sent to what it means; no octet of a response gets into an error.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from cluster.amqp.errors import syntax_error
 from cluster.amqp.field_table import FieldTable, FieldValue, Malformed, read_table
 
-MECHANISMS = ("PLAIN", "AMQPLAIN")
+MECHANISMS = ("PLAIN", "AMQPLAIN", "EXTERNAL")
 
 
 def capabilities_of(client_properties: FieldTable) -> frozenset[str]:
@@ -25,7 +25,12 @@ def usual_refusal(mechanism: str) -> str:
 
 
 def read_response(mechanism: str, response: bytes) -> tuple[str, bytes]:
-    """User name and password. `mechanism` is one of MECHANISMS. Raises ConnectionException 502."""
+    """User name and password. `mechanism` is one of MECHANISMS. Raises ConnectionException 502.
+
+    EXTERNAL (RFC 4422 appendix A) names nobody: who it is, the connection below has shown.
+    """
+    if mechanism == "EXTERNAL":
+        return "", b""
     raw_name, password = _read_plain(response) if mechanism == "PLAIN" else _read_amqplain(response)
     try:
         return raw_name.decode(), password

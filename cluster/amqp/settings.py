@@ -40,7 +40,7 @@ class ConnectionSettings:
     message_size_max        octets of a body; a larger one fails its channel with 406
     unfinished_content_max  octets of incomplete bodies over all channels of a connection; beyond: 506
     server_properties       added to `capabilities` in connection.start
-    mechanisms              of PLAIN and AMQPLAIN, separated by a space
+    mechanisms              of PLAIN, AMQPLAIN and EXTERNAL, separated by a space
     """
 
     channel_max: int = 2047

@@ -18,6 +18,7 @@ import trio
 from cluster.node.config import NodeConfig, PeerSpec
 from cluster.node.links import ProbeFailed, probe
 from cluster.node.logging import get_logger
+from cluster.node.tls import Certificates
 from cluster.raft.storage import GroupWrite, Storage
 from cluster.raft.types import NOBODY, Configuration, GroupId, HardState, LogIndex, NodeId, SnapshotMeta, Term
 from cluster.store.identity import Identity, IdentityMismatch
@@ -82,7 +83,7 @@ def describe(charter: Charter | None, worked: Sequence[int]) -> dict[str, Any]:
     return {"charter": charter.to_wire() if charter is not None else None, "worked": list(worked)}
 
 
-async def find_charter(config: NodeConfig) -> Charter:
+async def find_charter(config: NodeConfig, certificates: Certificates | None) -> Charter:
     """With an empty directory: found a cluster, or learn of it. Raises IdentityMismatch."""
     log = get_logger("bootstrap")
     began = trio.current_time()
@@ -92,7 +93,7 @@ async def find_charter(config: NodeConfig) -> Charter:
         failures: dict[str, str] = {}
         async with trio.open_nursery() as nursery:
             for other in config.other_members:
-                nursery.start_soon(_ask, config, other, answers, failures)
+                nursery.start_soon(_ask, config, certificates, other, answers, failures)
         for answer in answers.values():
             if answer.get("charter") is not None:
                 return _admitted(Charter.from_wire(answer["charter"]), answer, config.node.name)
@@ -106,11 +107,17 @@ async def find_charter(config: NodeConfig) -> Charter:
 
 
 async def _ask(
-    config: NodeConfig, other: PeerSpec, answers: dict[str, dict[str, Any]], failures: dict[str, str]
+    config: NodeConfig,
+    certificates: Certificates | None,
+    other: PeerSpec,
+    answers: dict[str, dict[str, Any]],
+    failures: dict[str, str],
 ) -> None:
     with trio.move_on_after(1.0):
         try:
-            answers[other.name] = await probe(other.host, other.port, config.secret_bytes, name=config.node.name)
+            answers[other.name] = await probe(
+                other.host, other.port, config.secret_bytes, name=config.node.name, certificates=certificates
+            )
         except ProbeFailed as error:
             failures[other.name] = str(error)
 

@@ -31,7 +31,7 @@ from cluster.node.alarms import watch_resources
 from cluster.node.amqp.ack_timeout import watch_acks
 from cluster.node.amqp.broker import Broker, BrokerLimits
 from cluster.node.amqp.eviction import evict
-from cluster.node.amqp.listener import accept_clients
+from cluster.node.amqp.listener import Door, accept_clients
 from cluster.node.amqp.password_hash import hash_password
 from cluster.node.balance import balance, hand_over_all
 from cluster.node.catalog.client import NoQuorum
@@ -42,6 +42,7 @@ from cluster.node.kinds import Kind
 from cluster.node.links import LinkLimits, Links, PeerAddress, RequestError, open_listener
 from cluster.node.logging import get_logger
 from cluster.node.reports import Reports
+from cluster.node.tls import Certificates
 from cluster.raft.types import NOBODY, NodeId
 from cluster.store.identity import Identity, begin_incarnation
 from cluster.store.lmdb_store import GROUPS_MAX, LmdbStore
@@ -102,6 +103,8 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
     gc.set_threshold(*_GC_THRESHOLDS)
     limits = config.limits
     definitions = _definitions(config)
+    certificates = Certificates(config.tls) if config.tls.cert else None
+    link_certificates = certificates if config.peer.tls else None
     store = LmdbStore(
         config.data_dir / "store",
         map_size_max=limits.store_size_max or None,
@@ -125,13 +128,14 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             peers=[],
             handler=gate,
             limits=LinkLimits(outbox_bytes_max=limits.link_outbox_max),
+            certificates=link_certificates,
         )
         stop, served = trio.Event(), trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_on_signal, stop, served, nursery)
             await nursery.start(links.run, [peer_listener])
             if identity is None:
-                gate.charter = await bootstrap.find_charter(config)
+                gate.charter = await bootstrap.find_charter(config, link_certificates)
                 identity = bootstrap.identity_of(gate.charter, config.node.name)
                 bootstrap.establish(store, gate.charter, identity.member_id)
                 store.write_identity(identity)
@@ -299,7 +303,7 @@ async def _serve_clients(
     clients = Clients()
     with clients.serving:
         task_status.started(clients)
-        await accept_clients(listener, broker, clients.accepting)
+        await accept_clients([Door(listener)], broker, clients.accepting)
 
 
 async def _on_signal(stop: trio.Event, served: trio.Event, nursery: trio.Nursery) -> None:

@@ -324,7 +324,7 @@ def test_a_connection_that_has_said_nothing_yet_is_closed_without_a_word() -> No
         {"message_size_max": -1},
         {"message_size_max": 10, "unfinished_content_max": 9},
         {"mechanisms": ""},
-        {"mechanisms": "PLAIN EXTERNAL"},
+        {"mechanisms": "PLAIN SCRAM-SHA-256"},
     ],
 )
 def test_settings_that_could_not_be_offered_are_refused(wrong: FieldTable) -> None:

@@ -104,6 +104,12 @@ def test_a_malformed_response_is_502(mechanism: str, response: bytes, text: str)
     assert sent(connection) == [close(502, f"SYNTAX_ERROR - {text}")]
 
 
+def test_external_leaves_it_to_the_connection_below_who_the_client_is() -> None:
+    connection = starting(ConnectionSettings(mechanisms="PLAIN AMQPLAIN EXTERNAL"))
+    events = connection.receive(method(0, m.ConnectionStartOk(CLIENT_PROPERTIES, "EXTERNAL", b"", "en_US")))
+    assert events == [ev.LoginRequest("EXTERNAL", "", b"", CLIENT_PROPERTIES)]
+
+
 def test_settings_may_leave_out_a_mechanism() -> None:
     connection = starting(ConnectionSettings(mechanisms="AMQPLAIN"))
     connection.receive(method(0, START_OK))

@@ -127,12 +127,17 @@ class QueueReport:
 class ConnectionReport:
     """A client's connection. `name` is `"10.0.0.5:40312 -> 10.0.0.7:5672"`; `state` is `running`, `blocked` or
     `closing`; `connected_at` is Unix time in seconds; `client` is what it says it is, such as `"pika 1.3.2"`.
-    `peer_host` and `peer_port` are the client's, `host` and `port` ours. `client_properties` is JSON's."""
+    `peer_host` and `peer_port` are the client's, `host` and `port` ours. `client_properties` is JSON's.
+    `ssl_protocol` is such as `"TLSv1.3"`, "" without TLS."""
 
     name: str
     node: str
     user: str
     vhost: str
+    enqueued_total: int = 0
+    """Of all time, as `settled_total`; `delivered_total` since the queue has its leader."""
+    settled_total: int = 0
+    delivered_total: int = 0
     state: str
     channels: int
     connected_at: float
@@ -157,6 +162,7 @@ class ChannelReport:
     user: str
     vhost: str
     state: str
+    ssl_protocol: str = ""
     confirm: bool
     consumers: int
     messages_unacked: int

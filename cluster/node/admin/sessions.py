@@ -102,6 +102,7 @@ class Sessions:
                     frame_max=machine.frame_max,
                     heartbeat_seconds=machine.heartbeat,
                     client_properties=to_json(properties),
+                    ssl_protocol=connection.tls_version,
                 )
             )
         return reports

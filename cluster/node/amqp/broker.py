@@ -85,6 +85,8 @@ class Broker:
         self.limits = limits
         self.log = get_logger("amqp")
         self.connections: dict[str, Connection] = {}
+        self.connection_numbers = count(1)
+        """Unique in this life of the node."""
         self.census = Census(self.connections, links)
         self.counters = Counters()
         self.replies = DirectReplies(self)
@@ -118,6 +120,13 @@ class Broker:
         user = self.catalog.users.get(username)
         if user is None or not await self._passwords.right(password, user.password_hash):
             return Login.REFUSED
+        return self._judge_place(peer, username)
+
+    def judge_certified(self, peer: str, username: str) -> Login:
+        """The client has shown a certificate for that name, of an authority that the node believes."""
+        return self._judge_place(peer, username) if username in self.catalog.users else Login.REFUSED
+
+    def _judge_place(self, peer: str, username: str) -> Login:
         if username == self._loopback_user and not is_loopback(peer):
             return Login.NOT_LOOPBACK
         return Login.ACCEPTED

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -28,6 +29,7 @@ from cluster.node.amqp.publish import ROUTES_MAX, Budget, Route
 from cluster.node.amqp.publishing import Publishing
 from cluster.node.amqp.routing import resolve, resolve_special
 from cluster.node.catalog.client import NoQuorum
+from cluster.node.tls import Socket, TlsSocket
 
 if TYPE_CHECKING:
     from cluster.node.amqp.broker import Broker
@@ -39,18 +41,26 @@ CLOSE_TIMEOUT_SECONDS = 10.0
 """For the client's answer to our connection.close, and for what is left to do before ours to the client's."""
 _BUFFERS_MAX = 512
 """Buffers given to one sendmsg (IOV_MAX is 1024 on Linux)."""
+_CERTIFIED_MECHANISMS = "PLAIN AMQPLAIN EXTERNAL"
 
 
 class Connection:
     """A client from accept to close. `id` is unique over all nodes and their lives."""
 
-    def __init__(self, sock: socket.socket, peer: str, connection_id: str, broker: Broker, name: str) -> None:
+    def __init__(self, sock: Socket, peer: str, connection_id: str, broker: Broker, name: str) -> None:
         """`peer` is the client's address, `name` both ends with their ports."""
+        tls = sock if isinstance(sock, TlsSocket) else None
+        self.tls_version = tls.version if tls else ""
+        self.certified_name = tls.peer_name if tls else ""
+        """The common name of a client that has shown a certificate which the node believes."""
         self.id = connection_id
         self.peer = peer
         self.name = name
         self.broker = broker
-        self.machine = ServerConnection(broker.settings)
+        settings = broker.settings
+        if self.certified_name:
+            settings = replace(settings, mechanisms=_CERTIFIED_MECHANISMS)
+        self.machine = ServerConnection(settings)
         self.channels: dict[int, Channel] = {}
         self.user = ""
         self.vhost = ""
@@ -154,16 +164,22 @@ class Connection:
                 self._over = True
 
     async def _log_in(self, event: ev.LoginRequest) -> None:
-        match await self.broker.judge_login(self.peer, event.username, event.password):
+        if event.mechanism == "EXTERNAL":
+            username = self.certified_name
+            login = self.broker.judge_certified(self.peer, username)
+        else:
+            username = event.username
+            login = await self.broker.judge_login(self.peer, username, event.password)
+        match login:
             case Login.ACCEPTED:
-                self.user = event.username
+                self.user = username
                 await self._more(self.machine.accept_login())
             case Login.REFUSED:
-                self.broker.log.warning("login refused", user=event.username, peer=self.peer)
+                self.broker.log.warning("login refused", user=username, peer=self.peer)
                 self.machine.refuse_login()
             case Login.NOT_LOOPBACK:
                 self.broker.log.warning(
-                    "login refused: this user may log in over loopback only", user=event.username, peer=self.peer
+                    "login refused: this user may log in over loopback only", user=username, peer=self.peer
                 )
                 self.machine.refuse_login()
 

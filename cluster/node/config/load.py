@@ -151,9 +151,32 @@ def _contradictions(config: NodeConfig) -> list[str]:
             f"raft.election_ticks: expected at least 3 heartbeats ({3 * config.raft.heartbeat_ticks} ticks), "
             f"got {config.raft.election_ticks}"
         )
-    ports = {"amqp": config.amqp.port, "http": config.http.port, "peer": config.peer.port}
+    return [*found, *_tls_contradictions(config), *_twin_ports(config)]
+
+
+def _tls_contradictions(config: NodeConfig) -> list[str]:
+    tls = config.tls
+    found: list[str] = []
+    if bool(tls.cert) != bool(tls.key):
+        found.append("tls.cert, tls.key: one is no use without the other")
+    if tls.verify != "none" and not tls.ca:
+        found.append(f"tls.verify: {tls.verify!r} needs tls.ca")
+    if config.http.tls and not tls.cert:
+        found.append("http.tls: needs tls.cert and tls.key")
+    if config.peer.tls and not (tls.cert and tls.ca):
+        found.append("peer.tls: needs tls.cert, tls.key and tls.ca")
+    if not config.amqp.port and not (tls.cert and config.amqp.tls_port):
+        found.append("amqp.port: no client could connect; set it, or amqp.tls_port and tls.cert")
+    return found
+
+
+def _twin_ports(config: NodeConfig) -> list[str]:
+    ports = {"amqp.port": config.amqp.port, "http.port": config.http.port, "peer.port": config.peer.port}
+    if config.tls.cert:
+        ports["amqp.tls_port"] = config.amqp.tls_port
+    found: list[str] = []
     for index, (name, port) in enumerate(ports.items()):
-        twin = next((other for other in list(ports)[:index] if ports[other] == port), None)
+        twin = next((other for other in list(ports)[:index] if port and ports[other] == port), None)
         if twin is not None:
-            found.append(f"{name}.port: {port} is {twin}.port already")
+            found.append(f"{name}: {port} is {twin} already")
     return found

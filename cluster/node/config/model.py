@@ -36,7 +36,13 @@ class NodeSection(Section, frozen=True, kw_only=True):
 
 class AmqpSection(Section, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="address of the AMQP listener")] = "0.0.0.0"
-    port: Annotated[Port, Meta(description="port of the AMQP listener")] = 5672
+    port: Annotated[int, Meta(ge=0, le=65535, description="port of the AMQP listener; 0 for none")] = 5672
+    tls_port: Annotated[
+        int, Meta(ge=0, le=65535, description="port of the AMQPS listener, where there is a tls.cert; 0 for none")
+    ] = 5671
+    proxy_protocol: Annotated[
+        bool, Meta(description="do AMQP clients come through proxies that send the PROXY protocol, 1 or 2?")
+    ] = False
     heartbeat_seconds: Annotated[
         int, Meta(ge=0, le=65535, description="heartbeat proposed to clients; 0 proposes none")
     ] = 60
@@ -52,11 +58,22 @@ class AmqpSection(Section, frozen=True, kw_only=True):
 class HttpSection(Section, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="address of the admin listener")] = "0.0.0.0"
     port: Annotated[Port, Meta(description="port of the admin listener")] = 15672
+    tls: Annotated[bool, Meta(description="HTTPS in the place of HTTP")] = False
 
 
 class PeerSection(Section, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="address of the listener for other nodes")] = "0.0.0.0"
     port: Annotated[Port, Meta(description="port of the listener for other nodes")] = 25672
+    tls: Annotated[bool, Meta(description="TLS between nodes, each proving itself by a certificate of tls.ca")] = False
+
+
+class TlsSection(Section, frozen=True, kw_only=True):
+    cert: Annotated[str, Meta(description="file of this node's certificate and what leads to its authority, PEM")] = ""
+    key: Annotated[str, Meta(description="file of its private key, PEM")] = ""
+    ca: Annotated[str, Meta(description="file of the authorities that clients and nodes are certified by, PEM")] = ""
+    verify: Annotated[
+        Literal["none", "optional", "required"], Meta(description="whether AMQPS clients show a certificate of tls.ca")
+    ] = "none"
 
 
 class ClusterSection(Section, frozen=True, kw_only=True):
@@ -150,6 +167,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     amqp: AmqpSection = field(default_factory=AmqpSection)
     http: HttpSection = field(default_factory=HttpSection)
     peer: PeerSection = field(default_factory=PeerSection)
+    tls: TlsSection = field(default_factory=TlsSection)
     cluster: ClusterSection = field(default_factory=ClusterSection)
     auth: AuthSection = field(default_factory=AuthSection)
     definitions: DefinitionsSection = field(default_factory=DefinitionsSection)

@@ -150,7 +150,9 @@ def _help(option: FieldInfo) -> str:
     default = option.default
     if not isinstance(default, str | int | float) or default == "":
         return description.replace("%", "%%")
-    shown = format_bytes(default) if is_bytes(option) and isinstance(default, int) else default
+    shown: object = format_bytes(default) if is_bytes(option) and isinstance(default, int) else default
+    if isinstance(default, bool):
+        shown = str(default).lower()
     return f"{description} (default {shown})".replace("%", "%%")
 
 

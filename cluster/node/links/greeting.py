@@ -38,6 +38,7 @@ from cluster.node.links.handshake import (
     refused_body,
 )
 from cluster.node.links.interface import Body, LinkLimits, ProbeFailed, ProtocolViolation
+from cluster.node.tls import Certificates, Socket
 from cluster.raft.types import NOBODY
 
 STRANGER_ERRORS: Final = (OSError, sockets.Disconnected, trio.TooSlowError, ProtocolViolation, Refused)
@@ -56,7 +57,7 @@ class _Stranger:
 
     __slots__ = ("_messages", "_reader", "_sock")
 
-    def __init__(self, sock: socket.socket, *, frame_bytes_max: int) -> None:
+    def __init__(self, sock: Socket, *, frame_bytes_max: int) -> None:
         self._sock = sock
         self._reader = FrameReader(frame_bytes_max=frame_bytes_max, message_bytes_max=frame_bytes_max)
         self._messages: deque[tuple[int, Body]] = deque()
@@ -91,26 +92,43 @@ async def _introduce(stranger: _Stranger, identity: Identity, purpose: Purpose, 
     return dialer.on_welcome(await stranger.read(WELCOME))
 
 
+async def _sealed(sock: socket.socket, host: str, certificates: Certificates | None) -> Socket:
+    return sock if certificates is None else await certificates.dialled(sock, host)
+
+
 async def dial(
-    host: str, port: int, *, identity: Identity, secret: bytes, limits: LinkLimits
-) -> tuple[socket.socket, Identity]:
+    host: str,
+    port: int,
+    *,
+    identity: Identity,
+    secret: bytes,
+    limits: LinkLimits,
+    certificates: Certificates | None,
+) -> tuple[Socket, Identity]:
     """A connection on which this node may send, and who listens at its end. Raises STRANGER_ERRORS."""
     with trio.fail_after(limits.connect_timeout_seconds):
         sock = await sockets.connect(host, port)
     try:
         sockets.tune(sock, user_timeout_seconds=limits.link_timeout_seconds)
-        stranger = _Stranger(sock, frame_bytes_max=limits.handshake_frame_bytes_max)
         with trio.fail_after(limits.handshake_timeout_seconds):
+            link = await _sealed(sock, host, certificates)
+            stranger = _Stranger(link, frame_bytes_max=limits.handshake_frame_bytes_max)
             other = await _introduce(stranger, identity, Purpose.LINK, secret)
         stranger.leave()
     except BaseException:
         sockets.close(sock)
         raise
-    return sock, other
+    return link, other
 
 
 async def probe(
-    host: str, port: int, secret: bytes, *, name: str = "", limits: LinkLimits | None = None
+    host: str,
+    port: int,
+    secret: bytes,
+    *,
+    name: str = "",
+    limits: LinkLimits | None = None,
+    certificates: Certificates | None = None,
 ) -> dict[str, Body]:
     """What the node that listens there says of itself (`LinkHandler.describe`). Needs no membership.
 
@@ -122,8 +140,9 @@ async def probe(
     try:
         with trio.fail_after(limits.connect_timeout_seconds):
             sock = await sockets.connect(host, port)
-        stranger = _Stranger(sock, frame_bytes_max=_DESCRIPTION_BYTES_MAX)
         with trio.fail_after(limits.handshake_timeout_seconds):
+            link = await _sealed(sock, host, certificates)
+            stranger = _Stranger(link, frame_bytes_max=_DESCRIPTION_BYTES_MAX)
             await _introduce(stranger, identity, Purpose.PROBE, secret)
             description = await stranger.read(DESCRIPTION)
         if not isinstance(description, dict):
@@ -138,27 +157,30 @@ async def probe(
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the accepting side needs to receive strangers. `admit` raises Refused for an unwanted dialer."""
+    """What the accepting side needs to receive strangers. `admit` raises Refused for an unwanted dialer; with
+    `certificates`, strangers speak TLS."""
 
     identity: Identity
     secret: bytes
     limits: LinkLimits
     admit: Callable[[Identity], None]
     describe: Callable[[], dict[str, Body]]
+    certificates: Certificates | None
 
 
-async def receive_stranger(sock: socket.socket, host: Host) -> Identity | None:
-    """The authenticated dialer of a link, or None for a probe that has been answered.
+async def receive_stranger(sock: socket.socket, host: Host) -> tuple[Socket, Identity] | None:
+    """The authenticated dialer of a link and where to read from it, or None for a probe that has been answered.
 
     Does not close the socket. Raises STRANGER_ERRORS; a Refused has been told to the other side, and carries
     the name that the dialer claimed.
     """
     sockets.tune(sock, user_timeout_seconds=host.limits.link_timeout_seconds)
-    stranger = _Stranger(sock, frame_bytes_max=host.limits.handshake_frame_bytes_max)
     acceptor = Acceptor(
         identity=host.identity, secret=host.secret, nonce=secrets.token_bytes(NONCE_BYTES), admit=host.admit
     )
     with trio.fail_after(host.limits.handshake_timeout_seconds):
+        link = sock if host.certificates is None else await host.certificates.accepted(sock)
+        stranger = _Stranger(link, frame_bytes_max=host.limits.handshake_frame_bytes_max)
         try:
             await stranger.write(CHALLENGE, acceptor.on_hello(await stranger.read(HELLO)))
             welcome = acceptor.on_proof(await stranger.read(PROOF))
@@ -172,4 +194,5 @@ async def receive_stranger(sock: socket.socket, host: Host) -> Identity | None:
         if acceptor.purpose is Purpose.PROBE:
             await stranger.write(DESCRIPTION, pack_body(host.describe()))
             return None
-    return acceptor.dialer
+    assert acceptor.dialer is not None
+    return link, acceptor.dialer

@@ -31,6 +31,7 @@ from cluster.node.links.interface import (
     ProtocolViolation,
 )
 from cluster.node.links.peer import Incoming, Outgoing, Peer, PeerState
+from cluster.node.tls import Certificates, Socket
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.types import NOBODY, NodeId
 
@@ -41,7 +42,8 @@ class Links:
     """Links to the peers given, and to those added later.
 
     `cluster_id` "" and `node` NOBODY: not a member yet; probes are answered, links neither dialled nor
-    accepted until `adopt_identity`. `incarnation` must be larger than at any earlier start of this node.
+    accepted until `adopt_identity`. `incarnation` must be larger than at any earlier start of this node. With
+    `certificates`, links and probes speak TLS, in both directions.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class Links:
         peers: Sequence[PeerAddress],
         handler: LinkHandler,
         limits: LinkLimits | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
+        self._certificates = certificates
         self._identity = Identity(cluster_id=cluster_id, node=node, name=name, incarnation=incarnation)
         self._secret = secret
         self._handler = handler
@@ -197,7 +201,12 @@ class Links:
         where = f"{address.host}:{address.port}"
         try:
             sock, identity = await dial(
-                address.host, address.port, identity=self._identity, secret=self._secret, limits=self._limits
+                address.host,
+                address.port,
+                identity=self._identity,
+                secret=self._secret,
+                limits=self._limits,
+                certificates=self._certificates,
             )
         except STRANGER_ERRORS as error:
             kind, text = "dial", describe_error(error)
@@ -251,25 +260,27 @@ class Links:
 
     async def _receive_stranger(self, sock: socket.socket, remote: str, nursery: trio.Nursery) -> None:
         try:
-            dialer = await self._greet(sock, remote)
-            if dialer is not None:
-                await self._read(self._peers[dialer.node], Incoming(sock, dialer, self._limits), nursery)
+            greeted = await self._greet(sock, remote)
+            if greeted is not None:
+                link, dialer = greeted
+                await self._read(self._peers[dialer.node], Incoming(link, dialer, self._limits), nursery)
         finally:
             sockets.close(sock)
 
-    async def _greet(self, sock: socket.socket, remote: str) -> Identity | None:
+    async def _greet(self, sock: socket.socket, remote: str) -> tuple[Socket, Identity] | None:
         host = Host(
             identity=self._identity,
             secret=self._secret,
             limits=self._limits,
             admit=self._admit,
             describe=self._handler.describe,
+            certificates=self._certificates,
         )
         try:
-            dialer = await receive_stranger(sock, host)
-            if dialer is not None:
-                self._admit(dialer)
-            return dialer
+            greeted = await receive_stranger(sock, host)
+            if greeted is not None:
+                self._admit(greeted[1])
+            return greeted
         except Refused as refused:
             if refused.code is Refusal.UNFOUNDED:
                 return None

@@ -7,13 +7,13 @@ that of `put`. Each lane is bounded in bytes; over the bound `put` refuses and c
 from __future__ import annotations
 
 import enum
-import socket
 from collections import deque
 from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
 from cluster.node.links.frames import Buffer, Frame, frame_size
+from cluster.node.tls import Socket
 
 PIECE_BYTES: Final = 256 << 10
 """A sendmsg is given no further frame once it carries so much: nothing overtakes what the kernel has."""
@@ -79,7 +79,7 @@ class Outbox:
             self._bulk_bytes += total
         return True
 
-    def flush(self, sock: socket.socket) -> tuple[Flushed, int]:
+    def flush(self, sock: Socket) -> tuple[Flushed, int]:
         """Write until the socket is full, nothing waits, or TURN_BYTES are gone.
 
         Also returns how many bytes went. Raises OSError when the connection is broken.

@@ -7,7 +7,6 @@ that is attached is closed exactly when it is detached.
 from __future__ import annotations
 
 import enum
-import socket
 from dataclasses import dataclass
 
 import trio
@@ -16,6 +15,7 @@ from cluster.node.links.frames import FrameReader
 from cluster.node.links.handshake import Identity
 from cluster.node.links.interface import Body, LinkError, LinkLimits, PeerAddress, PeerStatistics
 from cluster.node.links.outbox import Outbox
+from cluster.node.tls import Socket
 
 
 class PeerState(enum.Enum):
@@ -31,7 +31,7 @@ class Outgoing:
 
     __slots__ = ("identity", "outbox", "sock", "writer_wanted")
 
-    def __init__(self, sock: socket.socket, identity: Identity, limits: LinkLimits) -> None:
+    def __init__(self, sock: Socket, identity: Identity, limits: LinkLimits) -> None:
         self.sock = sock
         self.identity = identity
         self.outbox = Outbox(bulk_bytes_max=limits.outbox_bytes_max, control_bytes_max=limits.control_bytes_max)
@@ -44,7 +44,7 @@ class Incoming:
 
     __slots__ = ("identity", "reader", "received_at", "sock")
 
-    def __init__(self, sock: socket.socket, identity: Identity, limits: LinkLimits) -> None:
+    def __init__(self, sock: Socket, identity: Identity, limits: LinkLimits) -> None:
         self.sock = sock
         self.identity = identity
         self.reader = FrameReader(frame_bytes_max=limits.frame_bytes_max, message_bytes_max=limits.message_bytes_max)

@@ -1,7 +1,8 @@
-"""Plain non-blocking sockets under Trio.
+"""Non-blocking sockets under Trio.
 
-Law: a socket here is a stdlib one in non-blocking mode; whoever closes it first tells Trio, so that tasks
-that wait on it wake with `Disconnected`, which is also what every error of an open connection becomes.
+Law: a socket here is a stdlib one in non-blocking mode, or a `TlsSocket` over one, which behaves alike; whoever closes
+it first tells Trio, so that tasks that wait on it wake with `Disconnected`, which is also what every error of an open
+connection becomes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import trio
+
+from cluster.node.tls import Socket
 
 RECEIVE_BYTES: Final = 256 << 10
 """Asked of the socket in one recv."""
@@ -82,14 +85,14 @@ def tune(sock: socket.socket, *, user_timeout_seconds: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOTSENT_BYTES)
 
 
-def close(sock: socket.socket) -> None:
+def close(sock: Socket) -> None:
     """Close, waking whoever waits on the socket. Closing twice is harmless."""
     if sock.fileno() != -1:
         trio.lowlevel.notify_closing(sock)
         sock.close()
 
 
-async def receive(sock: socket.socket) -> bytes:
+async def receive(sock: Socket) -> bytes:
     """Up to RECEIVE_BYTES, b"" at the end; always yields to other tasks. Raises Disconnected."""
     while True:
         try:
@@ -105,7 +108,7 @@ async def receive(sock: socket.socket) -> bytes:
             raise Disconnected(error.strerror or str(error)) from None
 
 
-async def until_writable(sock: socket.socket) -> None:
+async def until_writable(sock: Socket) -> None:
     """Raises Disconnected."""
     try:
         await trio.lowlevel.wait_writable(sock)
@@ -113,7 +116,7 @@ async def until_writable(sock: socket.socket) -> None:
         raise Disconnected("closed here") from None
 
 
-async def send_all(sock: socket.socket, data: bytes) -> None:
+async def send_all(sock: Socket, data: bytes) -> None:
     """For the few bytes of a handshake. Raises Disconnected."""
     view = memoryview(data)
     while view:

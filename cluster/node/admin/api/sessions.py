@@ -27,7 +27,7 @@ def connection_document(report: ConnectionReport) -> Document:
         "type": "network",
         "protocol": "AMQP 0-9-1",
         "timeout": report.heartbeat_seconds,
-        "ssl": False,
+        "ssl": bool(report.ssl_protocol),
         "user_provided_name": report.client_properties.get("connection_name"),
     }
 
