@@ -12,17 +12,15 @@ fails.
 
 from __future__ import annotations
 
-import base64
-import json
 import random
 import signal
 import time
-import urllib.request
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
 from chaos.ledger import Fault
 from chaos.load import RemoteLoad
 from chaos.local_cluster import LocalCluster, wait_until
+from chaos.look import ask, hand_over, is_healthy, leaders
 
 Kind = Literal["kill", "stop", "term", "all", "move", "twice"]
 KINDS: tuple[Kind, ...] = ("kill", "stop", "term", "all", "move", "twice")
@@ -43,57 +41,6 @@ CALM_SECONDS = (1.0, 6.0)
 """From the end of one fault to the next, from..to; leaders return to their places meanwhile or not."""
 MOVES = 8
 """Handovers of one `move`."""
-_AUTHORIZATION = "Basic " + base64.b64encode(b"guest:guest").decode()
-
-
-def ask(cluster: LocalCluster, path: str) -> Any:
-    """A document of the admin interface, from the first node that answers. None when none does."""
-    for index, child in enumerate(cluster.children):
-        if child is None:
-            continue
-        request = urllib.request.Request(cluster.url(index) + path, headers={"Authorization": _AUTHORIZATION})
-        try:
-            with urllib.request.urlopen(request, timeout=3) as response:
-                return json.load(response)
-        except OSError:
-            continue
-    return None
-
-
-def hand_over(cluster: LocalCluster, group: int, node: str) -> bool:
-    """Ask a group's leader to let `node` lead. False when it refuses for now."""
-    request = urllib.request.Request(
-        f"{cluster.url(0)}/api/groups/{group}/transfer",
-        data=json.dumps({"node": node}).encode(),
-        headers={"Authorization": _AUTHORIZATION},
-        method="POST",
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=3):
-            return True
-    except OSError:
-        return False
-
-
-def leaders(cluster: LocalCluster) -> dict[str, str]:
-    """Queue -> the node that leads its group, "" if none does."""
-    status, queues = ask(cluster, "/api/cluster/status"), ask(cluster, "/api/queues")
-    if status is None or queues is None:
-        return {}
-    by_group = {group["id"]: group["leader"] or "" for group in status["groups"]}
-    return {queue["name"]: by_group.get(queue["group"], "") for queue in queues}
-
-
-def messages(cluster: LocalCluster, queues: list[str]) -> int:
-    """In these queues, ready or held by a consumer."""
-    rows = ask(cluster, "/api/queues") or []
-    return sum(int(row["messages_ready"]) + int(row["messages_unacked"]) for row in rows if row["name"] in queues)
-
-
-def is_healthy(cluster: LocalCluster) -> bool:
-    """Do all nodes answer, and does the cluster say so?"""
-    status = ask(cluster, "/api/cluster/status")
-    return status is not None and status["verdict"]["health"] == "healthy"
 
 
 class Campaign:

@@ -21,10 +21,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.faults import MODES, Campaign, messages
+from chaos.faults import MODES, Campaign
 from chaos.ledger import Verdict
 from chaos.load import Assignment, RemoteLoad, serve
 from chaos.local_cluster import LocalCluster
+from chaos.look import messages
 
 WARM_UP_SECONDS = 2.0
 DRAIN_SECONDS = 60.0

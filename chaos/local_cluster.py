@@ -54,14 +54,20 @@ def _is_free(port: int) -> bool:
 
 
 class LocalCluster:
-    """`nodes` node processes on free ports. Use as a context manager."""
+    """`nodes` node processes on free ports. Use as a context manager. `user` and `password` were founded with it."""
+
+    user = password = "guest"
 
     def __init__(self, nodes: int = 3, directory: Path | None = None) -> None:
         self._temporary = None if directory else tempfile.TemporaryDirectory(prefix="cluster-")
         self.directory = directory or Path(self._temporary.name)  # type: ignore[union-attr]
-        self.nodes: list[DevNode] = plan(self.directory, nodes=nodes, amqp_port=free_ports(nodes))
+        self.nodes: list[DevNode] = self.plan(self.directory, nodes)
         self.children: list[Child | None] = [None] * nodes
         write(self.directory, self.nodes)
+
+    def plan(self, directory: Path, nodes: int) -> list[DevNode]:
+        """Where the nodes live."""
+        return plan(directory, nodes=nodes, amqp_port=free_ports(nodes))
 
     def __enter__(self) -> LocalCluster:
         self.start_all()

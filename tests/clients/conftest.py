@@ -8,7 +8,7 @@ from zlib import crc32
 
 import pytest
 
-from chaos.faults import is_healthy
+from chaos.look import is_healthy
 from tests.cluster.harness import HOST, LocalCluster, wait_until
 
 Urls = tuple[str, str, str]

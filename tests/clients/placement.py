@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.faults import leaders
+from chaos.look import leaders
 from tests.cluster.harness import LocalCluster, wait_until
 
 

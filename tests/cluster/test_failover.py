@@ -11,7 +11,7 @@ from pathlib import Path
 import pika
 import pytest
 
-from chaos.faults import ask, hand_over, is_healthy, leaders
+from chaos.look import ask, hand_over, is_healthy, leaders
 from tests.cluster.clients import consume, declare, drain, publish
 from tests.cluster.harness import LocalCluster, wait_until
 

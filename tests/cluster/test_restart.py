@@ -8,7 +8,7 @@ import time
 import pytest
 from pika.exceptions import AMQPError, ConnectionClosedByBroker, NackError
 
-from chaos.faults import leaders
+from chaos.look import leaders
 from tests.cluster.clients import PERSISTENT, consume, declare, drain, publish
 from tests.cluster.harness import LocalCluster, wait_until
 

@@ -1,0 +1,1 @@
+"""History in, verdict out. Knows neither a broker nor a client."""

@@ -1,0 +1,170 @@
+"""What becomes of messages: none is lost, none is made up, none comes back that was settled, and flags never lie.
+
+Law: a message that the broker took has to be answered for good by a consumer of each queue that it went to, or of the
+queue where that one's dead go. Where a client's answer may not have arrived, nothing is held against the broker.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from chaos.checker.finding import Finding
+from chaos.checker.trail import NEVER, REFUSED, Delivery, Trail
+from chaos.history import NO_COUNT, MessageId
+
+
+def is_answered(deliveries: list[Delivery]) -> bool:
+    """Did a consumer take it for good?"""
+    return any(one.how == "ack" for one in deliveries)
+
+
+def lost(trail: Trail) -> Finding:
+    """Everything confirmed was acknowledged by a consumer in the end, in each queue it went to or among its dead."""
+    finding = Finding("lost")
+    for stream, number in trail.confirmed():
+        message = (stream.name, number)
+        for queue in stream.queues:
+            places = [queue]
+            traits = trail.queues.get(queue)
+            if traits is not None and traits.dead_letters:
+                places.append(traits.dead_letters)
+            seen = [one for place in places for one in trail.of(place).get(message, [])]
+            if finding.check(holds=is_answered(seen)):
+                finding.show("; ".join([trail.tell(place, message) for place in places]))
+    return finding
+
+
+def phantom(trail: Trail) -> Finding:
+    """Everything delivered was published before, to that queue, with that body; nothing that was refused is there."""
+    finding = Finding("phantom")
+    for record in trail.damaged:
+        finding.check(holds=False)
+        finding.show(f"consumer {record.k} got a body that is not what its hash says")
+    for queue, message, at in trail.unpublished:
+        finding.check(holds=False)
+        finding.show(f"{message} came from {queue} at {at:.3f} and was never published")
+    graves = {traits.dead_letters: queue for queue, traits in trail.queues.items() if traits.dead_letters}
+    for queue, messages in trail.deliveries.items():
+        for message, deliveries in messages.items():
+            stream = trail.streams[message[0]]
+            goes_here = queue in stream.queues or graves.get(queue) in stream.queues
+            # Refused where it goes to several queues: the others may have it (a transaction is judged as one).
+            refused = stream.answer(message[1]) == REFUSED and len(stream.queues) == 1
+            for _ in deliveries:
+                if finding.check(holds=goes_here and not refused):
+                    finding.show(f"{'refused' if refused else 'sent elsewhere'}: {trail.tell(queue, message)}")
+    return finding
+
+
+def settled(trail: Trail) -> Finding:
+    """What was settled, and the settling followed by a synchronous reply, never comes again.
+
+    A node that stands still, or is cut off, may hand out late what stood in its sockets.
+    """
+    finding = Finding("settled")
+    for queue, messages in trail.deliveries.items():
+        for message, deliveries in messages.items():
+            for index, one in enumerate(deliveries):
+                if one.committed == NEVER or one.how == "requeue":
+                    continue
+                late = [
+                    other
+                    for other in deliveries[index + 1 :]
+                    if other.at > one.committed and not trail.disturbed(trail.node_of(other), one.at, other.at)
+                ]
+                if finding.check(holds=not late):
+                    finding.show(trail.tell(queue, message))
+    return finding
+
+
+def flags(trail: Trail) -> Finding:
+    """Of all deliveries of a message from a queue, one at most is not marked as redelivered."""
+    finding = Finding("flags")
+    for queue, messages in trail.deliveries.items():
+        for message, deliveries in messages.items():
+            if len(deliveries) == 1:
+                continue
+            if finding.check(holds=sum(1 for one in deliveries if not one.redelivered) <= 1):
+                finding.show(trail.tell(queue, message))
+    return finding
+
+
+def counts(trail: Trail) -> Finding:
+    """Where x-delivery-count is exact, it is never less than the deliveries that a client can prove were before it.
+
+    Proven is what was returned by the client, with a synchronous reply after it.
+    """
+    finding = Finding("counts")
+    for queue, messages in trail.deliveries.items():
+        traits = trail.queues.get(queue)
+        if traits is None or not traits.counted:
+            continue
+        for message, deliveries in messages.items():
+            for index, one in enumerate(deliveries):
+                before = sum(1 for other in deliveries[:index] if other.how == "requeue" and other.committed < one.at)
+                if before and finding.check(holds=one.count != NO_COUNT and one.count >= before):
+                    finding.show(f"{before} returns before: {trail.tell(queue, message)}")
+    return finding
+
+
+def kept(trail: Trail) -> Finding:
+    """What an undisturbed consumer holds goes to nobody else."""
+    finding = Finding("kept")
+    for queue, messages in trail.deliveries.items():
+        for message, deliveries in messages.items():
+            for one, other in pairwise(deliveries):
+                if _was_let_go(trail, one, other):
+                    continue
+                finding.check(holds=False)
+                finding.show(trail.tell(queue, message))
+            finding.checks += 1
+    return finding
+
+
+def _was_let_go(trail: Trail, one: Delivery, other: Delivery) -> bool:
+    """Whether `other` may have what `one` had before it."""
+    holder = trail.consumers[one.consumer]
+    if one.how == "requeue" and one.settled <= other.at:
+        return True
+    if holder.ended <= other.at:
+        return True
+    until = min(other.at, one.settled + 1.0) if one.how == "ack" else other.at
+    if trail.disturbed(holder.node, one.at, until):
+        return True
+    # A node that stood still hands out late what it was given before: then `other` was the first.
+    return trail.disturbed(trail.node_of(other), one.at, other.at)
+
+
+def order(trail: Trail) -> Finding:
+    """First deliveries of one publishing channel's messages come to a consumer in the order of publishing."""
+    finding = Finding("order")
+    for queue, messages in trail.deliveries.items():
+        arrivals: dict[tuple[str, str], list[tuple[float, int]]] = {}
+        for (stream, number), deliveries in messages.items():
+            if queue not in trail.streams[stream].queues:
+                continue  # dead letters come in the order in which they died
+            for one in deliveries:
+                if not one.redelivered:
+                    arrivals.setdefault((stream, one.consumer), []).append((one.at, number))
+        for (stream, consumer), arrived in arrivals.items():
+            # Records of one moment stand in the order of writing, which sorting by time alone keeps.
+            arrived.sort(key=lambda pair: pair[0])
+            latest = 0
+            for _, number in arrived:
+                if finding.check(holds=number > latest):
+                    finding.show(f"{queue}: {consumer} got {stream}/{number} after {latest}")
+                latest = max(latest, number)
+    return finding
+
+
+def duplicates(trail: Trail) -> int:
+    """Deliveries beyond the first of their message and queue."""
+    return sum(len(seen) - 1 for messages in trail.deliveries.values() for seen in messages.values())
+
+
+def delivered(trail: Trail) -> int:
+    """Different messages that came to a consumer."""
+    found: set[MessageId] = set()
+    for messages in trail.deliveries.values():
+        found.update(messages)
+    return len(found)

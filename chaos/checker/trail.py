@@ -1,0 +1,296 @@
+"""A history, put in order: what became of each message, what each consumer saw, what was broken when.
+
+Law: it takes down and does not judge. All times are seconds of the history's clock. A delivery belongs to the queue of
+its consumer; a settling belongs to the consumer's last delivery of that message.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from chaos.history import (
+    AnyRecord,
+    Began,
+    Confirmed,
+    ConsumerEnded,
+    Consuming,
+    Defined,
+    Delivered,
+    FaultBegan,
+    FaultMended,
+    FaultOver,
+    Formed,
+    Healthy,
+    How,
+    Left,
+    Looked,
+    MessageId,
+    Note,
+    Number,
+    Published,
+    Queue,
+    Refused,
+    Settled,
+    Stream,
+    StreamEnded,
+    Stuck,
+    Synced,
+    Transaction,
+    Used,
+)
+
+UNPUBLISHED, OPEN, CONFIRMED, REFUSED = 0, 1, 2, 3
+NEVER = math.inf
+AFTERMATH_SECONDS = 2.0
+"""What a fault explains, it explains so long after its end, too: links that are made anew, clients that notice."""
+
+
+class Delivery:
+    """One delivery of one message to one consumer."""
+
+    __slots__ = ("at", "committed", "consumer", "count", "died", "from_queue", "how", "redelivered", "settled")
+
+    def __init__(self, record: Delivered) -> None:
+        self.at = record.t
+        self.consumer = record.k
+        self.redelivered = record.redelivered
+        self.count = record.count
+        self.died = record.died
+        self.from_queue = record.from_queue
+        self.how: How | None = None
+        self.settled = NEVER
+        """When the client answered."""
+        self.committed = NEVER
+        """By when that had taken effect for sure."""
+
+
+@dataclass(slots=True)
+class StreamSeen:
+    """`answers[number]` is UNPUBLISHED, OPEN, CONFIRMED or REFUSED; number 0 is none. `published_at` and
+    `answered_at` hold (time, first, end) of ranges."""
+
+    name: str
+    node: int
+    queues: tuple[str, ...]
+    opened: float
+    ended: float = NEVER
+    answers: bytearray = field(default_factory=lambda: bytearray(1))
+    published_at: list[tuple[float, Number, Number]] = field(default_factory=list)
+    confirmed_at: array[float] = field(default_factory=lambda: array("d"))
+    settled_at: dict[Number, float] = field(default_factory=dict)
+    """When a number was answered; only for those published while its node was in a minority."""
+    transactions: bool = False
+
+    def answer(self, number: Number) -> int:
+        return self.answers[number] if 0 < number < len(self.answers) else UNPUBLISHED
+
+    def publish(self, at: float, first: Number, end: Number) -> None:
+        if end > len(self.answers):
+            self.answers.extend(bytes(end - len(self.answers)))
+        self.answers[first:end] = bytes([OPEN]) * (end - first)
+        self.published_at.append((at, first, end))
+
+    def settle(self, first: Number, end: Number, answer: int) -> None:
+        self.answers[first:end] = bytes([answer]) * (end - first)
+
+
+@dataclass(slots=True)
+class ConsumerSeen:
+    name: str
+    node: int
+    queue: str
+    began: float
+    ended: float = NEVER
+    orderly: bool = False
+    held: dict[MessageId, Delivery] = field(default_factory=dict)
+    """Without an answer yet."""
+    unsynced: list[Delivery] = field(default_factory=list)
+    """Answered, and not known to be committed."""
+
+
+@dataclass(slots=True)
+class FaultSeen:
+    number: int
+    kind: str
+    nodes: tuple[int, ...]
+    down: tuple[int, ...]
+    minority: tuple[int, ...]
+    began: float
+    mended: float = NEVER
+    over: float = NEVER
+
+    def disturbs(self, node: int, since: float, until: float) -> bool:
+        """Whether it, or what comes after it, may explain something of `node` between two moments."""
+        return node in self.nodes and self.began <= until and since <= self.over + AFTERMATH_SECONDS
+
+
+class Trail:
+    """Everything of a history, by what it is about."""
+
+    def __init__(self, records: Iterable[AnyRecord]) -> None:
+        self.began: Began | None = None
+        self.queues: dict[str, Queue] = {}
+        self.streams: dict[str, StreamSeen] = {}
+        self.deliveries: dict[str, dict[MessageId, list[Delivery]]] = {}
+        """Queue -> message -> its deliveries from there, by time."""
+        self.damaged: list[Delivered] = []
+        self.unpublished: list[tuple[str, MessageId, float]] = []
+        """Delivered (queue, message, when), and not published before."""
+        self.consumers: dict[str, ConsumerSeen] = {}
+        self.transactions: list[Transaction] = []
+        self.defined: list[Defined] = []
+        self.looked: list[Looked] = []
+        self.faults: dict[int, FaultSeen] = {}
+        self.stuck: list[Stuck] = []
+        self.healthy: list[Healthy] = []
+        self.formed: list[Formed] = []
+        self.used: dict[str, Used] = {}
+        self.left: dict[str, int] = {}
+        self.ended = 0.0
+        """The time of the last record."""
+        for record in records:
+            self.ended = record.t
+            self._take(record)
+
+    def _take(self, record: AnyRecord) -> None:
+        match record:
+            case Delivered():
+                self._deliver(record)
+            case Settled():
+                self._settle(record)
+            case Synced():
+                self._sync(record)
+            case Published():
+                self.streams[record.s].publish(record.t, record.first, record.end)
+            case Confirmed():
+                stream = self.streams[record.s]
+                stream.settle(record.first, record.end, CONFIRMED)
+                stream.confirmed_at.append(record.t)
+                self._answered(stream, record.t, record.first, record.end)
+            case Refused():
+                stream = self.streams[record.s]
+                stream.settle(record.first, record.end, REFUSED)
+                self._answered(stream, record.t, record.first, record.end)
+            case Stream():
+                self.streams[record.s] = StreamSeen(record.s, record.node, record.queues, record.t)
+            case StreamEnded():
+                self.streams[record.s].ended = record.t
+            case Transaction():
+                self._transact(record)
+            case Consuming():
+                self.consumers[record.k] = ConsumerSeen(record.k, record.node, record.queue, record.t)
+            case ConsumerEnded():
+                consumer = self.consumers[record.k]
+                consumer.ended, consumer.orderly = record.t, record.orderly
+            case Defined():
+                self.defined.append(record)
+            case Looked():
+                self.looked.append(record)
+            case FaultBegan():
+                fault = FaultSeen(record.number, record.kind, record.nodes, record.down, record.minority, record.t)
+                self.faults[record.number] = fault
+            case FaultMended():
+                self.faults[record.number].mended = record.t
+            case FaultOver():
+                self.faults[record.number].over = record.t
+            case Stuck():
+                self.stuck.append(record)
+            case Healthy():
+                self.healthy.append(record)
+            case Formed():
+                self.formed.append(record)
+            case Used():
+                self.used[record.when] = record
+            case Left():
+                self.left[record.queue] = record.messages
+            case Queue():
+                self.queues[record.name] = record
+            case Began():
+                self.began = record
+            case Note():
+                pass
+            case _:
+                assert_never(record)
+
+    def _deliver(self, record: Delivered) -> None:
+        if not record.intact:
+            self.damaged.append(record)
+            return
+        consumer = self.consumers[record.k]
+        message = (record.s, record.n)
+        stream = self.streams.get(record.s)
+        if stream is None or stream.answer(record.n) == UNPUBLISHED:
+            self.unpublished.append((consumer.queue, message, record.t))
+            return
+        delivery = Delivery(record)
+        consumer.held[message] = delivery
+        self.deliveries.setdefault(consumer.queue, {}).setdefault(message, []).append(delivery)
+
+    def _settle(self, record: Settled) -> None:
+        consumer = self.consumers[record.k]
+        for message in record.m:
+            delivery = consumer.held.pop(message, None)
+            if delivery is not None:
+                delivery.how, delivery.settled = record.how, record.t
+                consumer.unsynced.append(delivery)
+
+    def _sync(self, record: Synced) -> None:
+        consumer = self.consumers[record.k]
+        for delivery in consumer.unsynced:
+            if delivery.settled <= record.asked:
+                delivery.committed = record.t
+        consumer.unsynced = [one for one in consumer.unsynced if one.settled > record.asked]
+
+    def _answered(self, stream: StreamSeen, at: float, first: Number, end: Number) -> None:
+        if any(stream.node in fault.minority and fault.over == NEVER for fault in self.faults.values()):
+            stream.settled_at.update((number, at) for number in range(first, end))
+
+    def _transact(self, record: Transaction) -> None:
+        stream = self.streams[record.s]
+        stream.transactions = True
+        if record.outcome == "committed":
+            stream.settle(record.first, record.end, CONFIRMED)
+            stream.confirmed_at.append(record.t)
+        elif record.outcome == "rolled-back":
+            stream.settle(record.first, record.end, REFUSED)
+        self.transactions.append(record)
+
+    # What the judges ask.
+
+    def of(self, queue: str) -> dict[MessageId, list[Delivery]]:
+        """Message -> its deliveries from a queue."""
+        return self.deliveries.get(queue, {})
+
+    def node_of(self, delivery: Delivery) -> int:
+        return self.consumers[delivery.consumer].node
+
+    def disturbed(self, node: int, since: float, until: float) -> bool:
+        return any(fault.disturbs(node, since, until) for fault in self.faults.values())
+
+    def confirmed(self) -> Iterable[tuple[StreamSeen, Number]]:
+        """Every message that the broker has taken."""
+        for stream in self.streams.values():
+            for number, answer in enumerate(stream.answers):
+                if answer == CONFIRMED:
+                    yield stream, number
+
+    def tell(self, queue: str, message: MessageId) -> str:
+        """One line: what happened to a message in a queue, times in seconds from the beginning of the run."""
+        start = self.began.t if self.began else 0.0
+        stream = self.streams.get(message[0])
+        by = f"by node {stream.node}" if stream else "by nobody"
+        seen = [self._tell_delivery(delivery, start) for delivery in self.of(queue).get(message, [])]
+        return f"{message[0]}/{message[1]} {by} in {queue}: {'; '.join(seen) or 'never delivered'}"
+
+    def _tell_delivery(self, one: Delivery, start: float) -> str:
+        what = f"{one.at - start:.3f} s {'re' if one.redelivered else ''}delivered to {one.consumer}"
+        what += f" (node {self.node_of(one)}, count {one.count})"
+        if one.how is not None:
+            what += f", {one.how} at {one.settled - start:.3f} s"
+        if one.committed != NEVER:
+            what += f", committed by {one.committed - start:.3f} s"
+        return what

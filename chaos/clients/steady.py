@@ -1,0 +1,222 @@
+"""pika, event-driven: publishers with confirms on each node, and consumers that acknowledge, give back, and refuse.
+
+Law: one thread that never blocks for a message. Publishes go out by the clock, as long as fewer than `OUTSTANDING_MAX`
+of a channel wait for their confirm. A connection that breaks is made anew, as new streams and new consumers.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pika
+from pika.adapters.select_connection import IOLoop
+
+from chaos.clients import body as bodies
+from chaos.clients.steady_consumer import SteadyConsumer
+from chaos.clients.workload import (
+    HANDSHAKE_SECONDS,
+    HEARTBEAT_SECONDS,
+    PASSWORD,
+    RETRY_SECONDS,
+    USER,
+    Chronicle,
+    Orders,
+    Route,
+    Workload,
+    load,
+)
+from chaos.history import Confirmed, Published, Refused, Stream, StreamEnded
+
+NAME = "steady"
+OUTSTANDING_MAX = 2000
+TURN_SECONDS = 0.01
+REPORT_SECONDS = 0.5
+ENDING_SECONDS = 5.0
+"""What the last answers may take to be committed."""
+_PROPERTIES = pika.BasicProperties(delivery_mode=2)
+
+
+class Outlet:
+    """A confirming channel that publishes along one route."""
+
+    def __init__(self, client: Steady, route: Route, node: int, channel: Any) -> None:
+        self.name = client.chronicle.fresh("p")
+        self._client = client
+        self._route = route
+        self._channel = channel
+        self._due_from = time.monotonic()
+        self._open: dict[int, None] = {}
+        """Numbers without an answer, ascending."""
+        self._next = 1
+        client.chronicle.write(Stream(t=time.monotonic(), s=self.name, node=node, queues=route.queues))
+
+    def turn(self, now: float) -> None:
+        """Publish what is due."""
+        due = int((now - self._due_from) * self._route.rate)
+        self._due_from += due / self._route.rate
+        count = min(due, OUTSTANDING_MAX - len(self._open))
+        if count <= 0:
+            return
+        client, first = self._client, self._next
+        self._next += count
+        client.chronicle.write(Published(t=time.monotonic(), s=self.name, first=first, end=self._next))
+        client.chronicle.progress.published += count
+        client.chronicle.progress.waiting += count
+        for number in range(first, self._next):
+            self._open[number] = None
+            filler = client.filler[number % 64 : number % 64 + client.workload.body_bytes]
+            body = bodies.make(self.name, number, filler)
+            self._channel.basic_publish(self._route.exchange, self._route.routing_key, body, _PROPERTIES)
+
+    def answered(self, frame: Any) -> None:
+        """basic.ack or basic.nack, of one or of everything up to one."""
+        last = frame.method.delivery_tag
+        numbers = [last]
+        if frame.method.multiple:
+            numbers = []
+            for number in self._open:
+                if number > last:
+                    break
+                numbers.append(number)
+        is_ack = isinstance(frame.method, pika.spec.Basic.Ack)
+        kind = Confirmed if is_ack else Refused
+        chronicle, now = self._client.chronicle, time.monotonic()
+        for first, end in _ranges(numbers):
+            chronicle.write(kind(t=now, s=self.name, first=first, end=end))
+        for number in numbers:
+            del self._open[number]
+        chronicle.progress.waiting -= len(numbers)
+        chronicle.progress.confirmed += len(numbers) if is_ack else 0
+
+    def end(self) -> None:
+        chronicle = self._client.chronicle
+        chronicle.progress.waiting -= len(self._open)
+        chronicle.write(StreamEnded(t=time.monotonic(), s=self.name))
+
+
+def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
+    """Ascending numbers as half-open ranges."""
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number:
+            ranges[-1] = (ranges[-1][0], number + 1)
+        else:
+            ranges.append((number, number + 1))
+    return ranges
+
+
+class Wire:
+    """A connection to one node that is made again whenever it breaks. With publishers on it, or with consumers."""
+
+    def __init__(self, client: Steady, node: int, *, publishes: bool) -> None:
+        self.outlets: list[Outlet] = []
+        self.consumers: list[SteadyConsumer] = []
+        self._client = client
+        self._node = node
+        self._publishes = publishes
+        self._connect()
+
+    def _connect(self) -> None:
+        if self._client.orders.is_over:
+            return
+        address = self._client.workload.nodes[self._node]
+        pika.SelectConnection(
+            pika.ConnectionParameters(
+                address.host,
+                address.port,
+                credentials=pika.PlainCredentials(USER, PASSWORD),
+                heartbeat=HEARTBEAT_SECONDS,
+                connection_attempts=1,
+                socket_timeout=HANDSHAKE_SECONDS,
+                stack_timeout=HANDSHAKE_SECONDS,
+            ),
+            on_open_callback=self._opened,
+            on_open_error_callback=lambda _, __: self._again(),
+            on_close_callback=lambda _, __: self._closed(),
+            custom_ioloop=self._client.loop,
+        )
+
+    def _again(self) -> None:
+        self._client.loop.call_later(RETRY_SECONDS, self._connect)
+
+    def _closed(self) -> None:
+        for outlet in self.outlets:
+            outlet.end()
+        for consumer in self.consumers:
+            consumer.lost()
+        self.outlets, self.consumers = [], []
+        self._again()
+
+    def _opened(self, connection: Any) -> None:
+        workload = self._client.workload
+        if self._publishes:
+            for route in workload.routes:
+                if route.client == NAME and self._node in route.nodes:
+                    connection.channel(on_open_callback=lambda channel, route=route: self._publish(channel, route))
+            return
+        for plan in workload.queues:
+            if plan.client == NAME and self._node in plan.consumers:
+                connection.channel(
+                    on_open_callback=lambda channel, plan=plan: self.consumers.append(
+                        SteadyConsumer(self._client.chronicle, self._client.random, plan, self._node, channel)
+                    )
+                )
+
+    def _publish(self, channel: Any, route: Route) -> None:
+        outlet = Outlet(self._client, route, self._node, channel)
+        channel.confirm_delivery(outlet.answered, callback=lambda _: self.outlets.append(outlet))
+
+
+class Steady:
+    """All connections, on one loop."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        self.orders = Orders()
+        self.chronicle = Chronicle(workload, NAME)
+        self.random = random.Random(workload.seed)
+        self.filler = self.random.randbytes(64 + workload.body_bytes)
+        self.loop = IOLoop()
+        self._reported = 0.0
+        self._deadline = 0.0
+        nodes = range(len(workload.nodes))
+        self._wires = [Wire(self, node, publishes=publishes) for publishes in (False, True) for node in nodes]
+
+    def run(self) -> None:
+        self.loop.call_later(TURN_SECONDS, self._turn)
+        self.loop.start()
+        self.chronicle.close()
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        outlets = [outlet for wire in self._wires for outlet in wire.outlets]
+        consumers = [consumer for wire in self._wires for consumer in wire.consumers]
+        for outlet in outlets if self.orders.publishes else ():
+            outlet.turn(now)
+        for consumer in consumers:
+            consumer.turn(now, is_calm=not self.orders.publishes)
+        self.chronicle.progress.held = sum(consumer.held for consumer in consumers)
+        if now - self._reported > REPORT_SECONDS:
+            self._reported = now
+            self.chronicle.report()
+        if self.orders.is_over:
+            self._deadline = self._deadline or now + ENDING_SECONDS
+            if all(consumer.is_synced for consumer in consumers) or now > self._deadline:
+                for outlet in outlets:
+                    outlet.end()
+                self.loop.stop()
+                return
+        self.loop.call_later(TURN_SECONDS, self._turn)
+
+
+def main() -> int:
+    Steady(load(Path(sys.argv[1]))).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Orders to the shim that is preloaded into a node (shim.c), and what a power failure leaves of a disk.
+
+Law: a node hears an order at its next sync or look at the clock. After `Disk.lose_power`, which is for a dead node
+only, each page that was written and not synced has, sector by sector, what it had before or what was written.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("shim.c")
+SECTOR_BYTES = 512
+_PAGE_BYTES = 4096
+_STALLED, _DELAY, _FAILING, _CLOCK = 0, 4, 8, 16
+"""Offsets in shim.c's struct control."""
+_HEAD = struct.Struct("=QQQ")
+
+
+def missing_for_shim() -> str:
+    """Why the shim cannot be built here; empty when it can."""
+    return "" if shutil.which("gcc") else "not installed: gcc"
+
+
+def build(directory: Path) -> Path:
+    """The compiled shim. RuntimeError with what the compiler said."""
+    target = directory / "shim.so"
+    command = ["gcc", "-O2", "-shared", "-fPIC", "-o", str(target), str(SOURCE), "-ldl", "-lpthread"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return target
+
+
+class Disk:
+    """One node's shim: `file` is what it watches, `directory` where orders and journal are kept."""
+
+    def __init__(self, library: Path, file: Path, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.file = file
+        self._library = library
+        self._journal = directory / "journal"
+        self._orders = directory / "control"
+        self._orders.write_bytes(bytes(_PAGE_BYTES))
+        with self._orders.open("r+b") as opened:
+            self._page = mmap.mmap(opened.fileno(), _PAGE_BYTES)
+
+    def environment(self) -> list[str]:
+        """What to put before a command that is to run on this disk."""
+        return [
+            "env",
+            f"LD_PRELOAD={self._library}",
+            f"CHAOS_CONTROL={self._orders}",
+            f"CHAOS_DISK={self.file}",
+            f"CHAOS_JOURNAL={self._journal}",
+        ]
+
+    def stall(self, *, stalled: bool) -> None:
+        """Syncs do not return while it is so."""
+        struct.pack_into("=i", self._page, _STALLED, int(stalled))
+
+    def slow(self, seconds: float) -> None:
+        """Each sync takes so much longer."""
+        struct.pack_into("=i", self._page, _DELAY, int(seconds * 1e6))
+
+    def fail(self, number: int) -> None:
+        """Syncs and writes fail with this errno; 0: they do not."""
+        struct.pack_into("=i", self._page, _FAILING, number)
+
+    def shift_clock(self, seconds: float) -> None:
+        """The node's wall clock is so far ahead of the machine's."""
+        struct.pack_into("=q", self._page, _CLOCK, int(seconds * 1e9))
+
+    def lose_power(self, rng: random.Random) -> int:
+        """Take back some of what was not synced. Returns how many sectors."""
+        if not self._journal.exists():
+            return 0
+        data, records, at = self._journal.read_bytes(), list[tuple[int, int, bytes]](), 0
+        while at + _HEAD.size <= len(data):
+            offset, size, length = _HEAD.unpack_from(data, at)
+            old = data[at + _HEAD.size : at + _HEAD.size + length]
+            if len(old) < length:
+                break  # the write it belongs to had not begun
+            records.append((offset, size, old))
+            at += _HEAD.size + length
+        taken = 0
+        with self.file.open("r+b") as file:
+            for offset, size, old in reversed(records):
+                if offset >= size and rng.random() < 0.5:
+                    os.truncate(file.fileno(), size)
+                for sector in range(0, len(old), SECTOR_BYTES):
+                    if rng.random() < 0.5:
+                        file.seek(offset + sector)
+                        file.write(old[sector : sector + SECTOR_BYTES])
+                        taken += 1
+            file.flush()
+            os.fsync(file.fileno())
+        return taken
+
+    def forget(self) -> None:
+        """What is on the disk when a node starts is synced."""
+        self._journal.unlink(missing_ok=True)
