@@ -168,6 +168,11 @@ class ChannelTable:
             raise channel_misuse("expected 'channel.open'", cls.CLASS_ID, cls.METHOD_ID)
         cls.decode(payload)
         if number > self.channel_max:
+            if len(self.channels) >= self.channel_max:
+                raise not_allowed(
+                    f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max"
+                    f" ({self.channel_max})"
+                )
             raise not_allowed(
                 f"channel id {number} is higher than the negotiated channel_max ({self.channel_max})",
                 cls.CLASS_ID,

@@ -68,9 +68,9 @@ def read_arguments(table: bytes) -> Arguments:
 
 def erlang_term(value: FieldValue) -> str:
     """A value as RabbitMQ prints it with ~p."""
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         return f'<<"{value}">>'
-    if isinstance(value, bytes):
+    if isinstance(value, str | bytes):
         return f"<<{','.join(map(str, value))}>>"
     if isinstance(value, list):
         return f"[{','.join([f'{{{type_name(item)},{erlang_term(item)}}}' for item in value])}]"

@@ -27,7 +27,9 @@ from cluster.broker.catalog.snapshot import decode_state, encode_state
 from cluster.broker.catalog.state import Member, State
 from cluster.broker.catalog.vhost import Vhost
 from cluster.broker.errors import BrokerError, access_refused, no_exchange, precondition_failed
+from cluster.broker.routing.hashing import PropertyLoader
 from cluster.broker.routing.headers import HeadersLoader
+from cluster.broker.routing.table import no_property
 
 _HANDLERS: Final[Mapping[type[c.SingleCommand], Callable[[State, Any, Applying], object]]] = {
     c.FoundCluster: membership.found_cluster,
@@ -216,6 +218,7 @@ class Catalog:
         routing_key: str,
         headers: HeadersLoader = no_headers,
         more_keys: Sequence[str] = (),
+        properties: PropertyLoader = no_property,
     ) -> Route:
         """Where a client's message goes; `more_keys` are those of CC and BCC. Permissions are `checks`' matter.
 
@@ -230,18 +233,30 @@ class Catalog:
             raise no_exchange(vhost, exchange)
         if definition.internal:
             raise access_refused(f"cannot publish to internal {definition.label}")
-        return self._route(place, exchange, (routing_key, *more_keys), headers)
+        return self._route(place, exchange, (routing_key, *more_keys), headers, properties)
 
     def route_dead_letter(
-        self, vhost: str, exchange: str, routing_keys: Sequence[str], headers: HeadersLoader = no_headers
+        self,
+        vhost: str,
+        exchange: str,
+        routing_keys: Sequence[str],
+        headers: HeadersLoader = no_headers,
+        properties: PropertyLoader = no_property,
     ) -> Route | None:
         """Where the broker's own message goes, internal exchanges included. None if there is no such exchange."""
         place = self._state.vhosts.get(vhost)
         if place is None or exchange not in place.exchanges:
             return None
-        return self._route(place, exchange, routing_keys, headers)
+        return self._route(place, exchange, routing_keys, headers, properties)
 
-    def _route(self, vhost: Vhost, exchange: str, routing_keys: Sequence[str], headers: HeadersLoader) -> Route:
-        routed = vhost.routing.route(exchange, routing_keys, headers)
+    def _route(
+        self,
+        vhost: Vhost,
+        exchange: str,
+        routing_keys: Sequence[str],
+        headers: HeadersLoader,
+        properties: PropertyLoader,
+    ) -> Route:
+        routed = vhost.routing.route(exchange, routing_keys, headers, properties)
         queue_by_id = self._state.queue_by_id
         return Route(tuple([queue_by_id[QueueId(queue)] for queue in routed.queues]), routed.by_headers)

@@ -132,7 +132,7 @@ class Checks:
         return exchange_rules.judge_bind(vhost, exchange_rules.binding_of(command))
 
     def unbind_exchange(self, user: str | None, command: UnbindExchange) -> bool:
-        """exchange.unbind: whether the command must be proposed. Raises 403, 404."""
+        """exchange.unbind: whether the command must be proposed; nothing to unbind is good. Raises 403."""
         self._binding(user, command)
         vhost = self._state.vhost(command.vhost)
         return exchange_rules.judge_unbind(vhost, exchange_rules.binding_of(command))

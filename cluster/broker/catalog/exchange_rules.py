@@ -6,6 +6,7 @@ who asks (permissions) or on names that clients may not use is not here but in `
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from cluster.amqp.field_table import type_name
@@ -34,9 +35,9 @@ from cluster.broker.errors import (
     no_queue,
     precondition_failed,
 )
-from cluster.broker.routing.hashing import weight_of
+from cluster.broker.routing.hashing import HASH_HEADER, HASH_PROPERTY, PROPERTIES, weight_of
 from cluster.broker.routing.headers import X_MATCH_WORDS
-from cluster.broker.routing.table import EXCHANGE_TYPES
+from cluster.broker.routing.table import CONSISTENT_HASH, EXCHANGE_TYPES
 
 ALTERNATE: Final = "alternate-exchange"
 
@@ -72,6 +73,8 @@ def judge_declare(vhost: Vhost, command: DeclareExchange) -> ExchangeDefinition 
         alternate_name(command, arguments)
         if command.type == DELAYED:
             _require_delayed_type(arguments)
+        if CONSISTENT_HASH in {command.type, arguments.text(DELAYED_TYPE)}:
+            _require_one_hash(arguments)
         return None
     label = existing.label
     require_same("type", label, received=command.type, current=existing.type)
@@ -105,6 +108,18 @@ def _require_delayed_type(arguments: Arguments) -> None:
     require_exchange_type(asked)
 
 
+def _require_one_hash(arguments: Arguments) -> None:
+    """Raises BrokerError 406 for a hash of nothing, or of two things."""
+    if HASH_HEADER in arguments.values and HASH_PROPERTY in arguments.values:
+        raise precondition_failed(f"{HASH_HEADER} and {HASH_PROPERTY} are mutually exclusive")
+    for name in (HASH_HEADER, HASH_PROPERTY):
+        if name in arguments.values and arguments.text(name) is None:
+            raise precondition_failed(f"invalid type '{type_name(arguments.values[name])}' for arg '{name}'")
+    hashed = arguments.text(HASH_PROPERTY)
+    if hashed is not None and hashed not in PROPERTIES:
+        raise precondition_failed(f"Unsupported property: {hashed}")
+
+
 def judge_delete(vhost: Vhost, command: DeleteExchange) -> ExchangeDefinition | None:
     """The exchange to delete, None if there is none.
 
@@ -133,8 +148,10 @@ def judge_bind(vhost: Vhost, binding: Binding) -> bool:
     a headers exchange cannot follow.
     """
     source = _require_ends(vhost, binding)
-    if source.routing_type == "x-consistent-hash" and weight_of(binding.routing_key) is None:
-        raise precondition_failed(f"binding key '{binding.routing_key}' must be a positive integer: it is a weight")
+    if source.routing_type == CONSISTENT_HASH and weight_of(binding.routing_key) is None:
+        if re.fullmatch("[+-]?[0-9]+", binding.routing_key, re.ASCII):
+            raise precondition_failed("The binding key must be greater than 0")
+        raise precondition_failed(f"The binding key must be an integer: {erlang_term(binding.routing_key)}")
     if source.routing_type == "headers":
         _require_x_match(read_arguments(binding.arguments))
     return binding not in vhost.outgoing[binding.source]
@@ -143,13 +160,11 @@ def judge_bind(vhost: Vhost, binding: Binding) -> bool:
 def judge_unbind(vhost: Vhost, binding: Binding) -> bool:
     """Whether there is such a binding to remove, judged before the command is proposed only.
 
-    A missing queue, or the missing source of one, is nothing to complain of; between exchanges both must exist.
-    Raises BrokerError: 403 default exchange; 404 a missing exchange.
+    A missing end is nothing to complain of. Raises BrokerError 403 for the default exchange.
     """
-    if binding.to_queue:
-        require_not_default(binding.source)
-    else:
-        _require_ends(vhost, binding)
+    require_not_default(binding.source)
+    if not binding.to_queue:
+        require_not_default(binding.destination)
     return binding in vhost.outgoing.get(binding.source, ())
 
 

@@ -19,16 +19,18 @@ EXPIRY_MAX_MS: Final = 10 * 365 * 24 * 3_600_000
 """The longest TTL or expiry, in milliseconds: ten years. Clients that delay messages by queues whose TTLs are powers
 of two (Celery, NServiceBus) go up to 2**27 seconds."""
 QUEUE_TYPES: Final = ("classic", "quorum")
+QUEUE_MODES: Final = ("default", "lazy")
 CLASSIC_ONLY: Final = ("x-max-priority", "x-queue-mode", "x-queue-version", "x-queue-master-locator")
 
-_INTEGERS: Final = frozenset(("byte", "short", "signedint", "long", "unsignedbyte", "unsignedshort", "unsignedint"))
+INTEGERS: Final = frozenset(("byte", "short", "signedint", "long", "unsignedbyte", "unsignedshort", "unsignedint"))
+"""Types that RabbitMQ takes for an integer."""
 
 Judge: TypeAlias = Callable[[FieldValue, Mapping[str, FieldValue]], "str | None"]
 """Of the value, seen with all the others: None if it is good, else the complaint as an Erlang term."""
 
 
 def _integer(value: FieldValue, _all: Mapping[str, FieldValue]) -> str | None:
-    if type_name(value) not in _INTEGERS:
+    if type_name(value) not in INTEGERS:
         return f'"expected integer, got {type_name(value)}"'
     assert isinstance(value, int)
     return f"{{value_negative,{int(value)}}}" if value < 0 else None
@@ -37,7 +39,7 @@ def _integer(value: FieldValue, _all: Mapping[str, FieldValue]) -> str | None:
 def _ttl(value: FieldValue, everything: Mapping[str, FieldValue]) -> str | None:
     complaint = _integer(value, everything)
     if complaint is None and isinstance(value, int) and value > EXPIRY_MAX_MS:
-        return f"{{value_too_big,{int(value)}}}"
+        return f"{{value_too_large,{int(value)}}}"
     return complaint
 
 
@@ -50,7 +52,7 @@ def _group_size(value: FieldValue, everything: Mapping[str, FieldValue]) -> str 
 
 
 def _is_zero(value: FieldValue) -> bool:
-    return type_name(value) in _INTEGERS and value == 0
+    return type_name(value) in INTEGERS and value == 0
 
 
 def _priority(value: FieldValue, everything: Mapping[str, FieldValue]) -> str | None:
@@ -80,6 +82,11 @@ def _dead_letter_key(value: FieldValue, everything: Mapping[str, FieldValue]) ->
     if complaint is None and "x-dead-letter-exchange" not in everything:
         return "routing_key_but_no_dlx_defined"
     return complaint
+
+
+def _queue_mode(value: FieldValue, everything: Mapping[str, FieldValue]) -> str | None:
+    complaint = _string(value, everything)
+    return f"\"unsupported queue mode '{value!s}'\"" if complaint is None and value not in QUEUE_MODES else complaint
 
 
 def _queue_type(value: FieldValue, everything: Mapping[str, FieldValue]) -> str | None:
@@ -113,7 +120,7 @@ _JUDGES: Final[Mapping[str, Judge]] = {
     "x-max-in-memory-bytes": _integer,
     "x-max-priority": _priority,
     "x-overflow": _word("invalid_overflow", "drop-head", "reject-publish", "reject-publish-dlx"),
-    "x-queue-mode": _word("invalid_queue_mode", "default", "lazy"),
+    "x-queue-mode": _queue_mode,
     "x-queue-version": _version,
     "x-single-active-consumer": _bool,
     "x-queue-type": _queue_type,

@@ -34,7 +34,7 @@ def judge_declare(vhost: Vhost, command: DeclareQueue) -> QueueDefinition | None
     """
     existing = vhost.queues.get(command.name)
     if existing is not None:
-        require_equivalent(existing, command)
+        require_equivalent(vhost, existing, command)
         return existing
     require_under_limit(vhost, command.name)
     label = queue_label(vhost.name, command.name)
@@ -62,8 +62,8 @@ def queue_type(vhost: Vhost, command: DeclareQueue, arguments: Arguments) -> str
     return "classic"
 
 
-def require_equivalent(queue: QueueDefinition, command: DeclareQueue) -> None:
-    """A redeclaration must say the same. Raises BrokerError: 405, 406."""
+def require_equivalent(vhost: Vhost, queue: QueueDefinition, command: DeclareQueue) -> None:
+    """A redeclaration must say the same; the type may go without saying. Raises BrokerError: 405, 406."""
     owner = ConnectionId(command.owner) if command.exclusive else NO_CONNECTION
     if queue.owner != owner:
         raise locked(queue)
@@ -71,7 +71,10 @@ def require_equivalent(queue: QueueDefinition, command: DeclareQueue) -> None:
     require_same("durable", queue.label, received=durable, current=queue.durable)
     require_same("auto_delete", queue.label, received=command.auto_delete, current=queue.auto_delete)
     received = read_arguments(command.arguments)
-    require_same_arguments(queue.label, received=received, current=queue.arguments, names=COMPARED)
+    names = COMPARED
+    if queue_type(vhost, command, received) == queue.type:
+        names = tuple([name for name in COMPARED if name != "x-queue-type"])
+    require_same_arguments(queue.label, received=received, current=queue.arguments, names=names)
 
 
 def require_access(queue: QueueDefinition, connection: ConnectionId) -> None:

@@ -78,7 +78,8 @@ class Vhost:
         self.exchanges[exchange.name] = exchange
         if exchange.name:
             self.outgoing[exchange.name] = {}
-            self.routing.add_exchange(exchange.name, exchange.routing_type, self.policies.alternate(exchange))
+            alternate = self.policies.alternate(exchange)
+            self.routing.add_exchange(exchange.name, exchange.routing_type, alternate, exchange.arguments.values)
 
     def remove_exchange(self, name: str) -> None:
         """With every binding from and to it, and the auto-delete exchanges that lose their last one."""

@@ -1,8 +1,9 @@
 """Exchanges that pick one of what is bound: by a hash of the routing key, or at random (RabbitMQ's plugins).
 
 Law: one message goes to one destination. For the consistent hash the choice depends on the key and on what is bound
-alone, alike on every node; a destination that comes or goes moves only the keys of its own share. A binding's key is
-its weight, a positive integer.
+alone, alike on every node; a destination that comes or goes moves only the keys of its own share. The key is the
+routing key, or what the exchange's arguments name instead: a header or a property of the message; messages without it
+have one key in common. A binding's key is its weight, a positive integer.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import random
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable
 from hashlib import blake2b
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from cluster.broker.routing.headers import Arguments, HeadersLoader
+from cluster.broker.routing.values import header_value
 
 D = TypeVar("D", bound=Hashable)
 
@@ -21,6 +23,35 @@ POINTS_PER_WEIGHT = 64
 """Points on the ring for each unit of weight: shares are even within about an eighth."""
 WEIGHT_MAX = 1000
 """A larger weight counts as this."""
+
+
+HASH_HEADER, HASH_PROPERTY = "hash-header", "hash-property"
+"""The exchange's arguments."""
+PROPERTIES = ("correlation_id", "message_id", "timestamp")
+"""What a hash-property may name."""
+PropertyLoader: TypeAlias = Callable[[str], "str | int | None"]
+"""Reads one of PROPERTIES; None where a message has it not."""
+
+
+class HashedBy(NamedTuple):
+    """What stands for the routing key: a header by its name, or one of PROPERTIES."""
+
+    name: str
+    is_header: bool
+
+    def key_of(self, headers: HeadersLoader, properties: PropertyLoader) -> str:
+        """Equal for values that a headers exchange holds for equal."""
+        value = headers().get(self.name) if self.is_header else properties(self.name)
+        return value if isinstance(value, str) else repr(header_value(value))
+
+
+def hashed_by(arguments: Arguments) -> HashedBy | None:
+    """What an exchange's arguments, already judged, ask for; None for the routing key."""
+    for argument in (HASH_HEADER, HASH_PROPERTY):
+        name = arguments.get(argument)
+        if isinstance(name, str):
+            return HashedBy(name, argument == HASH_HEADER)
+    return None
 
 
 def _place(text: str) -> int:

@@ -12,7 +12,7 @@ from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from cluster.amqp.field_table import FieldValue
 from cluster.broker.routing.bucket import added, members, removed
-from cluster.broker.routing.values import Comparable, comparable
+from cluster.broker.routing.values import Comparable, header_value
 
 D = TypeVar("D", bound=Hashable)
 
@@ -38,7 +38,7 @@ def headers_rule(arguments: Arguments) -> HeadersRule:
     with_x = word in {"all-with-x", "any-with-x"}
     wanted = tuple(
         [
-            (name, None if arguments[name] is None else comparable(arguments[name]))
+            (name, None if arguments[name] is None else header_value(arguments[name]))
             for name in sorted(arguments)
             if (name != "x-match" if with_x else not name.startswith("x-"))
         ]
@@ -72,7 +72,7 @@ class HeadersMatcher(Generic[D]):
         """Destinations in no promised order, each once."""
         if not self._by_rule:
             return ()
-        present = {name: comparable(value) for name, value in headers().items()}
+        present = {name: header_value(value) for name, value in headers().items()}
         found: dict[D, None] = {}
         for rule, bound in self._by_rule.items():
             if _asks_for(rule, present):

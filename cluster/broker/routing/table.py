@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias, Union
 
 from cluster.broker.routing.direct import DirectMatcher
 from cluster.broker.routing.fanout import FanoutMatcher
-from cluster.broker.routing.hashing import ConsistentHashMatcher, RandomMatcher
+from cluster.broker.routing.hashing import ConsistentHashMatcher, HashedBy, PropertyLoader, RandomMatcher, hashed_by
 from cluster.broker.routing.headers import Arguments, HeadersLoader, HeadersMatcher
 from cluster.broker.routing.topic import TopicMatcher
 
@@ -42,12 +42,13 @@ def _consistent_hash() -> Matcher:
     return ConsistentHashMatcher[Destination](_name_of)
 
 
+CONSISTENT_HASH: Final = "x-consistent-hash"
 EXCHANGE_TYPES: Final[Mapping[str, Callable[[], Matcher]]] = {
     "direct": DirectMatcher[Destination],
     "fanout": FanoutMatcher[Destination],
     "topic": TopicMatcher[Destination],
     "headers": HeadersMatcher[Destination],
-    "x-consistent-hash": _consistent_hash,
+    CONSISTENT_HASH: _consistent_hash,
     "x-random": RandomMatcher[Destination],
 }
 
@@ -74,14 +75,18 @@ class DefaultMatcher:
 
 
 class ExchangeNode:
-    """An exchange as routing sees it. `alternate` is a name, which need not exist; None for none."""
+    """An exchange as routing sees it. `alternate` is a name, which need not exist; None for none.
 
-    __slots__ = ("alternate", "matcher", "name")
+    `hashed_by` is what it looks at in place of routing keys; None for most.
+    """
+
+    __slots__ = ("alternate", "hashed_by", "matcher", "name")
 
     def __init__(self, name: str, matcher: Matcher) -> None:
         self.name = name
         self.matcher = matcher
         self.alternate: str | None = None
+        self.hashed_by: HashedBy | None = None
 
 
 class Routed(NamedTuple):
@@ -89,6 +94,13 @@ class Routed(NamedTuple):
 
     queues: tuple[int, ...]
     by_headers: bool
+
+
+NO_ARGUMENTS: Final[Arguments] = {}
+
+
+def no_property(_name: str) -> None:
+    """A message without properties."""
 
 
 class RoutingTable:
@@ -99,11 +111,13 @@ class RoutingTable:
     def __init__(self, queue_by_name: Callable[[str], int | None]) -> None:
         self._exchanges = {"": ExchangeNode("", DefaultMatcher(queue_by_name))}
 
-    def add_exchange(self, name: str, kind: str, alternate: str | None) -> None:
+    def add_exchange(self, name: str, kind: str, alternate: str | None, arguments: Arguments = NO_ARGUMENTS) -> None:
         """`kind` is a key of EXCHANGE_TYPES; the name is new."""
         assert name not in self._exchanges
         node = self._exchanges[name] = ExchangeNode(name, EXCHANGE_TYPES[kind]())
         node.alternate = alternate
+        if kind == CONSISTENT_HASH:
+            node.hashed_by = hashed_by(arguments)
 
     def remove_exchange(self, name: str) -> None:
         """Its bindings in both directions must have been removed."""
@@ -124,7 +138,13 @@ class RoutingTable:
     def unbind_exchange(self, source: str, target: str, routing_key: str, arguments: Arguments) -> None:
         self._exchanges[source].matcher.remove(self._exchanges[target], routing_key, arguments)
 
-    def route(self, exchange: str, routing_keys: Sequence[str], headers: HeadersLoader) -> Routed:
+    def route(
+        self,
+        exchange: str,
+        routing_keys: Sequence[str],
+        headers: HeadersLoader,
+        properties: PropertyLoader = no_property,
+    ) -> Routed:
         """Queues that a message with these keys reaches. Raises KeyError if there is no such exchange."""
         start = self._exchanges[exchange]
         queues: set[int] = set()
@@ -135,7 +155,11 @@ class RoutingTable:
             matcher = node.matcher
             by_headers = by_headers or matcher.reads_headers
             nowhere = True
-            for routing_key in routing_keys:
+            keys = routing_keys
+            if node.hashed_by is not None:
+                by_headers = True
+                keys = (node.hashed_by.key_of(headers, properties),)
+            for routing_key in keys:
                 for destination in matcher.match(routing_key, headers):
                     nowhere = False
                     if isinstance(destination, int):

@@ -1,12 +1,15 @@
 """When two AMQP values are the same to the broker.
 
-Law: RabbitMQ compares values of one class only. All integer types are one class, float and double another; every
-other type stands alone. Inside tables and arrays the types must be equal.
+Law: RabbitMQ compares arguments of one class only. All integer types are one class, float and double another; every
+other type stands alone. Inside tables and arrays the types must be equal. A header and what a binding asks for are
+compared without their types: numbers by what they amount to, strings and byte arrays by their octets, and what is
+empty as empty.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import suppress
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -35,3 +38,17 @@ def comparable(value: FieldValue) -> Comparable:
     if isinstance(value, list):
         return "array", tuple([(type_name(item), comparable(item)) for item in value])
     return "table", tuple([(name, type_name(value[name]), comparable(value[name])) for name in sorted(value)])
+
+
+def header_value(value: FieldValue) -> Comparable:
+    """What stands for a header's value, or for what a binding asks of it."""
+    kind, plain = comparable(value)
+    if kind in {"int", "float", "timestamp"}:
+        return "number", plain
+    if plain == ():
+        return "empty", ()
+    if isinstance(plain, bytes):
+        with suppress(UnicodeDecodeError):
+            return "longstr", plain.decode()
+        return "longstr", plain
+    return kind, plain

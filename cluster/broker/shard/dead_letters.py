@@ -119,7 +119,7 @@ class Morgue:
             routing_key=settings.dead_letter_routing_key,
         )
         targets = self._surroundings.dead_letter_targets(
-            queue, settings.dead_letter_exchange, letter.routing_keys, letter.headers
+            queue, settings.dead_letter_exchange, letter.routing_keys, letter.properties
         )
         own: int | None = None
         sent = False

@@ -38,9 +38,15 @@ class DeadLetter:
 
     record: bytes
     routing_keys: tuple[str, ...]
-    headers: FieldTable
-    priority: int
-    delay_ms: int
+    properties: BasicProperties
+
+    @property
+    def headers(self) -> FieldTable:
+        return self.properties.headers or {}
+
+    @property
+    def priority(self) -> int:
+        return self.properties.priority or 0
 
 
 def die(
@@ -66,21 +72,22 @@ def die(
     }
     if content.properties.expiration is not None:
         event["original-expiration"] = content.properties.expiration
+    is_first = "x-death" not in headers
     headers["x-death"] = _with_event(headers.get("x-death"), event)
     where: tuple[tuple[str, str], ...] = (("exchange", old_exchange), ("queue", queue), ("reason", reason.value))
     for name, value in where:
-        headers.setdefault(f"x-first-death-{name}", value)
+        if is_first:
+            headers[f"x-first-death-{name}"] = value
         headers[f"x-last-death-{name}"] = value
     if routing_key is not None:
         headers.pop("CC", None)
         keys: tuple[str, ...] = (routing_key,)
     else:
         keys = (old_key, *copies)
-    header = _encoded(content, headers)
+    properties = replace(content.properties, headers=headers, expiration=None)
+    header = _encoded(content.body_size, properties)
     envelope = encode_shortstr(exchange) + encode_shortstr(keys[0])
-    return DeadLetter(
-        Record(envelope, header, message.body).encode(), keys, headers, content.properties.priority or 0, 0
-    )
+    return DeadLetter(Record(envelope, header, message.body).encode(), keys, properties)
 
 
 def _content(header: bytes) -> ContentHeader:
@@ -90,13 +97,14 @@ def _content(header: bytes) -> ContentHeader:
         return ContentHeader(int.from_bytes(header[4:12], "big"), BasicProperties())
 
 
-def _encoded(content: ContentHeader, headers: FieldTable) -> bytes:
-    """The header with these headers; without what the client put there if that can be read but not written again."""
+def _encoded(body_size: int, properties: BasicProperties) -> bytes:
+    """The header; without what the client put there if that can be read but not written again."""
     try:
-        return encode_header(content.body_size, replace(content.properties, headers=headers, expiration=None))
+        return encode_header(body_size, properties)
     except (ValueError, OverflowError, struct.error, RecursionError):
+        headers = properties.headers or {}
         own = {name: value for name, value in headers.items() if name.startswith("x-last-death-")}
-        return encode_header(content.body_size, BasicProperties(headers=own))
+        return encode_header(body_size, BasicProperties(headers=own))
 
 
 def goes_round(headers: FieldTable, queue: str, reason: Reason) -> bool:

@@ -6,10 +6,10 @@ goes through the log as it is: replicas never ask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from cluster.amqp.field_table import FieldValue
+from cluster.amqp.properties import BasicProperties
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.settings import PLAIN, QueueSettings
 
@@ -37,7 +37,7 @@ class Surroundings(Protocol):
         """PLAIN for a queue that this copy does not know (yet)."""
 
     def dead_letter_targets(
-        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], headers: Mapping[str, FieldValue]
+        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
     ) -> Sequence[Target]:
         """Where a dead letter of `queue` goes; nowhere if there is no such exchange."""
 
@@ -51,7 +51,7 @@ class Nothing:
         return PLAIN
 
     def dead_letter_targets(
-        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], headers: Mapping[str, FieldValue]
+        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
     ) -> Sequence[Target]:
         return ()
 

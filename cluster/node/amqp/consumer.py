@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from cluster.amqp.deliver import DeliveryEncoder
 from cluster.amqp.field_table import FieldValue, type_name
+from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.broker.catalog.queue_arguments import INTEGERS
 from cluster.broker.errors import precondition_failed
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import AttachedConsumer
@@ -146,9 +148,15 @@ class Consumer:
             self.channel.stirred(self.stream)
 
 
-def consumer_priority(arguments: Mapping[str, FieldValue]) -> int:
-    """The x-priority that a consumer asks for; 0 if it does not. Raises BrokerError 406."""
+def consumer_priority(arguments: Mapping[str, FieldValue], queue: QueueDefinition) -> int:
+    """The x-priority that a consumer asks for; 0 if it does not. Raises BrokerError 406 for bad arguments."""
+    if "x-stream-offset" in arguments:
+        kind = f"rabbit_{queue.type}_queue"
+        raise precondition_failed(f"invalid arg 'x-stream-offset' for {queue.label} of queue type {kind}")
     value = arguments.get("x-priority", 0)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise precondition_failed(f"invalid arg 'x-priority' for consumer: {{unacceptable_type,{type_name(value)}}}")
+    if type_name(value) not in INTEGERS:
+        raise precondition_failed(
+            f"invalid arg 'x-priority' for {queue.label}: \"expected integer, got {type_name(value)}\""
+        )
+    assert isinstance(value, int)
     return int(value)

@@ -79,8 +79,8 @@ class Consuming(Side):
             tag = self.unacked.tag(consumer, first, count)
         out: list[bytes] = []
         size = len(records)
-        if consumer.counts:
-            records, sizes = count_deliveries(records, sizes, max(0, redelivered - 1))
+        if consumer.counts and redelivered > 1:
+            records, sizes = count_deliveries(records, sizes, redelivered - 1)
         consumer.encoder.encode(out, tag, redelivered > 0, records, sizes)
         self.connection.deliver(consumer, count, size, out)
 
@@ -114,6 +114,8 @@ class Consuming(Side):
         """Start a consumer, whose tag is new. Raises BrokerError 403, 404; ConnectionException 540; NoQuorum."""
         if self._global_prefetch and queue.type == "quorum":
             raise not_implemented(f"{queue.label} does not support global qos")
+        if method.exclusive and queue.arguments.values.get("x-single-active-consumer") is True:
+            raise in_exclusive_use(queue)
         connection = self.connection
         await connection.broker.consumer_comes(queue)
         limits = [n for n in (self.prefetch_count, self._global_prefetch) if n]
@@ -129,7 +131,7 @@ class Consuming(Side):
             prefetch_count=min(limits, default=0),
             frame_max=connection.machine.frame_max,
             counts=queue.type == "quorum",
-            priority=consumer_priority(method.arguments),
+            priority=consumer_priority(method.arguments, queue),
         )
 
         def answered(status: int, value: object) -> None:

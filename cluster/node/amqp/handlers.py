@@ -69,6 +69,11 @@ def queue_name(channel: Channel, name: str) -> str:
     return channel.last_queue
 
 
+def one_line(name: str) -> str:
+    """A name as declarations and bindings understand it: without line breaks, as in RabbitMQ."""
+    return name.replace("\r", "").replace("\n", "")
+
+
 def reply(connection: Connection, channel: Channel, method: Method, *, no_wait: bool = False) -> None:
     if not no_wait:
         connection.machine.send(channel.number, method)
@@ -125,12 +130,13 @@ def _transaction(channel: Channel) -> Transaction:
 
 async def exchange_declare(connection: Connection, channel: Channel, method: m.ExchangeDeclare) -> None:
     broker, vhost = connection.broker, connection.vhost
+    name = one_line(method.exchange)
     if method.passive:
-        await fresh(connection, lambda: broker.catalog.checks.passive_exchange(vhost, method.exchange))
+        await fresh(connection, lambda: broker.catalog.checks.passive_exchange(vhost, name))
     else:
         command = c.DeclareExchange(
             vhost,
-            method.exchange,
+            name,
             method.type,
             method.durable,
             method.auto_delete,
@@ -143,7 +149,7 @@ async def exchange_declare(connection: Connection, channel: Channel, method: m.E
 
 
 async def exchange_delete(connection: Connection, channel: Channel, method: m.ExchangeDelete) -> None:
-    command = c.DeleteExchange(connection.vhost, method.exchange, method.if_unused)
+    command = c.DeleteExchange(connection.vhost, one_line(method.exchange), method.if_unused)
     broker = connection.broker
     if await _needed(connection, lambda: broker.catalog.checks.delete_exchange(connection.user, command)):
         await broker.submit(command)
@@ -153,7 +159,8 @@ async def exchange_delete(connection: Connection, channel: Channel, method: m.Ex
 async def exchange_bind(connection: Connection, channel: Channel, method: m.ExchangeBind) -> None:
     broker = connection.broker
     table = arguments_of(method.arguments).table
-    command = c.BindExchange(connection.vhost, method.destination, method.source, method.routing_key, table)
+    destination, source = one_line(method.destination), one_line(method.source)
+    command = c.BindExchange(connection.vhost, destination, source, method.routing_key, table)
     if await fresh(connection, lambda: broker.catalog.checks.bind_exchange(connection.user, command)):
         await broker.submit(command)
     reply(connection, channel, m.ExchangeBindOk(), no_wait=method.no_wait)
@@ -162,8 +169,9 @@ async def exchange_bind(connection: Connection, channel: Channel, method: m.Exch
 async def exchange_unbind(connection: Connection, channel: Channel, method: m.ExchangeUnbind) -> None:
     broker = connection.broker
     table = arguments_of(method.arguments).table
-    command = c.UnbindExchange(connection.vhost, method.destination, method.source, method.routing_key, table)
-    if await fresh(connection, lambda: broker.catalog.checks.unbind_exchange(connection.user, command)):
+    destination, source = one_line(method.destination), one_line(method.source)
+    command = c.UnbindExchange(connection.vhost, destination, source, method.routing_key, table)
+    if await _needed(connection, lambda: broker.catalog.checks.unbind_exchange(connection.user, command)):
         await broker.submit(command)
     reply(connection, channel, m.ExchangeUnbindOk(), no_wait=method.no_wait)
 
@@ -180,11 +188,11 @@ async def queue_declare(connection: Connection, channel: Channel, method: m.Queu
     if method.queue == PSEUDO_QUEUE or (replies.is_address(method.queue) and replies.reachable(method.queue)):
         reply(connection, channel, m.QueueDeclareOk(method.queue, 0, 1), no_wait=method.no_wait)
         return
+    name = one_line(method.queue)
     if method.passive:
-        name = queue_name(channel, method.queue)
         queue = await fresh(connection, lambda: checks.passive_queue(vhost, name, owner))
     else:
-        name = method.queue or unique_name("amq.gen-")
+        name = name or unique_name("amq.gen-")
         command = c.DeclareQueue(
             vhost,
             name,
@@ -208,16 +216,16 @@ async def queue_declare(connection: Connection, channel: Channel, method: m.Queu
     ready, consumers = 0, 0
     if not made:
         _, value = await broker.ask(queue, RequestOp.INFO, (1,))
-        ready, _, consumers, _ = value or (0, 0, 0, 0)
+        ready, _, consumers, *_ = value or (0, 0, 0)
     reply(connection, channel, m.QueueDeclareOk(name, ready, consumers))
 
 
 async def queue_bind(connection: Connection, channel: Channel, method: m.QueueBind) -> None:
     broker, owner = connection.broker, ConnectionId(connection.id)
-    name = queue_name(channel, method.queue)
+    name = one_line(queue_name(channel, method.queue))
     routing_key = method.routing_key or ("" if method.queue else name)
     table = arguments_of(method.arguments).table
-    command = c.BindQueue(connection.vhost, method.exchange, name, routing_key, table)
+    command = c.BindQueue(connection.vhost, one_line(method.exchange), name, routing_key, table)
     if await fresh(connection, lambda: broker.catalog.checks.bind_queue(connection.user, command, owner)):
         await broker.submit(command)
     reply(connection, channel, m.QueueBindOk(), no_wait=method.no_wait)
@@ -225,10 +233,10 @@ async def queue_bind(connection: Connection, channel: Channel, method: m.QueueBi
 
 async def queue_unbind(connection: Connection, channel: Channel, method: m.QueueUnbind) -> None:
     broker, owner = connection.broker, ConnectionId(connection.id)
-    name = queue_name(channel, method.queue)
+    name = one_line(queue_name(channel, method.queue))
     routing_key = method.routing_key or ("" if method.queue else name)
     table = arguments_of(method.arguments).table
-    command = c.UnbindQueue(connection.vhost, method.exchange, name, routing_key, table)
+    command = c.UnbindQueue(connection.vhost, one_line(method.exchange), name, routing_key, table)
     if await _needed(connection, lambda: broker.catalog.checks.unbind_queue(connection.user, command, owner)):
         await broker.submit(command)
     reply(connection, channel, m.QueueUnbindOk())
@@ -242,7 +250,7 @@ async def queue_purge(connection: Connection, channel: Channel, method: m.QueueP
 
 async def queue_delete(connection: Connection, channel: Channel, method: m.QueueDelete) -> None:
     broker, owner = connection.broker, ConnectionId(connection.id)
-    name = queue_name(channel, method.queue)
+    name = one_line(queue_name(channel, method.queue))
     queue = broker.catalog.checks.delete_queue(connection.user, connection.vhost, name, owner)
     if queue is None:
         await broker.catch_up()
@@ -266,11 +274,11 @@ async def _readable(connection: Connection, channel: Channel, name: str) -> Queu
 async def basic_qos(connection: Connection, channel: Channel, method: m.BasicQos) -> None:
     if method.prefetch_size:
         raise not_implemented(f"prefetch_size!=0 ({method.prefetch_size})")
+    reply(connection, channel, m.BasicQosOk())
     if method.global_:
         channel.set_global_prefetch(method.prefetch_count)
     else:
         channel.prefetch_count = method.prefetch_count
-    reply(connection, channel, m.BasicQosOk())
 
 
 async def basic_consume(connection: Connection, channel: Channel, method: m.BasicConsume) -> None:

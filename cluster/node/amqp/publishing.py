@@ -82,10 +82,8 @@ class Publishing(Side):
                 if position == total or not route.static or methods[position] != method:
                     break
                 header = headers[position]
-                if header[12] & SPECIAL_HIGH or header[13] & SPECIAL_LOW:
+                if header[12] & SPECIAL_HIGH or header[13] & SPECIAL_LOW or header[12:] not in wellformed:
                     break
-                if header[12:] not in wellformed:
-                    connection.check_properties(header)
             if self.transaction is None:
                 self.enqueue(route, parts, sizes)
             else:
@@ -109,7 +107,7 @@ class Publishing(Side):
             if route.direct and connection.broker.replies.reachable(route.routing_key):
                 for i in range(count):
                     connection.broker.replies.send(route.routing_key, b"".join(parts[3 * i : 3 * i + 3]))
-            elif route.mandatory:
+            if route.mandatory:
                 for i in range(count):
                     self._return(route, parts[3 * i + 1], parts[3 * i + 2])
             if confirms is not None:
@@ -156,6 +154,7 @@ class Publishing(Side):
     def _return(self, route: Route, header: bytes, body: bytes) -> None:
         method = m.BasicReturn(312, "NO_ROUTE", route.exchange, route.routing_key)
         self.connection.machine.content(self.number, method.encode(), header, body)
+        self.connection.broker.counters.returned += 1
         self.connection.flush_soon()
 
     def drop_reply_consumer(self) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from cluster.amqp import methods as m
 from cluster.amqp.errors import not_implemented
 from cluster.amqp.field_table import FieldValue, type_name
-from cluster.amqp.properties import decode_header, encode_header, peek
+from cluster.amqp.properties import Peek, decode_header, encode_header, peek
 from cluster.broker.catalog.definitions import DELAYED
+from cluster.broker.catalog.queue_arguments import EXPIRY_MAX_MS
 from cluster.broker.errors import precondition_failed
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.stream import ShardStream
@@ -23,8 +24,6 @@ from cluster.node.amqp.publish import Route
 if TYPE_CHECKING:
     from cluster.node.amqp.connection import Connection
 
-EXPIRATION_MAX = 2**32 - 1
-"""Milliseconds."""
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 
 
@@ -46,7 +45,11 @@ def resolve(
     def headers() -> Mapping[str, FieldValue]:
         return peek(header).headers()
 
-    found = broker.catalog.route(connection.vhost, exchange, routing_key, headers, more_keys)
+    def a_property(name: str) -> str | int | None:
+        value: str | int | None = getattr(decode_header(header).properties, name)
+        return value
+
+    found = broker.catalog.route(connection.vhost, exchange, routing_key, headers, more_keys, a_property)
     targets: dict[ShardStream, list[QueueId]] = {}
     for queue in found.queues:
         targets.setdefault(broker.stream_of(queue), []).append(queue.id)
@@ -82,6 +85,7 @@ def resolve_special(
         header = with_reply_to(header, reply_consumer.address)
     if seen.expiration is not None:
         _check_expiration(seen.expiration)
+    check_delivery_mode(seen)
     keys: list[str] = []
     if b"CC" in seen.raw_headers:
         headers = seen.headers()
@@ -101,8 +105,14 @@ def resolve_special(
     return route, header
 
 
+def check_delivery_mode(seen: Peek) -> None:
+    """Raises BrokerError 406 for what is neither transient nor persistent."""
+    if seen.delivery_mode not in {None, 1, 2}:
+        raise precondition_failed(f"invalid message: {{delivery_mode_unknown,{seen.delivery_mode}}}")
+
+
 def _copies(name: str, value: FieldValue) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
+    if not isinstance(value, list):
         raise precondition_failed(f'invalid message: {{unacceptable_type_in_header,"{name}",{type_name(value)}}}')
     return [key for key in value if isinstance(key, str)]
 
@@ -117,5 +127,5 @@ def _check_expiration(text: str) -> None:
     value = int(text)
     if value < 0:
         raise precondition_failed(f"invalid expiration '{text}': {{value_negative,{value}}}")
-    if value > EXPIRATION_MAX:
+    if value > EXPIRY_MAX_MS:
         raise precondition_failed(f"invalid expiration '{text}': {{value_too_big,{value}}}")

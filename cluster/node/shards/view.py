@@ -5,9 +5,9 @@ Law: nothing is kept here; every answer is the catalog as it is now.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from cluster.amqp.field_table import FieldValue
+from cluster.amqp.properties import BasicProperties
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.shard.entry import QueueId
@@ -40,12 +40,18 @@ class CatalogView:
         return queue_settings(definition.name, effective, definition.arguments.values, is_quorum=is_quorum)
 
     def dead_letter_targets(
-        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], headers: Mapping[str, FieldValue]
+        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
     ) -> Sequence[Target]:
         definition = self._catalog.queues.get(queue)
         if definition is None:
             return ()
-        route = self._catalog.route_dead_letter(definition.vhost, exchange, routing_keys, lambda: headers)
+        route = self._catalog.route_dead_letter(
+            definition.vhost,
+            exchange,
+            routing_keys,
+            lambda: properties.headers or {},
+            lambda name: getattr(properties, name),
+        )
         if route is None:
             return ()
         return [Target(shard_of(q), q.id, q.name, "x-max-priority" in q.arguments.values) for q in route.queues]

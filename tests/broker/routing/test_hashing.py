@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
+from cluster.amqp.field_table import Int64
 from cluster.broker.routing.table import RoutingTable
 
 KEYS = [f"order-{number}" for number in range(4000)]
 
 
-def _table(kind: str) -> RoutingTable:
+def _table(kind: str, **arguments: str) -> RoutingTable:
     table = RoutingTable(lambda name: None)
-    table.add_exchange("x", kind, None)
+    table.add_exchange("x", kind, None, {name.replace("_", "-"): value for name, value in arguments.items()})
     return table
 
 
@@ -67,3 +68,32 @@ def test_random_picks_one_and_in_time_every_binding_and_is_not_to_be_remembered(
 def test_nothing_bound_is_nowhere() -> None:
     for kind in ("x-consistent-hash", "x-random"):
         assert _table(kind).route("x", ["k"], dict).queues == ()
+
+
+def test_an_exchange_may_hash_a_header_instead_of_the_key() -> None:
+    table = _table("x-consistent-hash", hash_header="customer")
+    for queue in range(1, 5):
+        table.bind_queue("x", queue, "1", {})
+    routed = [table.route("x", [key], lambda: {"customer": "c"}) for key in KEYS[:20]]
+    assert len(set(routed)) == 1
+    assert routed[0].by_headers
+    assert table.route("x", ["k"], lambda: {"customer": 5}) == table.route("x", ["l"], lambda: {"customer": Int64(5)})
+    spread = Counter(table.route("x", ["k"], lambda key=key: {"customer": key}).queues for key in KEYS)  # type: ignore[misc]
+    assert len(spread) == 4
+    assert len(table.route("x", ["k"], dict).queues) == 1, "a message without the header goes somewhere too"
+
+
+def test_an_exchange_may_hash_a_property_instead_of_the_key() -> None:
+    table = _table("x-consistent-hash", hash_property="message_id")
+    for queue in range(1, 5):
+        table.bind_queue("x", queue, "1", {})
+    asked = []
+
+    def properties(name: str) -> str:
+        asked.append(name)
+        return "m"
+
+    assert len({table.route("x", [key], dict, properties) for key in KEYS[:20]}) == 1
+    assert set(asked) == {"message_id"}
+    spread = Counter(table.route("x", ["k"], dict, lambda name, key=key: key).queues for key in KEYS)  # type: ignore[misc]
+    assert len(spread) == 4

@@ -12,13 +12,12 @@ from __future__ import annotations
 import struct
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import msgpack
 
 from cluster.amqp.deliver import Record
-from cluster.amqp.field_table import FieldValue
 from cluster.amqp.properties import BasicProperties, decode_header, encode_header
 from cluster.amqp.wire import encode_shortstr
 from cluster.broker.shard.entry import HIDDEN_QUEUES, SHARD_SESSIONS, Batch, Mark, QueueId
@@ -60,7 +59,7 @@ class Catalog:
         return SETTINGS.get(queue, QueueSettings())
 
     def dead_letter_targets(
-        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], headers: Mapping[str, FieldValue]
+        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
     ) -> Sequence[Target]:
         return [Target(SHARD_OF[n], QueueId(n), f"grave-{n}", has_priorities=False) for n in ROUTES[exchange]]
 

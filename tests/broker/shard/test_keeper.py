@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from cluster.amqp.field_table import FieldValue
+from cluster.amqp.properties import BasicProperties
 from cluster.broker.shard.entry import Mark, QueueId, unpack_column
 from cluster.broker.shard.leader import ShardLeader
 from cluster.broker.shard.messages import AttachedConsumer, RequestOp
@@ -27,7 +27,7 @@ class Catalog:
         return self.of_queue
 
     def dead_letter_targets(
-        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], headers: Mapping[str, FieldValue]
+        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
     ) -> Sequence[Target]:
         return ()
 
