@@ -27,7 +27,7 @@ from cluster.node.amqp.handlers import carry_out
 from cluster.node.amqp.login import Login
 from cluster.node.amqp.publish import ROUTES_MAX, Budget, Route
 from cluster.node.amqp.publishing import Publishing
-from cluster.node.amqp.routing import resolve, resolve_special
+from cluster.node.amqp.routing import check_delivery_mode, resolve, resolve_special
 from cluster.node.catalog.client import NoQuorum
 from cluster.node.tls import Socket, TlsSocket
 
@@ -257,8 +257,8 @@ class Connection:
             self._routes_version = self.broker.catalog.version
 
     def check_properties(self, header: bytes) -> None:
-        """Raises ConnectionException 501 for a header whose properties cannot be told apart."""
-        peek(header)
+        """Raises ConnectionException 501 for a header whose properties cannot be told apart, BrokerError 406."""
+        check_delivery_mode(peek(header))
         if len(self.wellformed) >= ROUTES_MAX:
             self.wellformed.clear()
         self.wellformed.add(header[12:])
