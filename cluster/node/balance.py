@@ -1,7 +1,8 @@
 """Keeps leaders where they should be: spread over the nodes, as the shards are placed.
 
-Law: a leader that is not the first of its group's placement hands over to it when that node is reachable and has all
-of the log; at most one group a look, so that clients see one short pause at a time.
+Law: a leader that is not the first of its group's placement hands over to it when that node is reachable, in service
+and has all of the log; at most one group a look, so that clients see one short pause at a time. A node that is not in
+service keeps nothing that another one can lead.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ async def balance(core: Core) -> None:
     reachable_for: dict[NodeId, int] = {}
     while True:
         await trio.sleep(LOOK_SECONDS)
-        up = set(core.links.up_peers())
+        up = set(core.links.up_peers()) - core.aside
+        if core.node in core.aside:
+            hand_over_all(core)
         reachable_for = {node: reachable_for.get(node, 0) + 1 for node in up}
         for group, voters in core.placement.items():
             home = voters[0]
@@ -53,10 +56,14 @@ def hand_over(core: Core, group: GroupId, target: NodeId) -> bool:
     return False
 
 
-def hand_over_all(core: Core) -> None:
-    """Before this node stops: every group it leads goes to a reachable voter that has its log."""
-    up = set(core.links.up_peers())
+def hand_over_all(core: Core) -> bool:
+    """Every group that this node leads goes to a reachable voter in service that has its log. True when none is left
+    that another node could lead."""
+    up = set(core.links.up_peers()) - core.aside
+    done = True
     for group, voters in core.placement.items():
-        for voter in voters:
-            if voter in up and hand_over(core, group, voter):
-                break
+        others = [voter for voter in voters if voter in up]
+        if others and core.leader_of(group) == core.node:
+            done = False
+            any(hand_over(core, group, voter) for voter in others)
+    return done

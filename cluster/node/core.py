@@ -77,6 +77,8 @@ class Core:
         self.incarnation = incarnation
         self.links = links
         self.placement = charter.placement()
+        self.aside: set[NodeId] = set()
+        """Nodes that left service, maybe this one among them: they are to lead nothing."""
         self.last_linked: dict[NodeId, float] = {}
         """When a link that is down now went down."""
         self.on_round: Callable[[], None] = _nothing
@@ -232,6 +234,8 @@ class Core:
 
     def _claim(self) -> None:
         """Stand for what this node should lead, where nobody leads."""
+        if self.node in self.aside:
+            return
         for group, voters in self.placement.items():
             if voters[0] == self.node:
                 self.runtime.campaign(group)
@@ -337,6 +341,18 @@ class Core:
             self._log.info("storage has space again")
         self.on_storage_full(is_full)
 
+    def set_aside(self, is_aside: bool) -> None:
+        """This node leaves service, or comes back to it."""
+        self._note_aside(self.node, is_aside)
+        for peer in self.links.up_peers():
+            self.links.send(peer, Kind.ASIDE, is_aside)
+
+    def _note_aside(self, node: NodeId, is_aside: bool) -> None:
+        if is_aside:
+            self.aside.add(node)
+        else:
+            self.aside.discard(node)
+
     # ---- for links
 
     def message(self, peer: NodeId, kind: int, body: Any) -> None:
@@ -362,6 +378,8 @@ class Core:
                 self.switchboard.post_receipt_arrived(body)
             case Kind.CATALOG_APPLIED:
                 self.client.peer_applied(peer, body)
+            case Kind.ASIDE:
+                self._note_aside(peer, bool(body))
             case _:
                 raise ProtocolViolation(f"unknown message kind {kind}")
 
@@ -375,6 +393,9 @@ class Core:
     def link_up(self, peer: NodeId, incarnation: int) -> None:
         self._log.info("link up", peer=peer)
         self._met.add(peer)
+        self._note_aside(peer, False)
+        if self.node in self.aside:
+            self.links.send(peer, Kind.ASIDE, True)
         self.runtime.peer_connected(peer)
         self.client.link_up(peer)
         self.switchboard.link_up(peer)

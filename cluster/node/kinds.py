@@ -42,3 +42,5 @@ class Kind(IntEnum):
     """[target shard, term of its leader, session, batch or None]: see `Forwarder.words`"""
     SHARD_POST_RECEIPT = 15
     """[source shard, target shard, incarnation, last]"""
+    ASIDE = 16
+    """whether the sender has left service"""

@@ -11,14 +11,11 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from cluster.amqp.errors import connection_forced
 from cluster.amqp.settings import ConnectionSettings
 from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.outcome import Change
@@ -31,9 +28,8 @@ from cluster.node.alarms import watch_resources
 from cluster.node.amqp.ack_timeout import watch_acks
 from cluster.node.amqp.broker import Broker, BrokerLimits
 from cluster.node.amqp.eviction import evict
-from cluster.node.amqp.listener import Door, accept_clients
 from cluster.node.amqp.password_hash import hash_password
-from cluster.node.balance import balance, hand_over_all
+from cluster.node.balance import balance
 from cluster.node.catalog.client import NoQuorum
 from cluster.node.config import NodeConfig
 from cluster.node.core import Core
@@ -42,15 +38,13 @@ from cluster.node.kinds import Kind
 from cluster.node.links import LinkLimits, Links, PeerAddress, RequestError, open_listener
 from cluster.node.logging import get_logger
 from cluster.node.reports import Reports
+from cluster.node.service import SHUTDOWN, Service, open_doors
 from cluster.node.tls import Certificates
 from cluster.raft.types import NOBODY, NodeId
 from cluster.store.identity import Identity, begin_incarnation
 from cluster.store.lmdb_store import GROUPS_MAX, LmdbStore
 
 VERSION = "0.1.0"
-_HAND_OVER_SECONDS = 1.0
-_BACKLOG = 1024
-"""Clients that may wait to be accepted."""
 _SWITCH_SECONDS = 0.0005
 """How long the loop may keep the interpreter from the writing thread, which wants it for microseconds before and after
 each fsync. With the default 5 ms a busy loop makes a 3 ms write take 40."""
@@ -112,7 +106,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
     )
     try:
         peer_listener = open_listener(config.peer.host, config.peer.port)
-        amqp_listener = open_listener(config.amqp.host, config.amqp.port, listening=False)
+        doors = open_doors(config, certificates)
         http_probe = open_listener(config.http.host, config.http.port)
         http_probe.close()
         identity = begin_incarnation(store, cluster_id=None, node_name=config.node.name)
@@ -154,7 +148,8 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
                 if node != identity.member_id:
                     links.add_peer(PeerAddress(member.name, NodeId(node), member.host, member.port))
             broker = _broker(config, core, nursery)
-            reports = Reports(config, core, broker, store, VERSION)
+            service = Service(config, core, broker, certificates, doors)
+            reports = Reports(config, core, broker, store, service, certificates, VERSION)
             core.on_round = broker.flush
             core.on_direct_reply = broker.replies.receive
             core.requests.update({**reports.requests(), Kind.CENSUS: broker.census.give})
@@ -166,14 +161,15 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
 
             core.on_catalog = catalog_changed
             await nursery.start(core.run)
-            nursery.start_soon(serve_admin_late, reports, config)
+            nursery.start_soon(serve_admin_late, reports, config, certificates)
+            if certificates is not None:
+                nursery.start_soon(certificates.watch)
             await _join(config, core)
             if definitions is not None:
                 await load_at_start(config.definitions.load, definitions, reports.catalog, reports.operations)
             gc.collect()
             gc.freeze()
-            reports.phase = "running"
-            clients = await nursery.start(_serve_clients, amqp_listener, broker)
+            await nursery.start(service.run)
             nursery.start_soon(balance, core)
             nursery.start_soon(watch_acks, broker, config.limits.consumer_timeout_seconds)
             nursery.start_soon(watch_departed, core, broker)
@@ -182,8 +178,8 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             served.set()
             task_status.started()
             await stop.wait()
-            reports.phase = "draining"
-            await _drain(config, core, broker, clients)
+            with trio.move_on_after(config.node.drain_timeout_seconds):
+                await service.leave(SHUTDOWN)
             nursery.cancel_scope.cancel()
         if not served.is_set():
             # Told to stop while it started.
@@ -202,9 +198,10 @@ def _definitions(config: NodeConfig) -> Any:
         raise OSError(str(error)) from None
 
 
-async def serve_admin_late(reports: Reports, config: NodeConfig) -> None:
+async def serve_admin_late(reports: Reports, config: NodeConfig, certificates: Certificates | None) -> None:
     """The admin listener, as soon as it is imported."""
-    await serve_admin(reports, host=config.http.host, port=config.http.port)
+    https = certificates.https if certificates is not None and config.http.tls else None
+    await serve_admin(reports, host=config.http.host, port=config.http.port, https=https)
 
 
 def _charter_of(config: NodeConfig, identity: Identity) -> bootstrap.Charter:
@@ -288,24 +285,6 @@ async def _founding(config: NodeConfig, core: Core) -> c.FoundCluster:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Clients:
-    """What ends them: `accepting` lets nobody else in, `serving` ends those who are."""
-
-    accepting: trio.CancelScope = field(default_factory=trio.CancelScope)
-    serving: trio.CancelScope = field(default_factory=trio.CancelScope)
-
-
-async def _serve_clients(
-    listener: Any, broker: Broker, *, task_status: trio.TaskStatus[Clients] = trio.TASK_STATUS_IGNORED
-) -> None:
-    listener.listen(_BACKLOG)
-    clients = Clients()
-    with clients.serving:
-        task_status.started(clients)
-        await accept_clients([Door(listener)], broker, clients.accepting)
-
-
 async def _on_signal(stop: trio.Event, served: trio.Event, nursery: trio.Nursery) -> None:
     """The first signal drains, the second ends at once; so does the first where there is nothing to drain yet."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -313,29 +292,3 @@ async def _on_signal(stop: trio.Event, served: trio.Event, nursery: trio.Nursery
             if stop.is_set() or not served.is_set():
                 nursery.cancel_scope.cancel()
             stop.set()
-
-
-async def _drain(config: NodeConfig, core: Core, broker: Broker, clients: Clients) -> None:
-    # Who is told to go comes back at once: to another node, if this one lets nobody in.
-    clients.accepting.cancel()
-    with trio.move_on_after(config.node.drain_timeout_seconds):
-        error = connection_forced("broker forced connection closure with reason 'shutdown'")
-        for connection in list(broker.connections.values()):
-            connection.fail(error)
-        await _until(lambda: all(s.quiet or not s.leader for s in core.switchboard.streams.values()))
-        hand_over_all(core)
-        with trio.move_on_after(_HAND_OVER_SECONDS):
-            await _until(lambda: not core.links.up_peers() or not _leads(core))
-        with trio.move_on_after(_HAND_OVER_SECONDS):
-            await _until(lambda: not broker.connections)
-    clients.serving.cancel()
-
-
-def _leads(core: Core) -> bool:
-    return any(raft.leader == core.node for raft in core.runtime.groups.values())
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    """Looks a hundred times a second: nothing of this tells when it is done, and it happens once in a life."""
-    while not condition():  # noqa: ASYNC110 - see above
-        await trio.sleep(0.01)

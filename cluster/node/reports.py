@@ -7,6 +7,7 @@ unreachable, with the reason; it is never waited for longer.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +27,7 @@ from cluster.node.admin.report import (
     GroupReport,
     MemberReport,
     NodeReport,
-    Phase,
+    QueueCounts,
     QueueReport,
     ReplicaRole,
     decode_report,
@@ -36,12 +37,14 @@ from cluster.node.admin.sessions import Sessions
 from cluster.node.admin.source import Refusal, Refused
 from cluster.node.alarms import ALARM_NAMES, process_bytes
 from cluster.node.amqp.broker import Broker
+from cluster.node.amqp.listener import own_client
 from cluster.node.amqp.login import Login
 from cluster.node.config import NodeConfig
-from cluster.node.config.model import WILDCARD_HOSTS
 from cluster.node.core import Core, Request
 from cluster.node.kinds import Kind
 from cluster.node.links import LinkError, RequestError
+from cluster.node.service import Service
+from cluster.node.tls import Certificates
 from cluster.raft.group import NotLeader, ProposalDropped, Role
 from cluster.raft.types import NOBODY, GroupId, NodeId
 from cluster.store.lmdb_store import LmdbStore
@@ -57,8 +60,18 @@ _ROLES: dict[Role, ReplicaRole] = {
 class Reports:
     """A `NodeSource`."""
 
-    def __init__(self, config: NodeConfig, core: Core, broker: Broker, store: LmdbStore, version: str) -> None:
-        self.phase: Phase = "starting"
+    def __init__(
+        self,
+        config: NodeConfig,
+        core: Core,
+        broker: Broker,
+        store: LmdbStore,
+        service: Service,
+        certificates: Certificates | None,
+        version: str,
+    ) -> None:
+        self.service = service
+        self._certificates = certificates
         self._config = config
         self._core = core
         self._broker = broker
@@ -83,10 +96,8 @@ class Reports:
     def catalog(self) -> Catalog:
         return self._core.catalog.catalog
 
-    @property
-    def amqp_address(self) -> tuple[str, int]:
-        amqp = self._config.amqp
-        return ("127.0.0.1" if amqp.host in WILDCARD_HOSTS else amqp.host), amqp.port
+    def amqp_client(self) -> trio.SocketStream:
+        return trio.SocketStream(trio.socket.from_stdlib_socket(own_client(self._broker)))
 
     def local_report(self) -> NodeReport:
         core, broker = self._core, self._broker
@@ -99,9 +110,11 @@ class Reports:
             name=self._config.node.name,
             pid=os.getpid(),
             version=self._version,
-            phase=self.phase,
+            phase=self.service.phase,
             uptime_seconds=trio.current_time() - self._began,
             amqp_port=self._config.amqp.port,
+            amqps_port=self._config.amqp.tls_port if self._certificates is not None else 0,
+            certificate_expires_at=self._certificates.expires_at if self._certificates is not None else 0.0,
             http_port=self._config.http.port,
             groups=tuple([self._group(group) for group in sorted(core.placement) if self._holds(group)]),
             alarms=(ALARM_NAMES[broker.alarm],) if broker.alarm else (),
@@ -129,6 +142,12 @@ class Reports:
             delivered_total=counters.delivered,
             acknowledged_total=counters.acknowledged,
             redelivered_total=counters.redelivered,
+            returned_total=counters.returned,
+            connections_opened_total=counters.connections_opened,
+            channels_opened_total=counters.channels_opened,
+            disk_free_min_bytes=self._config.limits.disk_free_min,
+            files_open=len(os.listdir("/proc/self/fd")),
+            files_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         )
 
     def _queues_led(self) -> int:
@@ -198,42 +217,43 @@ class Reports:
         return encode_report(self.local_report())
 
     async def queues(self, timeout_seconds: float) -> Sequence[QueueReport]:
-        rows: dict[int, Sequence[int]] = {}
+        rows: dict[int, QueueCounts] = {}
         async with trio.open_nursery() as nursery:
             for node in self._names:
                 nursery.start_soon(self._ask_queues, node, timeout_seconds, rows)
         queues = sorted(self.catalog.queues.values(), key=lambda queue: (queue.vhost, queue.name))
-        reports: list[QueueReport] = []
-        async for queue in gently(queues):
-            ready, unacked, consumers, parked = rows.get(queue.id, (0, 0, 0, 0))
-            reports.append(
-                QueueReport(
-                    name=queue.name,
-                    vhost=queue.vhost,
-                    durable=queue.durable,
-                    leader=self.leader(queue),
-                    members=self.replicas(queue),
-                    group=int(queue.shard) if queue.replicated else None,
-                    messages_ready=ready,
-                    messages_unacked=unacked,
-                    consumers=consumers,
-                    messages_parked=parked,
-                )
-            )
-        return reports
+        uncounted = QueueCounts()
+        return [self.queue_report(queue, rows.get(queue.id, uncounted)) async for queue in gently(queues)]
 
-    def leader(self, queue: QueueDefinition) -> str:
+    def queue_report(self, queue: QueueDefinition, counts: QueueCounts) -> QueueReport:
+        return QueueReport(
+            name=queue.name,
+            vhost=queue.vhost,
+            durable=queue.durable,
+            leader=self._leader(queue),
+            members=self._replicas(queue),
+            group=int(queue.shard) if queue.replicated else None,
+            messages_ready=counts.ready,
+            messages_unacked=counts.unacked,
+            consumers=counts.consumers,
+            messages_parked=counts.parked,
+            enqueued_total=counts.enqueued,
+            settled_total=counts.settled,
+            delivered_total=counts.delivered,
+        )
+
+    def _leader(self, queue: QueueDefinition) -> str:
         if not queue.replicated:
             return self._names.get(NodeId(queue.home), "")
         stream = self._core.switchboard.streams.get(queue.shard)
         return self._names.get(NodeId(stream.leader), "") if stream is not None else ""
 
-    def replicas(self, queue: QueueDefinition) -> tuple[str, ...]:
+    def _replicas(self, queue: QueueDefinition) -> tuple[str, ...]:
         if not queue.replicated:
             return ()
         return tuple([self._names[NodeId(n)] for n in self._core.placement.get(GroupId(queue.shard), ())])
 
-    async def _ask_queues(self, node: NodeId, timeout_seconds: float, rows: dict[int, Sequence[int]]) -> None:
+    async def _ask_queues(self, node: NodeId, timeout_seconds: float, rows: dict[int, QueueCounts]) -> None:
         try:
             if node == self._core.node:
                 answer = await self._give_queues(node, None)
@@ -242,11 +262,11 @@ class Reports:
         except LinkError:
             return
         for queue, *counts in answer:
-            rows[queue] = counts
+            rows[queue] = QueueCounts.of(counts)
 
     async def _give_queues(self, peer: NodeId, body: Any) -> Any:
         return [
-            [int(queue.id), queue.ready.count, queue.unacked.count, queue.consumers, queue.parked.count]
+            [int(queue.id), *queue.counts()]
             for seat in self._core.switchboard.seats.values()
             if seat.leader is not None
             for queue in seat.leader.queues.values()

@@ -43,12 +43,15 @@ class Fetched:
 
 
 @asynccontextmanager
-async def loopback(address: tuple[str, int], user: str, password: str, vhost: str) -> AsyncIterator[Loopback]:
-    """A client in a vhost. Raises BrokerError for what the node refuses, Refused when it does not answer in time."""
+async def loopback(stream: trio.SocketStream, user: str, password: str, vhost: str) -> AsyncIterator[Loopback]:
+    """A client in a vhost, over a new connection.
+
+    Raises BrokerError for what the node refuses, Refused when it does not answer in time.
+    """
     refused: BrokerError | None = None
     with trio.move_on_after(TIMEOUT_SECONDS) as patience:
         try:
-            async with await trio.open_tcp_stream(*address) as stream:
+            async with stream:
                 client = Loopback(stream)
                 try:
                     await client.open(user, password, vhost)

@@ -7,10 +7,11 @@ nodes, not ids, so that a reader needs nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-Phase = Literal["starting", "running", "draining"]
+Phase = Literal["starting", "running", "draining", "drained"]
 ReplicaRole = Literal["leader", "follower", "candidate", "learner", "stopped"]
 CATALOG_GROUP = 0
 
@@ -55,6 +56,10 @@ class NodeReport:
     http_port: int
     groups: tuple[GroupReport, ...]
     alarms: tuple[str, ...] = ()
+    amqps_port: int = 0
+    """0 where there is no such listener, as for `amqp_port`."""
+    certificate_expires_at: float = 0.0
+    """Unix seconds; 0 where there is no certificate."""
     rss_bytes: int = 0
     memory_watermark_bytes: int = 0
     payload_memory_bytes: int = 0
@@ -75,6 +80,12 @@ class NodeReport:
     delivered_total: int = 0
     acknowledged_total: int = 0
     redelivered_total: int = 0
+    returned_total: int = 0
+    connections_opened_total: int = 0
+    channels_opened_total: int = 0
+    disk_free_min_bytes: int = 0
+    files_open: int = 0
+    files_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +116,23 @@ class ClusterReport:
     members: tuple[MemberReport, ...]
 
 
+class QueueCounts(NamedTuple):
+    """Of one queue, as its leader counts (`LeaderQueue.counts`). All are 0 while there is none."""
+
+    ready: int = 0
+    unacked: int = 0
+    consumers: int = 0
+    parked: int = 0
+    enqueued: int = 0
+    settled: int = 0
+    delivered: int = 0
+
+    @classmethod
+    def of(cls, row: Sequence[int]) -> QueueCounts:
+        """As a node sent them; what a newer one added is left out."""
+        return cls(*row[: len(cls._fields)])
+
+
 @dataclass(frozen=True, slots=True)
 class QueueReport:
     """A queue. `group` is None and `members` empty for one that lives on its node alone; `leader` is then that node,
@@ -121,6 +149,10 @@ class QueueReport:
     messages_unacked: int = 0
     consumers: int = 0
     messages_parked: int = 0
+    enqueued_total: int = 0
+    """Of all time, as `settled_total`; `delivered_total` since the queue has its leader."""
+    settled_total: int = 0
+    delivered_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +166,6 @@ class ConnectionReport:
     node: str
     user: str
     vhost: str
-    enqueued_total: int = 0
-    """Of all time, as `settled_total`; `delivered_total` since the queue has its leader."""
-    settled_total: int = 0
-    delivered_total: int = 0
     state: str
     channels: int
     connected_at: float
@@ -150,6 +178,7 @@ class ConnectionReport:
     frame_max: int = 0
     heartbeat_seconds: int = 0
     client_properties: dict[str, Any] = field(default_factory=dict)
+    ssl_protocol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +191,6 @@ class ChannelReport:
     user: str
     vhost: str
     state: str
-    ssl_protocol: str = ""
     confirm: bool
     consumers: int
     messages_unacked: int

@@ -7,6 +7,7 @@ the HTTP stack (hypercorn, h2, starlette) is the node's largest import. It ends 
 from __future__ import annotations
 
 import logging
+import ssl
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -27,13 +28,16 @@ async def serve_admin(
     *,
     host: str,
     port: int,
+    https: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; `started` gives the port that is listened on (port 0 takes a free one).
 
+    With `https` it speaks TLS and nothing else.
+
     Raises OSError when the address cannot be listened on.
     """
-    app, config = await trio.to_thread.run_sync(_assemble, source, host, port)
+    app, config = await trio.to_thread.run_sync(_assemble, source, host, port, https)
 
     from hypercorn.trio import serve
 
@@ -42,7 +46,9 @@ async def serve_admin(
         task_status.started(int(binds[0].rpartition(":")[2]))
 
 
-def _assemble(source: NodeSource, host: str, port: int) -> tuple[ASGIFramework, Config]:
+def _assemble(
+    source: NodeSource, host: str, port: int, https: ssl.SSLContext | None
+) -> tuple[ASGIFramework, Config]:
     import hypercorn.trio  # noqa: F401 - imported here, in the thread, so that the loop turns on
     from hypercorn.config import Config
 
@@ -51,7 +57,18 @@ def _assemble(source: NodeSource, host: str, port: int) -> tuple[ASGIFramework, 
     # Hypercorn tells of its start and of requests on INFO; only faults are worth a line of ours.
     logger = logging.getLogger("cluster.http")
     logger.setLevel(logging.WARNING)
-    config = Config()
+
+    class Sealed(Config):
+        """Takes the context as it is, and whatever is loaded into it later."""
+
+        @property
+        def ssl_enabled(self) -> bool:
+            return https is not None
+
+        def create_ssl_context(self) -> ssl.SSLContext | None:
+            return https
+
+    config = Sealed()
     config.bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
     config.backlog = _BACKLOG
     config.errorlog = logger

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
+import trio
+
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.commands import SingleCommand
 from cluster.broker.catalog.definitions import QueueDefinition
@@ -19,6 +21,8 @@ from cluster.node.admin.report import (
     ConnectionReport,
     ConsumerReport,
     NodeReport,
+    Phase,
+    QueueCounts,
     QueueReport,
 )
 
@@ -50,8 +54,8 @@ class Operations(Protocol):
     async def submit(self, command: SingleCommand) -> None:
         """Change the catalog. Raises BrokerError."""
 
-    async def counts(self, queue: QueueDefinition) -> tuple[int, int, int, int]:
-        """Ready, unacked, consumers, parked. Zeros when the queue's leader does not answer."""
+    async def counts(self, queue: QueueDefinition) -> QueueCounts:
+        """Zeros when the queue's leader does not answer."""
 
     async def purge(self, queue: QueueDefinition) -> int:
         """How many messages went."""
@@ -69,6 +73,18 @@ class Operations(Protocol):
         """Close it with 320, on whichever node it is. False if no node that answers has it."""
 
 
+class Maintenance(Protocol):
+    """The node's service to clients."""
+
+    phase: Phase
+
+    def drain(self) -> None:
+        """Begin to leave service, if that has not begun; `phase` tells when it is done."""
+
+    def revive(self) -> None:
+        """Come back. Raises OSError when a port is taken."""
+
+
 class NodeSource(Protocol):
     """Implemented by the assembly."""
 
@@ -80,8 +96,10 @@ class NodeSource(Protocol):
     def operations(self) -> Operations: ...
 
     @property
-    def amqp_address(self) -> tuple[str, int]:
-        """Host and port at which this node serves AMQP clients of its own machine."""
+    def service(self) -> Maintenance: ...
+
+    def amqp_client(self) -> trio.SocketStream:
+        """The client's end of a new AMQP connection to this node, as from its own machine."""
 
     def local_report(self) -> NodeReport:
         """This node, now. Called for every probe and scrape: cheap, no await."""
@@ -101,11 +119,8 @@ class NodeSource(Protocol):
     async def consumers(self, timeout_seconds: float) -> Sequence[ConsumerReport]:
         """Every consumer of the nodes that answer, ordered by vhost, queue and tag."""
 
-    def leader(self, queue: QueueDefinition) -> str:
-        """The node that leads (or holds) the queue; "" while there is none."""
-
-    def replicas(self, queue: QueueDefinition) -> tuple[str, ...]:
-        """The nodes that replicate the queue; none for one that lives on its node alone."""
+    def queue_report(self, queue: QueueDefinition, counts: QueueCounts) -> QueueReport:
+        """The queue, with what its leader counted."""
 
     async def transfer(self, group: int, node: str) -> None:
         """Ask the group's leader to hand over to `node`; returns once it is asked. Raises Refused."""

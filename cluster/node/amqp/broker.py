@@ -46,9 +46,18 @@ class BrokerLimits:
 
 
 class Counters:
-    """Messages since the start. They only grow."""
+    """Messages, connections and channels since the start. They only grow."""
 
-    __slots__ = ("acknowledged", "confirmed", "delivered", "published", "redelivered")
+    __slots__ = (
+        "acknowledged",
+        "channels_opened",
+        "confirmed",
+        "connections_opened",
+        "delivered",
+        "published",
+        "redelivered",
+        "returned",
+    )
 
     def __init__(self) -> None:
         self.published = 0
@@ -56,6 +65,9 @@ class Counters:
         self.delivered = 0
         self.acknowledged = 0
         self.redelivered = 0
+        self.returned = 0
+        self.connections_opened = 0
+        self.channels_opened = 0
 
 
 class Broker:
@@ -249,6 +261,10 @@ class Broker:
         self._links.send(peer, kind, body, droppable=True)
 
     # ---- connections
+
+    def serve(self, connection: Connection) -> None:
+        """One that comes through no listener."""
+        self._nursery.start_soon(connection.run)
 
     def connection_over(self, connection: Connection) -> None:
         self.connections.pop(connection.id, None)

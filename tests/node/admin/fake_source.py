@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import replace
+
+import trio
 
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.commands import DeclareQueue, DeleteQueue, SingleCommand
@@ -18,6 +21,7 @@ from cluster.node.admin.report import (
     GroupReport,
     MemberReport,
     NodeReport,
+    Phase,
     QueueReport,
 )
 from cluster.node.admin.source import Refusal, Refused
@@ -96,6 +100,7 @@ class FakeOperations:
         self.purged: list[str] = []
         self.closed: list[tuple[str, str]] = []
         self.messages = 9
+        self.enqueued = 100
         self.has_quorum = True
 
     @property
@@ -110,8 +115,8 @@ class FakeOperations:
         if isinstance(outcome, RefusedCommand):
             raise outcome.error
 
-    async def counts(self, queue: QueueDefinition) -> tuple[int, int, int, int]:
-        return self.messages, 1, 2, 0
+    async def counts(self, queue: QueueDefinition) -> QueueCounts:
+        return QueueCounts(self.messages, 1, 2, 0, self.enqueued, self.enqueued - self.messages, self.enqueued)
 
     async def purge(self, queue: QueueDefinition) -> int:
         self.purged.append(queue.name)
@@ -133,12 +138,28 @@ class FakeOperations:
         return True
 
 
+class FakeService:
+    """`Maintenance` that is drained at once."""
+
+    def __init__(self) -> None:
+        self.phase: Phase = "running"
+        self.taken_port = ""
+
+    def drain(self) -> None:
+        self.phase = "drained"
+
+    def revive(self) -> None:
+        if self.taken_port:
+            raise OSError(98, self.taken_port)
+        self.phase = "running"
+
+
 class FakeSource:
     """A `NodeSource` over fixed reports and a catalog with the queue `orders`."""
 
     def __init__(self, *reports: NodeReport) -> None:
         self.operations = FakeOperations()
-        self.amqp_address = ("127.0.0.1", 1)
+        self.service = FakeService()
         self.operations.founded.ok(DeclareQueue("/", "orders", True, False, False))
         self.reports = reports or tuple(map(node_report, NODES))
         self.local = self.reports[0]
@@ -167,26 +188,26 @@ class FakeSource:
         return cluster_report(*self.reports)
 
     async def queues(self, timeout_seconds: float) -> Sequence[QueueReport]:
-        return [
-            QueueReport(
-                name=queue.name,
-                vhost=queue.vhost,
-                durable=queue.durable,
-                leader=self.leader(queue),
-                members=self.replicas(queue),
-                group=int(queue.shard),
-                messages_ready=self.operations.messages,
-                messages_unacked=1,
-                consumers=2,
-            )
-            for queue in sorted(self.catalog.queues.values(), key=lambda queue: (queue.vhost, queue.name))
-        ]
+        ordered = sorted(self.catalog.queues.values(), key=lambda queue: (queue.vhost, queue.name))
+        return [self.queue_report(queue, await self.operations.counts(queue)) for queue in ordered]
 
-    def leader(self, queue: QueueDefinition) -> str:
-        return NODES[self.catalog.placement[GroupId(queue.shard)][0] - 1]
-
-    def replicas(self, queue: QueueDefinition) -> tuple[str, ...]:
-        return tuple([NODES[node - 1] for node in self.catalog.placement[GroupId(queue.shard)]])
+    def queue_report(self, queue: QueueDefinition, counts: QueueCounts) -> QueueReport:
+        holders = tuple([NODES[node - 1] for node in self.catalog.placement[GroupId(queue.shard)]])
+        return QueueReport(
+            name=queue.name,
+            vhost=queue.vhost,
+            durable=queue.durable,
+            leader=holders[0],
+            members=holders,
+            group=int(queue.shard),
+            messages_ready=counts.ready,
+            messages_unacked=counts.unacked,
+            consumers=counts.consumers,
+            messages_parked=counts.parked,
+            enqueued_total=counts.enqueued,
+            settled_total=counts.settled,
+            delivered_total=counts.delivered,
+        )
 
     async def channels(self, timeout_seconds: float) -> Sequence[ChannelReport]:
         name = (await self.connections(timeout_seconds))[0].name
@@ -236,6 +257,12 @@ class FakeSource:
                 client="pika 1.3.2",
             )
         ]
+
+    def amqp_client(self) -> trio.SocketStream:
+        """Nobody serves AMQP here: who asks finds the connection closed."""
+        ours, theirs = socket.socketpair()
+        ours.close()
+        return trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
 
     async def transfer(self, group: int, node: str) -> None:
         if group > 1:

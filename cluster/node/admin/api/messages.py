@@ -91,7 +91,7 @@ async def publish(asked: Asked) -> Response:
     body, properties = _payload(document), read_properties(field(document, "properties", dict, {}))
     routed = False
     caller = asked.caller
-    async with loopback(asked.node.amqp_address, caller.name, caller.password, vhost.name) as client:
+    async with loopback(asked.node.amqp_client(), caller.name, caller.password, vhost.name) as client:
         routed = await client.publish(exchange.name, routing_key, properties, body)
     return JSONResponse({"routed": routed})
 
@@ -135,7 +135,7 @@ async def get(asked: Asked) -> Response:
         raise HTTPException(400, f"{queue.label} is exclusive to a connection")
     messages: list[Fetched] = []
     caller = asked.caller
-    async with loopback(asked.node.amqp_address, caller.name, caller.password, vhost.name) as client:
+    async with loopback(asked.node.amqp_client(), caller.name, caller.password, vhost.name) as client:
         for _ in range(count):
             got = await client.get(queue.name, no_ack=mode == "ack_requeue_false")
             if got is None:
