@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import ssl
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -43,9 +44,9 @@ class UrlError(ValueError):
 
 
 class Node:
-    """The address of one node's admin interface, from `http://host:port`."""
+    """The address of one node's admin interface, from `http://host:port` or `https://host:port`."""
 
-    __slots__ = ("host", "port", "url")
+    __slots__ = ("host", "is_sealed", "port", "url")
 
     def __init__(self, url: str) -> None:
         try:
@@ -53,20 +54,44 @@ class Node:
             port = parts.port or 15672
         except ValueError as error:
             raise UrlError(f"{url}: {error}") from None
-        if parts.scheme != "http" or not parts.hostname:
-            raise UrlError(f"{url}: expected http://host:port")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UrlError(f"{url}: expected http://host:port or https://host:port")
         self.url = url
+        self.is_sealed = parts.scheme == "https"
         self.host = parts.hostname
         self.port = port
+
+
+def trust(ca: str, *, insecure: bool) -> ssl.SSLContext:
+    """Which nodes to believe over https: whom an authority in the file `ca` certifies ("": the machine's), or any.
+
+    Raises UrlError for a file that cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca or None)
+    except OSError as error:
+        raise UrlError(f"{ca}: {error.strerror or error}") from None
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class Api:
     """Requests to the first node that answers."""
 
     def __init__(
-        self, nodes: Sequence[Node], *, user: str, password: str, timeout_seconds: float = TIMEOUT_SECONDS
+        self,
+        nodes: Sequence[Node],
+        *,
+        user: str,
+        password: str,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        trusted: ssl.SSLContext | None = None,
     ) -> None:
+        """`trusted` None: the machine's authorities."""
         self._nodes = nodes
+        self._trusted = trusted
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Connection": "close"}
         self._timeout_seconds = timeout_seconds
@@ -157,7 +182,13 @@ class Api:
         self, node: Node, method: str, path: str, body: str | None, headers: Mapping[str, str], deadline: float
     ) -> tuple[int, bytes]:
         """One exchange. _NotSent when the request surely did not arrive, OSError or HTTPException else."""
-        connection = http.client.HTTPConnection(node.host, node.port, timeout=deadline - time.monotonic())
+        patience = deadline - time.monotonic()
+        if node.is_sealed:
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                node.host, node.port, timeout=patience, context=self._trusted
+            )
+        else:
+            connection = http.client.HTTPConnection(node.host, node.port, timeout=patience)
         try:
             try:
                 connection.connect()

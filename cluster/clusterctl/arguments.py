@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
 from cluster.clusterctl import administration as admin
-from cluster.clusterctl import definitions, traffic
+from cluster.clusterctl import definitions, maintenance, traffic
 from cluster.clusterctl.api import Api
 from cluster.clusterctl.codes import USAGE
 
@@ -41,6 +41,14 @@ def add_output(parser: argparse.ArgumentParser, *choices: str) -> None:
     )
 
 
+def seconds(text: str) -> float:
+    """The type of an argument. Raises ArgumentTypeError."""
+    given = float(text)
+    if not 0.1 <= given <= 3600:
+        raise argparse.ArgumentTypeError(f"expected seconds within 0.1..3600, got {text}")
+    return given
+
+
 class Commands:
     """Adds the commands that have a `run`."""
 
@@ -51,6 +59,7 @@ class Commands:
     def add_all(self) -> None:
         self._queues()
         self._connections()
+        self._maintenance()
         self._explain()
         self._users()
         self._vhosts()
@@ -97,6 +106,12 @@ class Commands:
         _, verbs = self._listing("connections", traffic.connections_list, "every client connection")
         close = self._verb(verbs, "close", traffic.connections_close, "close one, with AMQP's code 320", "name")
         close.add_argument("--reason", help="told to the client")
+
+    def _maintenance(self) -> None:
+        drain = self._verb(self._commands, "drain", maintenance.drain, "take the node out of service, for a stop")
+        drain.add_argument("--wait", action="store_true", help="until it leads nothing and clients are told: 0, else 2")
+        drain.add_argument("--timeout", type=seconds, default=90.0, metavar="SECONDS", help="of --wait (default 90)")
+        self._verb(self._commands, "revive", maintenance.revive, "put a drained node back into service")
 
     def _explain(self) -> None:
         verbs = self._noun("explain", "why something is as it is: 0 when nothing is wrong, else 1")

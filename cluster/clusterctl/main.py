@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.clusterctl.api import Api, ApiError, Node, Unreachable, UrlError
-from cluster.clusterctl.arguments import Commands, Parser, add_output
+from cluster.clusterctl.api import Api, ApiError, Node, Unreachable, UrlError, trust
+from cluster.clusterctl.arguments import Commands, Parser, add_output, seconds
 from cluster.clusterctl.codes import (
     CRITICAL,
     DEGRADED,
@@ -30,18 +30,12 @@ from cluster.clusterctl.codes import (
     print_lines,
     wants_json,
 )
+from cluster.clusterctl.maintenance import await_quorum_plus_one, await_ready, check_certificates, quorum_critical
 from cluster.clusterctl.views import status_view
 
 _HEALTH_CODES = {"healthy": OK, "degraded": DEGRADED, "no-quorum": CRITICAL}
 _CALLER_ERRORS = frozenset({400, 401, 403, 404})
 _CLEAR_SCREEN = "\033[H\033[J"
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"expected seconds within 0.1..3600, got {text}")
-    return seconds
 
 
 def _parser() -> Parser:
@@ -55,6 +49,8 @@ def _parser() -> Parser:
     )
     common.add_argument("--user", help="(default CLUSTERCTL_USER or guest)")
     common.add_argument("--password", help="(default CLUSTERCTL_PASSWORD or guest)")
+    common.add_argument("--ca", metavar="FILE", help="authorities to believe over https (default CLUSTERCTL_CA)")
+    common.add_argument("--insecure", action="store_true", help="believe any certificate over https")
     parser = Parser(prog="clusterctl", description="Shows and steers a cluster.", parents=[common])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -62,7 +58,7 @@ def _parser() -> Parser:
     add_output(status, "table", "wide", "json")
     status.add_argument("--watch", action="store_true", help="again and again, with rates")
     status.add_argument("--exit-when-healthy", action="store_true", help="watch until it is healthy")
-    status.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="of --watch (default 1)")
+    status.add_argument("--interval", type=seconds, default=1.0, metavar="SECONDS", help="of --watch (default 1)")
 
     check = commands.add_parser("check", parents=[common], help="one question, answered by the exit code")
     checks = check.add_subparsers(dest="check", required=True, metavar="CHECK")
@@ -72,6 +68,21 @@ def _parser() -> Parser:
         "quorum-critical", parents=[common], help="would stopping the node cost a quorum? 0 or 69"
     )
     critical.add_argument("node", nargs="?", help="name of the node (default: the one that answers)")
+    certificates = checks.add_parser("certs", parents=[common], help="do certificates expire soon? 0, 1, expired: 2")
+    certificates.add_argument("--within", type=float, default=30.0, metavar="DAYS", help="what is soon (default 30)")
+
+    wait = commands.add_parser("await", parents=[common], help="until something holds, or the time is over")
+    waits = wait.add_subparsers(dest="wait", required=True, metavar="WHAT")
+    ready = waits.add_parser("ready", parents=[common], help="the node serves clients: 0, else 2")
+    ready.set_defaults(run=await_ready)
+    plus_one = waits.add_parser(
+        "quorum-plus-one", parents=[common], help="the node can be stopped at no quorum's cost: 0, else 69"
+    )
+    plus_one.add_argument("node", nargs="?", help="name of the node (default: the one that answers)")
+    plus_one.set_defaults(run=await_quorum_plus_one)
+    for plain in waits.choices.values():
+        add_output(plain)
+        plain.add_argument("--timeout", type=seconds, default=60.0, metavar="SECONDS", help="(default 60)")
 
     leader = commands.add_parser("leader", parents=[common], help="leadership of a group")
     moves = leader.add_subparsers(dest="move", required=True, metavar="MOVE")
@@ -90,10 +101,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     environ = os.environ
     urls = getattr(asked, "url", None) or environ.get("CLUSTERCTL_URL", "http://127.0.0.1:15672").split(",")
     try:
+        nodes = [Node(url.strip()) for url in urls]
+        ca, insecure = getattr(asked, "ca", environ.get("CLUSTERCTL_CA", "")), getattr(asked, "insecure", False)
         api = Api(
-            [Node(url.strip()) for url in urls],
+            nodes,
             user=getattr(asked, "user", environ.get("CLUSTERCTL_USER", "guest")),
             password=getattr(asked, "password", environ.get("CLUSTERCTL_PASSWORD", "guest")),
+            trusted=trust(ca, insecure=insecure) if any(node.is_sealed for node in nodes) else None,
         )
         return _run(asked, api)
     except (UrlError, UsageError) as error:
@@ -173,24 +187,20 @@ def _check(asked: argparse.Namespace, api: Api) -> int:
             return done(asked, "no alarms")
         case "quorum-critical":
             return _check_quorum_critical(asked, api.status())
+        case "certs":
+            return check_certificates(asked, api)
         case _:
             raise AssertionError(f"check {asked.check} is parsed but not carried out")
 
 
 def _check_quorum_critical(asked: argparse.Namespace, document: dict[str, Any]) -> int:
-    """A group that has no quorum now counts too: stopping one of its voters makes its return later."""
     node = asked.node or document["cluster"]["answered_by"]
     if node not in [member["name"] for member in document["nodes"]]:
         return complain([f"there is no node {node}"], USAGE)
     if len(document["nodes"]) == 1:
         line = f"{node} is the only node: stopping it stops the cluster, and loses no quorum to anyone else"
         return done(asked, line)
-    lines = []
-    for group in document["groups"]:
-        if node in group["critical_nodes"]:
-            lines.append(f"{group['kind']} group {group['id']} would lose quorum if {node} is stopped")
-        elif not group["has_quorum"] and node in [member["node"] for member in group["members"]]:
-            lines.append(f"{group['kind']} group {group['id']} has no quorum, and {node} is one of its members")
+    lines = quorum_critical(document, node)
     if lines:
         return complain(lines, QUORUM_CRITICAL)
     return done(asked, f"every group keeps its quorum if {node} is stopped")

@@ -203,8 +203,8 @@ def test_wrong_usage_is_one_line_and_code_64(
 
 
 def test_an_address_that_is_none_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert clusterctl.main(["--url", "https://mq-0", "status"]) == 64
-    assert capsys.readouterr().err == "clusterctl: https://mq-0: expected http://host:port\n"
+    assert clusterctl.main(["--url", "ftp://mq-0", "status"]) == 64
+    assert capsys.readouterr().err == "clusterctl: ftp://mq-0: expected http://host:port or https://host:port\n"
 
 
 def test_check_ready_tells_the_reason_with_code_2(admin: FakeAdmin, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ from cluster.node.admin.api import (
     definitions,
     exchanges,
     limits,
+    maintenance,
     messages,
     permissions,
     policies,
@@ -69,6 +70,7 @@ def admin_app(source: NodeSource) -> Starlette:
         *messages.ENDPOINTS,
         *sessions.ENDPOINTS,
         *definitions.ENDPOINTS,
+        *maintenance.ENDPOINTS,
     )
     app = Starlette(
         routes=[
