@@ -54,9 +54,10 @@ class GetHolder:
 
 
 class Consumer:
-    """One basic.consume. `window` is its prefetch count, or None where socket writes grant credit."""
+    """One basic.consume. `window` is how much it may hold unacked, or None where socket writes grant credit."""
 
     __slots__ = (
+        "_owed_to_limit",
         "bytes_credit",
         "channel",
         "consumer",
@@ -67,6 +68,7 @@ class Consumer:
         "no_ack",
         "owed_bytes",
         "owed_messages",
+        "prefetch_count",
         "priority",
         "queue",
         "queue_name",
@@ -87,6 +89,7 @@ class Consumer:
         no_ack: bool,
         exclusive: bool,
         prefetch_count: int,
+        channel_prefetch_count: int,
         frame_max: int,
         counts: bool = False,
         priority: int = 0,
@@ -102,12 +105,42 @@ class Consumer:
         self.counts = counts
         """Do deliveries say how often the message came back?"""
         self.priority = priority
-        self.window = prefetch_count if prefetch_count and not no_ack else None
+        self.prefetch_count = prefetch_count
+        self._owed_to_limit = 0
+        """Answers that grant nothing again, because the limit has become smaller."""
+        self.window = self._window(channel_prefetch_count)
         self.credit = self.window or MESSAGES_WINDOW
         self.bytes_credit = BYTES_WINDOW
         self.owed_messages = 0
         self.owed_bytes = 0
         self.encoder = DeliveryEncoder(channel.number, tag, frame_max)
+
+    def _window(self, channel_prefetch_count: int) -> int | None:
+        limits = [count for count in (self.prefetch_count, channel_prefetch_count) if count]
+        return min(limits) if limits and not self.no_ack else None
+
+    def limit(self, channel_prefetch_count: int) -> None:
+        """All consumers of the channel may hold so much together from now on; 0 is no limit."""
+        before, self.window = self.window, self._window(channel_prefetch_count)
+        if before == self.window:
+            return
+        if before is None or self.window is None:
+            # What it may still get: written messages granted it again until now, or will from now on.
+            more = (self.window or MESSAGES_WINDOW) - self.credit
+        else:
+            more = self.window - before
+        if self.window is None:
+            self._owed_to_limit = 0
+        self._grant(more)
+        self.channel.stirred(self.stream)
+
+    def _grant(self, count: int) -> None:
+        """A limit that became smaller is paid first."""
+        self._owed_to_limit -= count
+        if self._owed_to_limit < 0:
+            self.credit -= self._owed_to_limit
+            self.stream.credit(self.queue, self.consumer, -self._owed_to_limit, 0)
+            self._owed_to_limit = 0
 
     def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes) -> None:
         self.credit -= count
@@ -132,8 +165,7 @@ class Consumer:
     def acked(self, count: int) -> None:
         """The client answered `count` deliveries."""
         if self.window is not None:
-            self.credit += count
-            self.stream.credit(self.queue, self.consumer, count, 0)
+            self._grant(count)
 
     def written(self, count: int, size: int) -> None:
         """`count` messages of `size` bytes have left for the client."""

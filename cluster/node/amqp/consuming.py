@@ -108,6 +108,8 @@ class Consuming(Side):
     def set_global_prefetch(self, count: int) -> None:
         """basic.qos global=true."""
         self._global_prefetch = count
+        for consumer in self.consumers.values():
+            consumer.limit(count)
         self._unpark()
 
     async def consume(self, queue: QueueDefinition, method: m.BasicConsume, tag: str) -> None:
@@ -118,7 +120,6 @@ class Consuming(Side):
             raise in_exclusive_use(queue)
         connection = self.connection
         await connection.broker.consumer_comes(queue)
-        limits = [n for n in (self.prefetch_count, self._global_prefetch) if n]
         consumer = Consumer(
             consumer=connection.broker.next_consumer(),
             tag=tag,
@@ -128,7 +129,8 @@ class Consuming(Side):
             queue_name=queue.name,
             no_ack=method.no_ack,
             exclusive=method.exclusive,
-            prefetch_count=min(limits, default=0),
+            prefetch_count=self.prefetch_count,
+            channel_prefetch_count=self._global_prefetch,
             frame_max=connection.machine.frame_max,
             counts=queue.type == "quorum",
             priority=consumer_priority(method.arguments, queue),
