@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
@@ -216,6 +216,7 @@ class Core:
                 self._settings_changed(
                     [self._to_review.popleft() for _ in range(min(len(self._to_review), _REVIEWS_A_TICK))]
                 )
+                self.catalog.tick()
                 self.switchboard.tick(self.wall_ms())
                 unused, self._unused = self._unused, []
                 for queue in unused:
@@ -277,8 +278,8 @@ class Core:
 
     # ---- for the catalog
 
-    def catalog_applied(self, index: int, changes: list[Change]) -> None:
-        self.client.applied(index)
+    def catalog_applied(self, index: int, changes: list[Change], askers: Container[NodeId] | None) -> None:
+        self.client.applied(index, askers)
         for change in changes:
             if isinstance(change, QueueDeleted):
                 queue = change.queue
@@ -306,6 +307,7 @@ class Core:
                 seat.settings_changed(ids)
 
     def catalog_restored(self) -> None:
+        self.client.applied(self.catalog.applied_index, None)
         self._review(list(self.catalog.catalog.queues.values()))
         self.on_catalog([])
 
@@ -321,7 +323,7 @@ class Core:
         self.runtime.read_index(group, context)
 
     async def _catalog_command(self, peer: NodeId, body: Any) -> Any:
-        return await self.client.serve(body)
+        return await self.client.serve(peer, body)
 
     # ---- for consensus
 

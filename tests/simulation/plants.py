@@ -142,7 +142,7 @@ PLANTS: dict[str, tuple[Plant, range]] = {
     "attachment forgotten": (attachment_forgotten, range(3)),
     "settle applied twice": (settle_applied_twice, range(1)),
     "batches not sent again": (batches_not_sent_again, range(5)),
-    "nobody awaited": (nobody_awaited, range(5)),
+    "nobody awaited": (nobody_awaited, range(5, 10)),
     "stale catalog trusted": (stale_catalog_trusted, range(7, 15)),
     "transactions refused in part": (transactions_refused_in_part, range(426, 434)),
 }

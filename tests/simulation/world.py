@@ -19,7 +19,7 @@ from cluster.amqp.field_table import FieldTable
 from cluster.broker.shard.entry import HIDDEN_QUEUES
 from cluster.broker.shard.leader import ShardLeader
 from cluster.node.bootstrap import Charter
-from cluster.node.catalog import host as catalog_host
+from cluster.node.catalog import snapshots as catalog_snapshots
 from cluster.node.config import PeerSpec
 from cluster.node.core import Core
 from cluster.node.shards.host import ShardHost
@@ -41,7 +41,7 @@ SHARDS = 2
 QUEUES = 4
 MORTAL = 2
 """Queues whose rejected messages become dead letters."""
-CATALOG_ENTRIES = 25
+CATALOG_LOG_BYTES = 5000
 """Between two snapshots of the catalog."""
 DRAIN_SECONDS = 60.0
 _START_SECONDS = 30.0
@@ -152,7 +152,7 @@ class World:
 
     async def play(self, seconds: float) -> History:
         """Raises AssertionError, alone or in groups, for a promise that is broken."""
-        with waiting_for_memory_sockets(), scheduling.patched(catalog_host, "SNAPSHOT_ENTRIES", CATALOG_ENTRIES):
+        with waiting_for_memory_sockets(), scheduling.patched(catalog_snapshots, "SNAPSHOT_BYTES", CATALOG_LOG_BYTES):
             async with trio.open_nursery() as self._nursery:
                 self._gate = scheduling.install_gate()
                 self._nursery.start_soon(self.agenda.run)

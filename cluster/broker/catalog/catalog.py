@@ -23,7 +23,7 @@ from cluster.broker.catalog.codec import decode_command
 from cluster.broker.catalog.definitions import ExchangeDefinition, QueueDefinition, Route
 from cluster.broker.catalog.ids import ORDINAL_MAX, GroupId, NodeId, QueueId
 from cluster.broker.catalog.outcome import Change, Ok, Outcome, Refused
-from cluster.broker.catalog.snapshot import decode_state, encode_state
+from cluster.broker.catalog.snapshot import Draft, decode_state, encode_state
 from cluster.broker.catalog.state import Member, State
 from cluster.broker.catalog.vhost import Vhost
 from cluster.broker.errors import BrokerError, access_refused, no_exchange, precondition_failed
@@ -114,6 +114,10 @@ class Catalog:
     def snapshot(self) -> bytes:
         """The whole state; equal states give equal octets."""
         return encode_state(self._state)
+
+    def draft(self) -> Draft:
+        """The same, to be written while commands go on being applied."""
+        return Draft(self._state)
 
     def restore(self, snapshot: bytes) -> None:
         """Become the state of a snapshot. Raises UnknownSnapshot; nothing has changed then."""

@@ -323,19 +323,23 @@ class ShardLeader:
             self._restless[queue_id] = queue
 
     def drop(self, queue_id: QueueId) -> None:
-        """The catalog has the queue no more: its consumers are told, its contents go through the log.
+        """The catalog has the queue no more: its consumers are told, its contents, if it has any, go through the log.
 
-        What comes for it later goes too.
+        What comes for it later, or is on its way, goes too.
         """
         if queue_id in self._dropped:
             return
         self._dropped[queue_id] = None
         if len(self._dropped) > self._limits.dropped_max:
             del self._dropped[next(iter(self._dropped))]
-        self._proposals.drops.append(queue_id)
         queue = self.queues.get(queue_id)
         if queue is not None:
             queue.doomed = True
+        if queue_id not in self._state.queues:
+            self._forget(queue_id)
+            return
+        self._proposals.drops.append(queue_id)
+        if queue is not None:
             self._desk.dismiss(queue)
 
     def all_attached(self) -> None:

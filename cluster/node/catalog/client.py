@@ -7,6 +7,8 @@ copy is at least as new as everything confirmed before the call. Without a quoru
 
 from __future__ import annotations
 
+import math
+from collections.abc import Container
 from itertools import count
 from typing import Any, Protocol
 
@@ -59,8 +61,9 @@ class CatalogClient:
         self._links = links
         self._contexts = count(1)
         self._peers: dict[int, int] = {}
-        """What each reachable peer's copy has applied."""
-        self._peer_applied = trio.Event()
+        """What each reachable peer's copy has applied, as far as this node was told."""
+        self._unseen: list[tuple[int, trio.Event]] = []
+        """Indexes that some reachable peer has not applied, and who waits for them to be seen everywhere."""
         self._leader_known = trio.Event()
 
     async def submit(self, command: SingleCommand) -> None:
@@ -70,11 +73,16 @@ class CatalogClient:
             index = await self._submit(command)
         if patience.cancelled_caught:
             raise NoQuorum("the catalog has no leader with a quorum: nothing can be declared, bound or deleted now")
-        with trio.move_on_after(SUBMIT_TIMEOUT_SECONDS):
-            await self._host.applied(index)
-        with trio.move_on_after(VISIBLE_TIMEOUT_SECONDS):
-            while any(self._peers.get(peer, index) < index for peer in self._links.up_peers()):
-                await self._peer_applied.wait()
+        if self._host.applied_index < index:
+            with trio.move_on_after(SUBMIT_TIMEOUT_SECONDS):
+                await self._host.applied(index)
+        if self._seen_everywhere() < index:
+            seen = (index, trio.Event())
+            self._unseen.append(seen)
+            with trio.move_on_after(VISIBLE_TIMEOUT_SECONDS) as patience:
+                await seen[1].wait()
+            if patience.cancelled_caught:
+                self._unseen.remove(seen)
 
     async def _submit(self, command: SingleCommand) -> int:
         data = encode_command(command)
@@ -82,11 +90,10 @@ class CatalogClient:
             leader = self._consensus.leader_of(CATALOG_GROUP)
             try:
                 if leader == self._node:
-                    return await self._host.submit(command)
+                    return await self._host.submit(command, self._node)
                 if leader:
-                    index, refused = await self._links.call(
-                        leader, Kind.CATALOG_COMMAND, data, SUBMIT_TIMEOUT_SECONDS
-                    )
+                    index, refused = await self._links.call(leader, Kind.CATALOG_COMMAND, data, SUBMIT_TIMEOUT_SECONDS)
+                    self.peer_applied(leader, index)
                     if refused is not None:
                         code, text, scope = refused
                         await self._host.applied(index)
@@ -97,7 +104,7 @@ class CatalogClient:
             with trio.move_on_after(_RETRY_SECONDS):
                 await self._leader_known.wait()
 
-    async def serve(self, data: bytes) -> list[object]:
+    async def serve(self, peer: NodeId, data: bytes) -> list[object]:
         """CATALOG_COMMAND from another node. Raises RequestError when this node does not lead."""
         try:
             _, command = decode_command(data)
@@ -106,7 +113,7 @@ class CatalogClient:
         if isinstance(command, Several):
             raise RequestError("commands come one at a time")
         try:
-            return [await self._host.submit(command), None]
+            return [await self._host.submit(command, peer), None]
         except BrokerError as error:
             return [self._host.applied_index, [error.code, error.text, error.scope.value]]
         except Superseded as error:
@@ -132,14 +139,15 @@ class CatalogClient:
 
     # ---- what the node tells
 
-    def applied(self, index: int) -> None:
-        """The copy here has applied `index`: the peers are told."""
+    def applied(self, index: int, askers: Container[NodeId] | None) -> None:
+        """The copy here has applied `index`: peers among `askers`, who wait for that, are told; None: all are."""
         for peer in self._links.up_peers():
-            self._links.send(peer, Kind.CATALOG_APPLIED, index)
+            if askers is None or peer in askers:
+                self._links.send(peer, Kind.CATALOG_APPLIED, index)
 
     def peer_applied(self, peer: int, index: int) -> None:
-        """CATALOG_APPLIED."""
-        self._peers[peer] = index
+        """CATALOG_APPLIED, or the answer to a CATALOG_COMMAND."""
+        self._peers[peer] = max(index, self._peers.get(peer, 0))
         self._stir()
 
     def link_up(self, peer: int) -> None:
@@ -157,6 +165,15 @@ class CatalogClient:
         self._leader_known.set()
         self._leader_known = trio.Event()
 
+    def _seen_everywhere(self) -> float:
+        """Up to where all reachable peers have applied; a peer that has said nothing yet is not waited for."""
+        return min([self._peers.get(peer, math.inf) for peer in self._links.up_peers()], default=math.inf)
+
     def _stir(self) -> None:
-        self._peer_applied.set()
-        self._peer_applied = trio.Event()
+        if not self._unseen:
+            return
+        seen = self._seen_everywhere()
+        for index, event in self._unseen:
+            if index <= seen:
+                event.set()
+        self._unseen = [waiting for waiting in self._unseen if waiting[0] > seen]

@@ -7,7 +7,7 @@ lead before it was applied: whether it will be is unknown, and commands are made
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import Protocol
 
 import trio
@@ -17,6 +17,7 @@ from cluster.broker.catalog.codec import encode_command
 from cluster.broker.catalog.commands import Several, SingleCommand
 from cluster.broker.catalog.outcome import Change, Ok, Outcome, Refused
 from cluster.broker.errors import BrokerError
+from cluster.node.catalog.snapshots import Snapshots
 from cluster.raft.group import NotLeader, ProposalDropped, Role
 from cluster.raft.types import Entry, EntryKind, GroupId, LogIndex, NodeId, SnapshotMeta, Term
 
@@ -24,8 +25,7 @@ CATALOG_GROUP = GroupId(0)
 COMMANDS_WAITING_MAX = 20_000
 """Commands that may wait for an entry; one more is refused at once."""
 COMMANDS_PER_ENTRY_MAX = 512
-SNAPSHOT_ENTRIES = 4096
-"""Entries between two snapshots of the catalog."""
+_NODE_BYTES = 4
 
 
 class Superseded(Exception):
@@ -35,10 +35,11 @@ class Superseded(Exception):
 class Waiter:
     """One command under way."""
 
-    __slots__ = ("command", "done", "error", "index")
+    __slots__ = ("asker", "command", "done", "error", "index")
 
-    def __init__(self, command: SingleCommand) -> None:
+    def __init__(self, command: SingleCommand, asker: NodeId) -> None:
         self.command = command
+        self.asker = asker
         self.done = trio.Event()
         self.index = 0
         self.error: BrokerError | Superseded | None = None
@@ -51,8 +52,8 @@ class CatalogServices(Protocol):
 
     def write_snapshot(self, group: GroupId, index: LogIndex, data: bytes, dead: list[LogIndex]) -> None: ...
 
-    def catalog_applied(self, index: int, changes: list[Change]) -> None:
-        """The copy has changed."""
+    def catalog_applied(self, index: int, changes: list[Change], askers: Container[NodeId] | None) -> None:
+        """The copy has changed. `askers` asked for that and wait for every copy; None: it may be anybody."""
 
     def catalog_restored(self) -> None:
         """The copy was replaced as a whole."""
@@ -74,16 +75,15 @@ class CatalogHost:
         self._proposed: dict[int, tuple[Term, list[Waiter]]] = {}
         self._reads: dict[int, Callable[[], None]] = {}
         self._arrivals: list[tuple[int, trio.Event]] = []
-        self._dead: list[LogIndex] = []
-        self._entries_since_snapshot = 0
+        self._snapshots = Snapshots(self.catalog)
 
     # ---- for the node
 
-    async def submit(self, command: SingleCommand) -> int:
-        """Have a command applied, as the leader. Returns its log index. Raises BrokerError, Superseded."""
+    async def submit(self, command: SingleCommand, asker: NodeId) -> int:
+        """Have a command applied, as the leader, for a node. Returns its log index. Raises BrokerError, Superseded."""
         if self.role is not Role.LEADER or len(self._waiting) >= COMMANDS_WAITING_MAX:
             raise Superseded
-        waiter = Waiter(command)
+        waiter = Waiter(command, asker)
         self._waiting.append(waiter)
         self._services.propose(CATALOG_GROUP)
         await waiter.done.wait()
@@ -105,6 +105,12 @@ class CatalogHost:
     def forget_read(self, context: int) -> None:
         self._reads.pop(context, None)
 
+    def tick(self) -> None:
+        """Time for what is done bit by bit."""
+        written = self._snapshots.tick(self.applied_index)
+        if written is not None:
+            self._services.write_snapshot(CATALOG_GROUP, written.index, written.data, written.dead)
+
     # ---- GroupHandler
 
     def take_proposal(self, max_bytes: int) -> bytes | None:
@@ -112,9 +118,10 @@ class CatalogHost:
             return None
         self._taken = self._waiting[:COMMANDS_PER_ENTRY_MAX]
         del self._waiting[:COMMANDS_PER_ENTRY_MAX]
+        askers = _pack_askers([w.asker for w in self._taken])
         if len(self._taken) == 1:
-            return encode_command(self._taken[0].command)
-        return encode_command(Several(tuple([w.command for w in self._taken])))
+            return encode_command(self._taken[0].command, askers)
+        return encode_command(Several(tuple([w.command for w in self._taken])), askers)
 
     def proposed(self, index: LogIndex, term: Term) -> None:
         self._proposed[index] = (term, self._taken)
@@ -128,12 +135,15 @@ class CatalogHost:
 
     def apply(self, entries: list[Entry]) -> None:
         changes: list[Change] = []
+        askers: set[NodeId] | None = set()
         for entry in entries:
             self.applied_index = entry.index
-            self._dead.append(entry.index)
+            self._snapshots.applied(entry)
             outcome: Outcome | None = None
             if entry.kind is EntryKind.COMMAND:
                 outcome = self.catalog.apply(entry.index, entry.data)
+                asked = _unpack_askers(outcome.request_id)
+                askers = askers | asked if askers is not None and asked else None
                 if isinstance(outcome, Ok):
                     changes += outcome.changes
             known = self._proposed.pop(entry.index, None)
@@ -148,18 +158,14 @@ class CatalogHost:
             self._arrivals = [(i, e) for i, e in self._arrivals if i > self.applied_index]
             for event in arrived:
                 event.set()
-        self._services.catalog_applied(self.applied_index, changes)
-        self._entries_since_snapshot += len(entries)
-        if self._entries_since_snapshot >= SNAPSHOT_ENTRIES:
-            self._entries_since_snapshot = 0
-            dead, self._dead = self._dead, []
-            self._services.write_snapshot(
-                CATALOG_GROUP, LogIndex(self.applied_index), self.catalog.snapshot(), dead
-            )
+        if self.role is Role.LEADER:
+            askers = set()  # the answers to their commands tell them
+        self._services.catalog_applied(self.applied_index, changes, askers)
 
     def restore(self, meta: SnapshotMeta, data: bytes) -> None:
         if data:
             self.catalog.restore(data)
+        self._snapshots.restored(len(data))
         self.applied_index = meta.index
         self._services.catalog_restored()
 
@@ -182,6 +188,16 @@ class CatalogHost:
         for waiter in waiters:
             waiter.error = Superseded()
             waiter.done.set()
+
+
+def _pack_askers(askers: Iterable[NodeId]) -> bytes:
+    """As the request id of an entry."""
+    return b"".join([node.to_bytes(_NODE_BYTES) for node in sorted(set(askers))])
+
+
+def _unpack_askers(request_id: bytes) -> set[NodeId]:
+    """None are known of an entry that an older program wrote."""
+    return {NodeId(int.from_bytes(request_id[at : at + _NODE_BYTES])) for at in range(0, len(request_id), _NODE_BYTES)}
 
 
 def _resolve(waiters: list[Waiter], outcome: Outcome, index: int) -> None:

@@ -1,0 +1,80 @@
+"""When the catalog's copy writes a snapshot of itself, and how: bit by bit, beside everything else.
+
+Law: a snapshot is begun when the log since the last one has grown by half of that one's size, so what a command costs
+does not grow with the catalog, and a node that starts replays no more than that. Writing one never keeps the loop
+longer than a piece takes. One at a time; one that is overtaken by an installed snapshot is given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cluster.broker.catalog.catalog import Catalog
+from cluster.raft.types import Entry, LogIndex
+
+SNAPSHOT_BYTES = 1 << 20
+"""Of log between two snapshots at least."""
+_ENTRY_BYTES = 128
+"""What an entry counts besides its data."""
+_PIECES_A_TICK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A snapshot as of `index`, and the entries that it makes superfluous."""
+
+    index: LogIndex
+    data: bytes
+    dead: list[LogIndex]
+
+
+class Snapshots:
+    """One replica's. `applied` is told of every entry, `tick` carries on with what is begun."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._log_bytes = 0
+        """Of entries since the last snapshot was begun."""
+        self._last_bytes = 0
+        """Size of the last snapshot."""
+        self._dead: list[LogIndex] = []
+        """Entries that no snapshot has made superfluous yet."""
+        self._pieces: Iterator[bytes] | None = None
+        """Of the snapshot that is being written."""
+        self._written: list[bytes] = []
+        self._index = LogIndex(0)
+        self._covered: list[LogIndex] = []
+
+    def applied(self, entry: Entry) -> None:
+        self._dead.append(entry.index)
+        self._log_bytes += len(entry.data) + _ENTRY_BYTES
+
+    def restored(self, size: int) -> None:
+        """The copy was replaced by a snapshot of so many bytes."""
+        self._last_bytes, self._log_bytes = size, 0
+        self._dead[:0] = self._covered
+        self._pieces, self._written, self._covered = None, [], []
+
+    def tick(self, applied_index: int) -> Written | None:
+        """To be called every few hundredths of a second. A snapshot when one is complete."""
+        if self._pieces is None:
+            if self._log_bytes < max(SNAPSHOT_BYTES, self._last_bytes // 2):
+                return None
+            self._log_bytes = 0
+            self._index = LogIndex(applied_index)
+            self._covered, self._dead = self._dead, []
+            self._pieces = self._catalog.draft().pieces()
+        for _ in range(_PIECES_A_TICK):
+            piece = next(self._pieces, None)
+            if piece is None:
+                return self._complete()
+            self._written.append(piece)
+        return None
+
+    def _complete(self) -> Written:
+        data = b"".join(self._written)
+        written = Written(self._index, data, self._covered)
+        self._last_bytes = len(data)
+        self._pieces, self._written, self._covered = None, [], []
+        return written
