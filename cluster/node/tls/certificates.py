@@ -44,6 +44,9 @@ class Certificates:
         marks = self._look()
         clients = self._server(_VERIFY[self._config.verify])
         peers = self._server(ssl.CERT_REQUIRED) if self._config.ca else None
+        if peers is not None:
+            # The dialler of a link only writes: what it does not read would break the link when it closes.
+            peers.num_tickets = 0
         dialling = self._client() if self._config.ca else None
         try:
             expiry = expires_at(Path(self._config.cert).read_text(encoding="ascii"))
