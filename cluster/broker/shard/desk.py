@@ -35,8 +35,7 @@ class Desk:
             case RequestOp.GET:
                 return self._get(queue, node, request, args[0])
             case RequestOp.INFO:
-                value = [queue.ready.count, queue.unacked.count, queue.consumers, queue.parked.count]
-                self._out.reply(node, request, ReplyStatus.OK, value)
+                self._out.reply(node, request, ReplyStatus.OK, queue.counts())
             case RequestOp.PURGE:
                 purge = queue.purge(node, request)
                 for first, end in purge.ranges:

@@ -96,6 +96,7 @@ class Dispatcher:
         sizes, records = self._payloads.get(index).slice(slot, 1)
         ((_, _, redelivered),) = queue.redelivered_split(first, end)
         queue.unacked.put(first, end, holder)
+        queue.delivered += 1
         value = [first, redelivered, sizes, records, queue.ready.count]
         self._out.reply(node, request, ReplyStatus.OK, value)
 
@@ -125,5 +126,6 @@ class Dispatcher:
                 continue
             break
         if position > first:
+            queue.delivered += position - first
             queue.unacked.put(first, position, holder)
         return position

@@ -103,6 +103,7 @@ class LeaderQueue:
         "coming_keys",
         "deadline_ms",
         "delayed",
+        "delivered",
         "doomed",
         "due",
         "gets",
@@ -143,6 +144,8 @@ class LeaderQueue:
         """Messages in entries that are not applied yet; counted where publishes may be kept out."""
         self.coming_keys: dict[int, None] = {}
         """Their deduplication keys."""
+        self.delivered = 0
+        """Messages handed out since this leader began."""
         self.active: Holder | None = None
         self.prioritized = False
         """Has there been a consumer with a priority?"""
@@ -160,6 +163,20 @@ class LeaderQueue:
         for first, end in state.limbo:
             self.ready.remove(first, end)
             self.purging.add(first, end)
+
+    def counts(self) -> list[int]:
+        """Ready, unacked, consumers, parked; and of all time enqueued and settled, of this leader's delivered."""
+        state = self.state
+        settled = state.next_seq - state.alive
+        return [
+            self.ready.count,
+            self.unacked.count,
+            self.consumers,
+            self.parked.count,
+            state.next_seq,
+            settled,
+            self.delivered,
+        ]
 
     @property
     def special(self) -> bool:

@@ -30,7 +30,7 @@ class RequestOp(IntEnum):
 
     CONSUME  queue, consumer, credit, bytes credit, exclusive[, priority] -> [ready, consumers before]
     GET      queue, holder -> None when empty, else [first seq, redelivered, sizes, records, left]
-    INFO     queue[, 1 if that counts as a use of it] -> [ready, unacked, consumers, parked]
+    INFO     queue[, 1 if that counts as a use of it] -> `LeaderQueue.counts`
     PURGE    queue -> number of messages purged
     DELETE   queue, if_unused, if_empty (of ready messages) -> number of those; the queue takes no new consumer after it
     CANCEL   queue, consumer -> None; no delivery to it follows the reply

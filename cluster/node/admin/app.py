@@ -11,6 +11,7 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable
 
+import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -28,6 +29,7 @@ from cluster.node.admin.api import (
     limits,
     maintenance,
     messages,
+    parameters,
     permissions,
     policies,
     queues,
@@ -43,6 +45,7 @@ from cluster.node.admin.documents import status_document
 from cluster.node.admin.health import not_ready_reason
 from cluster.node.admin.json_text import read_json
 from cluster.node.admin.problem import ProblemResponse
+from cluster.node.admin.rates import Rates
 from cluster.node.admin.source import NodeSource, Refused
 
 TRANSFER_BYTES_MAX = 4096
@@ -55,6 +58,7 @@ _BROKER_STATUS = {ACCESS_REFUSED: 403, NOT_FOUND: 404}
 def admin_app(source: NodeSource) -> Starlette:
     """The application over a node."""
     probes = _Probes(source)
+    rates = Rates(trio.current_time)
     endpoints = (
         Endpoint("GET", "/api/cluster/status", MONITORING, _status),
         Endpoint("POST", "/api/groups/{group}/transfer", ADMINISTRATOR, _transfer),
@@ -64,6 +68,7 @@ def admin_app(source: NodeSource) -> Starlette:
         *permissions.ENDPOINTS,
         *policies.ENDPOINTS,
         *limits.ENDPOINTS,
+        *parameters.ENDPOINTS,
         *exchanges.ENDPOINTS,
         *queues.ENDPOINTS,
         *bindings.ENDPOINTS,
@@ -77,7 +82,7 @@ def admin_app(source: NodeSource) -> Starlette:
             Route("/livez", _livez),
             Route("/readyz", probes.readyz),
             Route("/metrics", probes.metrics),
-            *[Route(e.path, _answered(source, e), methods=[e.method]) for e in endpoints],
+            *[Route(e.path, _answered(source, e, rates), methods=[e.method]) for e in endpoints],
         ],
         middleware=[Middleware(_RawPath)],
         exception_handlers={
@@ -129,13 +134,13 @@ class _Probes:
         return Response(metrics_text(self._source.local_report()), headers={"Content-Type": CONTENT_TYPE})
 
 
-def _answered(source: NodeSource, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+def _answered(source: NodeSource, endpoint: Endpoint, rates: Rates) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint behind its tags."""
 
     async def answer(request: Request) -> Response:
         caller = await _caller(source, request)
         caller.require(endpoint.tags)
-        return await endpoint.handler(Asked(request, caller, source))
+        return await endpoint.handler(Asked(request, caller, source, rates))
 
     return answer
 

@@ -6,6 +6,7 @@ as unavailable, in time.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from struct import Struct
 from typing import Any
 
@@ -15,6 +16,7 @@ from cluster.amqp.errors import connection_forced
 from cluster.broker.catalog.commands import SingleCommand
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.shard.messages import RequestOp
+from cluster.node.admin.report import QueueCounts
 from cluster.node.admin.source import Refusal, Refused
 from cluster.node.amqp.broker import Broker
 from cluster.node.catalog.client import NoQuorum
@@ -68,15 +70,11 @@ class NodeOperations:
         except NoQuorum as error:
             raise Refused(Refusal.UNAVAILABLE, str(error)) from error
 
-    async def counts(self, queue: QueueDefinition) -> tuple[int, int, int, int]:
-        with trio.move_on_after(COUNTS_TIMEOUT_SECONDS):
-            try:
-                _, value = await self._broker.ask(queue, RequestOp.INFO, ())
-            except NoQuorum:
-                return 0, 0, 0, 0
-            ready, unacked, consumers, parked = value or (0, 0, 0, 0)
-            return int(ready), int(unacked), int(consumers), int(parked)
-        return 0, 0, 0, 0
+    async def counts(self, queue: QueueDefinition) -> QueueCounts:
+        with trio.move_on_after(COUNTS_TIMEOUT_SECONDS), suppress(NoQuorum):
+            _, value = await self._broker.ask(queue, RequestOp.INFO, ())
+            return QueueCounts.of(value or ())
+        return QueueCounts()
 
     async def purge(self, queue: QueueDefinition) -> int:
         return await self._count(queue, RequestOp.PURGE)

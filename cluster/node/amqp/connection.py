@@ -136,6 +136,7 @@ class Connection:
                     self.fail(ConnectionException(error.code, error.text, 20, 10))
                     return
                 self.channels[event.channel] = Channel(event.channel, self)
+                self.broker.counters.channels_opened += 1
             case ev.ChannelFailed():
                 failed = self.channels.get(event.channel)
                 if failed is not None:

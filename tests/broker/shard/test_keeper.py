@@ -148,7 +148,7 @@ def test_what_is_parked_stays_so_under_the_next_leader_until_it_is_tried_again()
     scene.change_leader(holding(1, credit=9))
     request = scene.ask(RequestOp.INFO)
     scene.run()
-    assert scene.answer(request) == [0, 0, 1, 1]
+    assert scene.answer(request) == [0, 0, 1, 1, 1, 0, 0]
     request = scene.ask(RequestOp.RETRY)
     scene.run()
     assert scene.answer(request) == 1

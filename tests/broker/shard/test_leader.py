@@ -121,7 +121,7 @@ def test_nothing_is_delivered_and_nothing_answered_while_home_nodes_attach() -> 
     scene.leader.all_attached()
     scene.run()
     assert scene.seqs() == [(1, 0, False)]
-    assert scene.replies()[0] == (request, ReplyStatus.OK, [1, 0, 0, 0])
+    assert scene.replies()[0] == (request, ReplyStatus.OK, [1, 0, 0, 0, 1, 0, 0])
 
 
 def test_a_purge_waits_for_the_attachments_and_spares_what_consumers_hold() -> None:

@@ -22,6 +22,7 @@ from cluster.node.admin.report import (
     MemberReport,
     NodeReport,
     Phase,
+    QueueCounts,
     QueueReport,
 )
 from cluster.node.admin.source import Refusal, Refused

@@ -137,7 +137,6 @@ async def test_each_unknown_part_is_one_warning_and_the_rest_is_carried_out() ->
         "'ha-mode' of policy 'ha' in vhost 'shop' is skipped: not supported",
         "'ha-mode' of policy 'only-ha' in vhost 'shop' is skipped: not supported",
         "policy 'only-ha' in vhost 'shop' is skipped: nothing is left of its definition",
-        "global parameter 'cluster_name' is skipped: not supported",
         "section 'federation' is skipped: unknown",
     )
     shop = operations.founded.catalog.vhosts["shop"]

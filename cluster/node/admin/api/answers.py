@@ -44,6 +44,15 @@ def found(document: Document) -> Response:
     return JSONResponse(document)
 
 
+def depths(ready: int, unacked: int, parked: int = 0) -> dict[str, int]:
+    """How much lies in queues, in RabbitMQ's words."""
+    return {
+        "messages": ready + unacked + parked,
+        "messages_ready": ready,
+        "messages_unacknowledged": unacked,
+    }
+
+
 async def listed(asked: Asked, items: Sequence[T], describe: Callable[[T], Document]) -> Response:
     """A list as the query wants it: `page`, `page_size`, `name`, `use_regex`, `sort`, `sort_reverse`, `columns`.
 

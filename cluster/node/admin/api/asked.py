@@ -20,6 +20,7 @@ from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.caller import Caller
 from cluster.node.admin.api.fields import Document
 from cluster.node.admin.json_text import read_json
+from cluster.node.admin.rates import Rates
 from cluster.node.admin.source import NodeSource
 
 OBJECT_BYTES_MAX = 1 << 20
@@ -34,10 +35,11 @@ TIMEOUT_SECONDS_DEFAULT = 1.5
 class Asked:
     """A request of an authenticated caller."""
 
-    def __init__(self, request: Request, caller: Caller, node: NodeSource) -> None:
+    def __init__(self, request: Request, caller: Caller, node: NodeSource, rates: Rates) -> None:
         self.request = request
         self.caller = caller
         self.node = node
+        self.rates = rates
 
     @property
     def catalog(self) -> Catalog:

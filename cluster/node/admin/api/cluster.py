@@ -10,8 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from cluster.broker.catalog import commands as c
+from cluster.broker.catalog.definitions import DELAYED
 from cluster.broker.catalog.ids import NO_CONNECTION
-from cluster.node.admin.api.answers import found, listed
+from cluster.broker.routing.table import EXCHANGE_TYPES
+from cluster.node.admin.api.answers import depths, found, listed
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT, MONITORING
 from cluster.node.admin.api.fields import Document
@@ -19,7 +21,15 @@ from cluster.node.admin.health import group_views, not_ready_reason
 from cluster.node.admin.report import ClusterReport, MemberReport, NodeReport
 
 FOLLOWED_VERSION = "3.10.8"
-EXCHANGE_TYPES = ("direct", "fanout", "headers", "topic")
+_FLOW = {
+    "publish": "published_total",
+    "confirm": "confirmed_total",
+    "return_unroutable": "returned_total",
+    "deliver_get": "delivered_total",
+    "redeliver": "redelivered_total",
+    "ack": "acknowledged_total",
+}
+"""RabbitMQ's words for what a report counts."""
 PROTOCOLS = ("amqp", "amqp091", "http")
 PROBE_QUEUE = "aliveness-test"
 
@@ -44,7 +54,12 @@ def node_document(member: MemberReport, answered_by: str) -> Document:
         "mem_alarm": "memory" in _alarm_words(report),
         "disk_free": report.disk_free_bytes,
         "disk_used": report.disk_used_bytes,
+        "disk_free_limit": report.disk_free_min_bytes,
         "disk_free_alarm": "disk" in _alarm_words(report),
+        "fd_used": report.files_open,
+        "fd_total": report.files_max,
+        "sockets_used": report.connections,
+        "sockets_total": report.files_max,
         "connections": report.connections,
         "channels": report.channels,
         "queues_led": report.queues,
@@ -64,7 +79,6 @@ def overview_document(cluster: ClusterReport, asked: Asked) -> Document:
     def total(name: str) -> int:
         return sum(getattr(report, name) for report in reports)
 
-    ready, unacked = total("messages_ready"), total("messages_unacked")
     return {
         "management_version": FOLLOWED_VERSION,
         "rabbitmq_version": FOLLOWED_VERSION,
@@ -73,8 +87,8 @@ def overview_document(cluster: ClusterReport, asked: Asked) -> Document:
         "cluster_name": cluster.cluster_name,
         "cluster_id": cluster.cluster_id,
         "node": cluster.answered_by,
-        "rates_mode": "none",
-        "exchange_types": [{"name": name, "enabled": True} for name in EXCHANGE_TYPES],
+        "rates_mode": "basic",
+        "exchange_types": [{"name": name, "enabled": True} for name in (*EXCHANGE_TYPES, DELAYED)],
         "object_totals": {
             "connections": total("connections"),
             "channels": total("channels"),
@@ -82,18 +96,18 @@ def overview_document(cluster: ClusterReport, asked: Asked) -> Document:
             "exchanges": sum(len(vhost.exchanges) for vhost in seen),
             "queues": sum(len(vhost.queues) for vhost in seen),
         },
-        "queue_totals": {
-            "messages": ready + unacked,
-            "messages_ready": ready,
-            "messages_unacknowledged": unacked,
-        },
-        "message_stats": {
-            "publish": total("published_total"),
-            "confirm": total("confirmed_total"),
-            "deliver_get": total("delivered_total"),
-            "ack": total("acknowledged_total"),
-            "redeliver": total("redelivered_total"),
-        },
+        "queue_totals": asked.rates.detailed("depth", depths(total("messages_ready"), total("messages_unacked"))),
+        "message_stats": asked.rates.counted("flow", {word: total(name) for word, name in _FLOW.items()}),
+        "churn_rates": asked.rates.counted(
+            "churn",
+            {
+                "connection_created": total("connections_opened_total"),
+                "connection_closed": total("connections_opened_total") - total("connections"),
+                "channel_created": total("channels_opened_total"),
+                "channel_closed": total("channels_opened_total") - total("channels"),
+            },
+        ),
+        "contexts": [{"node": report.name, "path": "/", "port": report.http_port} for report in reports],
         "listeners": [
             {"node": report.name, "protocol": protocol, "port": port}
             for report in reports

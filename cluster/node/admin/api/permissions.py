@@ -111,6 +111,13 @@ async def topic_permissions(asked: Asked) -> Response:
     return await _answer(asked, topic_permission_documents(asked.catalog))
 
 
+async def topic_permissions_of(asked: Asked) -> Response:
+    user, vhost = _place(asked)
+    if not asked.catalog.access.topic_permissions.get((user, vhost)):
+        raise HTTPException(404, f"user '{user}' has no topic permissions on vhost '{vhost}'")
+    return await topic_permissions(asked)
+
+
 async def put_topic(asked: Asked) -> Response:
     """`{"exchange", "write", "read"}`."""
     user, vhost = _place(asked)
@@ -140,7 +147,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/topic-permissions", ADMINISTRATOR, topic_permissions),
     Endpoint("GET", "/api/users/{user}/topic-permissions", ADMINISTRATOR, topic_permissions),
     Endpoint("GET", "/api/vhosts/{vhost}/topic-permissions", ADMINISTRATOR, topic_permissions),
-    Endpoint("GET", "/api/topic-permissions/{vhost}/{user}", ADMINISTRATOR, topic_permissions),
+    Endpoint("GET", "/api/topic-permissions/{vhost}/{user}", ADMINISTRATOR, topic_permissions_of),
     Endpoint("PUT", "/api/topic-permissions/{vhost}/{user}", ADMINISTRATOR, put_topic),
     Endpoint("DELETE", "/api/topic-permissions/{vhost}/{user}", ADMINISTRATOR, delete_topic),
     Endpoint("DELETE", "/api/topic-permissions/{vhost}/{user}/{exchange}", ADMINISTRATOR, delete_topic),

@@ -13,20 +13,21 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from cluster.broker.catalog import commands as c
-from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.ids import NO_CONNECTION
 from cluster.broker.catalog.vhost import Vhost
-from cluster.node.admin.api.answers import changed, found, listed, nothing
+from cluster.node.admin.api.answers import changed, depths, found, listed, nothing
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT
 from cluster.node.admin.api.fields import Document, field
+from cluster.node.admin.api.sessions import consumer_document
 from cluster.node.admin.api.values import to_json, to_table
 from cluster.node.admin.report import QueueReport
 
 
-def queue_document(report: QueueReport, catalog: Catalog) -> Document:
+def queue_document(report: QueueReport, asked: Asked) -> Document:
     """A report with what the catalog says; the report alone if the queue has gone meanwhile."""
+    catalog = asked.catalog
     document = asdict(report)
     vhost = catalog.vhosts.get(report.vhost)
     queue = vhost.queues.get(report.name) if vhost else None
@@ -35,6 +36,7 @@ def queue_document(report: QueueReport, catalog: Catalog) -> Document:
     policy = vhost.policies.matching_queue(queue, operator=False)
     operator_policy = vhost.policies.matching_queue(queue, operator=True)
     effective: dict[str, Any] = {}
+    parked = report.messages_parked
     for matching in (policy, operator_policy):
         effective |= dict(matching.definition) if matching else {}
     return document | {
@@ -44,11 +46,19 @@ def queue_document(report: QueueReport, catalog: Catalog) -> Document:
         "type": queue.type,
         "node": report.leader,
         "state": "running" if report.leader else "down",
-        "messages": report.messages_ready + report.messages_unacked + report.messages_parked,
-        "messages_unacknowledged": report.messages_unacked,
         "policy": policy.name if policy else None,
         "operator_policy": operator_policy.name if operator_policy else None,
         "effective_policy_definition": effective,
+        "message_stats": asked.rates.counted(("queue", queue.id), _flow(report)),
+    } | asked.rates.detailed(("depth", queue.id), depths(report.messages_ready, report.messages_unacked, parked))
+
+
+def _flow(report: QueueReport) -> dict[str, int]:
+    """What went in and out, in RabbitMQ's words. Everything settled counts as acknowledged, also what expired."""
+    return {
+        "publish": report.enqueued_total,
+        "deliver_get": report.delivered_total,
+        "ack": report.settled_total,
     }
 
 
@@ -81,43 +91,19 @@ async def queues(asked: Asked) -> Response:
     else:
         seen = {vhost.name for vhost in asked.caller.vhosts()}
         reports = [r for r in await asked.node.queues(asked.timeout_seconds()) if r.vhost in seen]
-    return await listed(asked, reports, lambda report: queue_document(report, asked.catalog))
+    return await listed(asked, reports, lambda report: queue_document(report, asked))
 
 
 async def queue(asked: Asked) -> Response:
     queue = known_queue(asked.vhost(), asked.part("name"))
-    ready, unacked, consumers, parked = await asked.node.operations.counts(queue)
     consuming = [
         consumer
         for consumer in await asked.node.consumers(asked.timeout_seconds())
         if (consumer.vhost, consumer.queue) == (queue.vhost, queue.name)
     ]
-    report = QueueReport(
-        name=queue.name,
-        vhost=queue.vhost,
-        durable=queue.durable,
-        leader=asked.node.leader(queue),
-        members=asked.node.replicas(queue),
-        group=int(queue.shard) if queue.replicated else None,
-        messages_ready=ready,
-        messages_unacked=unacked,
-        consumers=consumers,
-        messages_parked=parked,
-    )
-    details = [
-        {
-            "consumer_tag": consumer.consumer_tag,
-            "connection": consumer.connection,
-            "channel": consumer.channel,
-            "node": consumer.node,
-            "user": consumer.user,
-            "ack_required": consumer.ack_required,
-            "exclusive": consumer.exclusive,
-            "prefetch_count": consumer.prefetch_count,
-        }
-        for consumer in consuming
-    ]
-    return found(queue_document(report, asked.catalog) | {"consumer_details": details})
+    report = asked.node.queue_report(queue, await asked.node.operations.counts(queue))
+    details = [consumer_document(consumer) for consumer in consuming]
+    return found(queue_document(report, asked) | {"consumer_details": details})
 
 
 async def put(asked: Asked) -> Response:

@@ -71,11 +71,17 @@ async def _connections(asked: Asked) -> list[ConnectionReport]:
     if "vhost" in asked.request.path_params:
         vhost = asked.vhost().name
         every = [report for report in every if report.vhost == vhost]
+    if "user" in asked.request.path_params:
+        user = asked.part("user")
+        every = [report for report in every if report.user == user]
     return [report for report in every if asked.caller.sees_all or report.user == asked.caller.name]
 
 
 async def _channels(asked: Asked) -> list[ChannelReport]:
     every = await asked.node.channels(asked.timeout_seconds())
+    if "vhost" in asked.request.path_params:
+        vhost = asked.vhost().name
+        every = [report for report in every if report.vhost == vhost]
     return [report for report in every if asked.caller.sees_all or report.user == asked.caller.name]
 
 
@@ -98,12 +104,29 @@ async def connection(asked: Asked) -> Response:
 
 async def close(asked: Asked) -> Response:
     report = await _connection(asked)
-    if "administrator" not in asked.caller.tags and report.user != asked.caller.name:
-        raise HTTPException(403, f"connection '{report.name}' is another user's")
-    reason = asked.request.headers.get("x-reason", "").encode()[:REASON_OCTETS_MAX].decode(errors="ignore")
-    if not await asked.node.operations.close_connection(report.name, reason or REASON_DEFAULT):
+    _require_own(asked, report)
+    if not await asked.node.operations.close_connection(report.name, _reason(asked)):
         raise HTTPException(404, f"no connection '{report.name}'")
     return nothing()
+
+
+async def close_of_user(asked: Asked) -> Response:
+    """All of a user's, which may be none."""
+    for report in await _connections(asked):
+        _require_own(asked, report)
+        await asked.node.operations.close_connection(report.name, _reason(asked))
+    return nothing()
+
+
+def _require_own(asked: Asked, report: ConnectionReport) -> None:
+    """Raises HTTPException 403."""
+    if "administrator" not in asked.caller.tags and report.user != asked.caller.name:
+        raise HTTPException(403, f"connection '{report.name}' is another user's")
+
+
+def _reason(asked: Asked) -> str:
+    reason = asked.request.headers.get("x-reason", "").encode()[:REASON_OCTETS_MAX].decode(errors="ignore")
+    return reason or REASON_DEFAULT
 
 
 async def channels_of(asked: Asked) -> Response:
@@ -137,7 +160,10 @@ ENDPOINTS = (
     Endpoint("GET", "/api/connections/{name}", MANAGEMENT, connection),
     Endpoint("DELETE", "/api/connections/{name}", MANAGEMENT, close),
     Endpoint("GET", "/api/connections/{name}/channels", MANAGEMENT, channels_of),
+    Endpoint("GET", "/api/connections/username/{user}", MANAGEMENT, connections),
+    Endpoint("DELETE", "/api/connections/username/{user}", MANAGEMENT, close_of_user),
     Endpoint("GET", "/api/vhosts/{vhost}/connections", MANAGEMENT, connections),
+    Endpoint("GET", "/api/vhosts/{vhost}/channels", MANAGEMENT, channels),
     Endpoint("GET", "/api/channels", MANAGEMENT, channels),
     Endpoint("GET", "/api/channels/{name}", MANAGEMENT, channel),
     Endpoint("GET", "/api/consumers", MANAGEMENT, consumers),

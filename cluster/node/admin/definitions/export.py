@@ -15,6 +15,7 @@ from cluster.node.admin.api.bindings import binding_document, bindings_of
 from cluster.node.admin.api.cluster import FOLLOWED_VERSION
 from cluster.node.admin.api.exchanges import exchange_document
 from cluster.node.admin.api.fields import Document
+from cluster.node.admin.api.parameters import global_parameter_documents, parameter_documents
 from cluster.node.admin.api.permissions import permission_documents, topic_permission_documents
 from cluster.node.admin.api.policies import policy_documents
 from cluster.node.admin.api.users import user_document
@@ -30,12 +31,13 @@ async def export(catalog: Catalog) -> Document:
     vhosts = [vhost for _, vhost in sorted(catalog.vhosts.items())]
     return {
         "rabbit_version": FOLLOWED_VERSION,
+        "rabbitmq_version": FOLLOWED_VERSION,
         "product_name": "cluster-mq",
         "users": [user_document(user, catalog) for _, user in sorted(catalog.users.items())],
         "vhosts": [{k: v for k, v in vhost_document(vhost).items() if k != "tracing"} for vhost in vhosts],
         "permissions": permission_documents(catalog),
         "topic_permissions": topic_permission_documents(catalog),
-        "global_parameters": [],
+        "global_parameters": global_parameter_documents(catalog),
         **await _contents(vhosts),
     }
 
@@ -51,18 +53,8 @@ async def export_vhost(vhost: Vhost) -> Document:
 
 async def _contents(vhosts: Iterable[Vhost]) -> dict[str, list[Document]]:
     vhosts = list(vhosts)
-    parameters: list[Document] = [
-        {"component": "vhost-limits", "name": "limits", "vhost": v.name, "value": dict(sorted(v.limits.items()))}
-        for v in vhosts
-        if v.limits
-    ]
-    for policy in policy_documents(vhosts, operator=True):
-        value = {key: policy[key] for key in ("pattern", "definition", "priority", "apply-to")}
-        parameters.append(
-            {"component": "operator_policy", "name": policy["name"], "vhost": policy["vhost"], "value": value}
-        )
     contents: dict[str, Any] = {
-        "parameters": parameters,
+        "parameters": parameter_documents(vhosts),
         "policies": policy_documents(vhosts, operator=False),
         "queues": [],
         "exchanges": [],

@@ -23,6 +23,7 @@ from cluster.node.admin.api.bindings import read_binding
 from cluster.node.admin.api.exchanges import read_exchange
 from cluster.node.admin.api.fields import BadField, Document, field
 from cluster.node.admin.api.limits import read_limits
+from cluster.node.admin.api.parameters import read_global_parameter
 from cluster.node.admin.api.permissions import read_permission, read_topic_permission
 from cluster.node.admin.api.policies import read_policy
 from cluster.node.admin.api.queues import read_queue
@@ -39,6 +40,7 @@ Command: TypeAlias = (
     | c.PutPolicy
     | c.SetVhostLimit
     | c.SetUserLimit
+    | c.PutSetting
     | c.DeclareQueue
     | c.DeclareExchange
     | c.BindQueue
@@ -49,6 +51,7 @@ SECTIONS = (
     "users",
     "permissions",
     "topic_permissions",
+    "global_parameters",
     "parameters",
     "policies",
     "queues",
@@ -118,6 +121,7 @@ class _Parser:
             "users": self._read_user,
             "permissions": self._read_permission,
             "topic_permissions": self._read_topic_permission,
+            "global_parameters": self._read_global_parameter,
             "parameters": self._read_parameter,
             "policies": self._read_policy,
             "queues": self._read_queue,
@@ -125,7 +129,7 @@ class _Parser:
             "bindings": self._read_binding,
         }
         if self._vhost is not None:
-            for section in ("vhosts", "users", "permissions", "topic_permissions"):
+            for section in ("vhosts", "users", "permissions", "topic_permissions", "global_parameters"):
                 if self._document.get(section):
                     self._warn(f"section '{section}' is skipped: these are the definitions of one vhost")
                     del readers[section]
@@ -164,11 +168,8 @@ class _Parser:
         self._warnings.append(line)
 
     def _warn_about_the_rest(self) -> None:
-        for entry in self._section("global_parameters"):
-            name = entry.get("name") if isinstance(entry, dict) else entry
-            self._warn(f"global parameter '{name}' is skipped: not supported")
         for key in self._document:
-            if key not in SECTIONS and key not in _ABOUT and key != "global_parameters":
+            if key not in SECTIONS and key not in _ABOUT:
                 self._warn(f"section '{key}' is skipped: unknown")
 
     # ---- sections
@@ -214,6 +215,10 @@ class _Parser:
         command = read_topic_permission(user, vhost, entry)
         label = f"topic permissions of user '{user}' on exchange '{command.exchange}' in vhost '{vhost}'"
         yield Item("topic_permissions", label, command)
+
+    def _read_global_parameter(self, entry: Document) -> Iterable[Item]:
+        name = field(entry, "name", str)
+        yield Item("global_parameters", f"global parameter '{name}'", read_global_parameter(name, entry))
 
     def _read_parameter(self, entry: Document) -> Iterable[Item]:
         """Limits of vhosts and operator policies are parameters in RabbitMQ's documents."""

@@ -79,6 +79,8 @@ def judge(command: Command, catalog: Catalog) -> Action:
         case c.SetTopicPermissions():
             held = catalog.access.topic_permissions.get((command.user, command.vhost), {})
             return _against(held.get(command.exchange), TopicPermissions(command.write, command.read))
+        case c.PutSetting():
+            return _against(catalog.settings.get(command.name), command.value)
         case c.SetUserLimit():
             return _limit(catalog.user_limits(command.user).get(command.limit), command.value)
         case _:
