@@ -1,13 +1,24 @@
 """How commands about the cluster itself change the state: its founding, members, settings, places of shards.
 
-Law: each raises before anything is changed. A node's id is never given twice; a shard's replicas are members.
+Law: each raises before anything is changed. A node's id is never given twice; a shard's replicas are members. A name
+is that of one member, those that are GONE aside.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cluster.broker.catalog.access import Permissions, User
 from cluster.broker.catalog.applying import Applying
-from cluster.broker.catalog.commands import FoundCluster, PlaceShard, PutMember, PutSetting, RemoveMember
+from cluster.broker.catalog.commands import (
+    KEEP_STATE,
+    AdmitMember,
+    FoundCluster,
+    PlaceShard,
+    PutMember,
+    PutSetting,
+    RemoveMember,
+)
 from cluster.broker.catalog.ids import GroupId, NodeId
 from cluster.broker.catalog.outcome import AccessChanged, MemberChanged, ShardPlaced
 from cluster.broker.catalog.state import Member, MemberState, State
@@ -53,13 +64,31 @@ def put_member(state: State, command: PutMember, at: Applying) -> None:
     node = NodeId(command.node)
     if node not in state.members and node <= state.highest_node:
         raise precondition_failed(f"node id {node} was used before")
-    for other in state.members.values():
-        if other.name == command.name and other.node != node:
-            raise precondition_failed(f"node name '{command.name}' is that of node {other.node}")
-    if command.state not in tuple(MemberState):
+    other = _named(state, command.name)
+    if other is not None and other.node != node:
+        raise precondition_failed(f"node name '{command.name}' is that of node {other.node}")
+    known = state.members.get(node)
+    if known is not None and known.state is MemberState.GONE:
+        raise precondition_failed(f"node {node} has lost its data and does not come back")
+    value = int(known.state) if known is not None and command.state == KEEP_STATE else command.state
+    if value not in tuple(MemberState):
         raise precondition_failed(f"member state {command.state} does not exist")
-    member = Member(node, command.name, command.host, command.port, MemberState(command.state))
+    token = known.token if known is not None else ""
+    member = Member(node, command.name, command.host, command.port, MemberState(value), token)
     _put_member(state, member, at)
+
+
+def admit_member(state: State, command: AdmitMember, at: Applying) -> None:
+    if not state.cluster_id or not command.name or not command.token:
+        raise precondition_failed("who joins a cluster needs a name and a directory")
+    known = _named(state, command.name)
+    if known is not None:
+        if known.token == command.token:
+            return
+        _put_member(state, replace(known, state=MemberState.GONE), at)
+    node = NodeId(state.highest_node + 1)
+    joining = Member(node, command.name, command.host, command.port, MemberState.JOINING, command.token)
+    _put_member(state, joining, at)
 
 
 def remove_member(state: State, command: RemoveMember, at: Applying) -> None:
@@ -82,6 +111,11 @@ def place_shard(state: State, command: PlaceShard, at: Applying) -> None:
     if command.group <= 0 or not command.nodes or len(dict.fromkeys(command.nodes)) != len(command.nodes):
         raise precondition_failed(f"shard {command.group} needs replicas on different members")
     _place(state, GroupId(command.group), command.nodes, at)
+
+
+def _named(state: State, name: str) -> Member | None:
+    found = (m for m in state.members.values() if m.name == name and m.state is not MemberState.GONE)
+    return next(found, None)
 
 
 def _put_member(state: State, member: Member, at: Applying) -> None:

@@ -15,6 +15,7 @@ from typing import ClassVar, TypeAlias
 Scalar: TypeAlias = "str | int | bool | None"
 MemberRow: TypeAlias = tuple[int, str, str, int]
 """node id, name, host, port of its peer listener"""
+KEEP_STATE = -1
 PlacementRow: TypeAlias = tuple[int, tuple[int, ...]]
 """group id, the node ids of its replicas"""
 
@@ -47,7 +48,7 @@ class PutSetting:
 
 @dataclass(frozen=True, slots=True)
 class PutMember:
-    """A new member, or another name, address or state (`MemberState`) of one."""
+    """A new member, or another name, address or state (`MemberState`) of one; KEEP_STATE leaves that as it is."""
 
     opcode: ClassVar[int] = 3
     node: int
@@ -72,6 +73,20 @@ class PlaceShard:
     opcode: ClassVar[int] = 5
     group: int
     nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AdmitMember:
+    """A node with an empty directory joins, under the next id. `token` is its directory's.
+
+    A member of the same name with another token has lost its directory: it is GONE. Repeated, it changes nothing.
+    """
+
+    opcode: ClassVar[int] = 8
+    name: str
+    host: str
+    port: int
+    token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +337,7 @@ SingleCommand: TypeAlias = (
     | PutSetting
     | PutMember
     | RemoveMember
+    | AdmitMember
     | PlaceShard
     | NodeGone
     | ConnectionGone

@@ -23,8 +23,10 @@ from cluster.broker.catalog.policies import Policy
 from cluster.broker.catalog.state import Member, MemberState, State
 from cluster.broker.catalog.vhost import Vhost
 
-SNAPSHOT_VERSION: Final = 2
-"""1 did not tell which queues have been used."""
+SNAPSHOT_VERSION: Final = 3
+"""1 did not tell which queues have been used, 2 no member that joined. The oldest that says everything is written, so
+that an older program can go on while nobody has joined."""
+_VERSION_OF_FOUNDERS: Final = 2
 PIECE_ROWS: Final = 1000
 """Rows that are written in one go."""
 SORTED_ROWS: Final = 4096
@@ -46,7 +48,7 @@ class Draft:
     def __init__(self, state: State) -> None:
         access = state.access
         self._head = [
-            SNAPSHOT_VERSION,
+            SNAPSHOT_VERSION if any(member.token for member in state.members.values()) else _VERSION_OF_FOUNDERS,
             [state.applied_index, state.version, state.cluster_id, state.cluster_name],
             _pairs(state.settings),
             [_member_row(state.members[node]) for node in sorted(state.members)],
@@ -157,7 +159,7 @@ def decode_state(data: bytes) -> State:
         rows = msgpack.unpackb(data, use_list=False, strict_map_key=False)
         if rows[0] == 1:
             rows = (*rows, ())
-        elif rows[0] != SNAPSHOT_VERSION:
+        elif rows[0] not in (_VERSION_OF_FOUNDERS, SNAPSHOT_VERSION):
             raise UnknownSnapshot(f"catalog snapshot version {rows[0]} is not known")
         return _read_state(rows)
     except (ValueError, TypeError, KeyError, IndexError, msgpack.UnpackException) as error:
@@ -169,7 +171,8 @@ def _pairs(table: Mapping[Any, object]) -> list[list[object]]:
 
 
 def _member_row(member: Member) -> list[object]:
-    return [member.node, member.name, member.host, member.port, int(member.state)]
+    row: list[object] = [member.node, member.name, member.host, member.port, int(member.state)]
+    return [*row, member.token] if member.token else row
 
 
 def _policy_rows(policies: Mapping[str, Policy]) -> list[list[object]]:
@@ -188,8 +191,8 @@ def _read_state(rows: tuple[Any, ...]) -> State:
     state = State()
     state.applied_index, state.version, state.cluster_id, state.cluster_name = head
     state.settings = dict(settings)
-    for node, name, host, port, member_state in members:
-        state.members[node] = Member(node, name, host, port, MemberState(member_state))
+    for node, name, host, port, member_state, *token in members:
+        state.members[node] = Member(node, name, host, port, MemberState(member_state), *token)
     state.highest_node = NodeId(highest_node)
     state.gone_incarnations = dict(gone)
     state.placement = dict(placement)

@@ -21,11 +21,16 @@ K = TypeVar("K", NodeId, ConnectionId)
 
 
 class MemberState(IntEnum):
-    """JOINING holds no replica yet; DRAINING shall hold none soon. Whether a node is up is not the catalog's."""
+    """JOINING holds no replica yet; DRAINING and GONE shall hold none soon, and then they are members no more.
+
+    Who is GONE has lost its data and is never let in again; its name is free. Whether a node is up is not the
+    catalog's.
+    """
 
     JOINING = 0
     ACTIVE = 1
     DRAINING = 2
+    GONE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class Member:
     host: str
     port: int
     state: MemberState
+    token: str = ""
+    """Of the directory that it joined with; "" for a founder."""
 
 
 class State:

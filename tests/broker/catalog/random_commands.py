@@ -90,7 +90,8 @@ def random_command(choices: random.Random) -> c.SingleCommand:
         "vhost limit": lambda: c.SetVhostLimit(vhost(), "max-queues", pick((None, 3, -1))),
         "user limit": lambda: c.SetUserLimit(name(), "max-channels", pick((None, 1))),
         "setting": lambda: c.PutSetting(name(), pick((None, 1, "x", True))),
-        "member": lambda: c.PutMember(pick((2, 4, 5)), pick(("mq-2", "mq-4")), "h", 1, pick((0, 1, 2))),
+        "member": lambda: c.PutMember(pick((2, 4, 5)), pick(("mq-2", "mq-4")), "h", 1, pick((-1, 0, 1, 2))),
+        "admit member": lambda: c.AdmitMember(pick(("mq-2", "mq-4")), "h", 1, pick(("", "x", "y"))),
         "remove member": lambda: c.RemoveMember(pick((2, 4, 5))),
         "place": lambda: c.PlaceShard(pick((1, 4)), pick(((1, 2, 3), (1, 4), (1, 1)))),
     }

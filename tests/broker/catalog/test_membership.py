@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import msgpack
 import pytest
 
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.codec import encode_command
 from cluster.broker.catalog.commands import (
+    KEEP_STATE,
+    AdmitMember,
     DeleteVhost,
     PlaceShard,
     PutMember,
@@ -81,6 +84,37 @@ def test_a_member_that_cannot_be_is_refused(cluster):
     assert told(cluster.apply(PutMember(4, "mq-1", "h", 1, 0))) == failed("node name 'mq-1' is that of node 1")
     assert told(cluster.apply(PutMember(4, "mq-4", "h", 1, 7))) == failed("member state 7 does not exist")
     assert told(cluster.apply(RemoveMember(2))) == failed("node 2 holds a replica of shard 1")
+
+
+def test_who_joins_gets_the_next_id_and_asking_again_changes_nothing(cluster):
+    assert cluster.apply(AdmitMember("mq-9", "h", 1, "t")).changes == (MemberChanged(NodeId(4)),)
+    assert cluster.apply(AdmitMember("mq-9", "h", 1, "t")).changes == ()
+    assert cluster.catalog.members[NodeId(4)] == Member(NodeId(4), "mq-9", "h", 1, MemberState.JOINING, "t")
+    cluster.ok(PutMember(4, "mq-9", "h2", 2, KEEP_STATE))
+    assert cluster.catalog.members[NodeId(4)] == Member(NodeId(4), "mq-9", "h2", 2, MemberState.JOINING, "t")
+    copy = Catalog()
+    copy.restore(cluster.catalog.snapshot())
+    assert copy.members == cluster.catalog.members
+
+
+def test_a_member_that_comes_with_another_directory_is_another_member(cluster):
+    cluster.ok(AdmitMember("mq-2", "h", 1, "t"))
+    members = cluster.catalog.members
+    assert members[NodeId(2)].state is MemberState.GONE
+    assert (members[NodeId(4)].name, members[NodeId(4)].state) == ("mq-2", MemberState.JOINING)
+    cluster.ok(PutMember(4, "mq-2", "h", 1, 1))
+    assert told(cluster.apply(PutMember(2, "mq-2b", "h", 1, 1))) == failed(
+        "node 2 has lost its data and does not come back"
+    )
+    assert told(cluster.apply(AdmitMember("mq-7", "h", 1, ""))) == failed(
+        "who joins a cluster needs a name and a directory"
+    )
+
+
+def test_a_snapshot_without_joined_members_can_be_read_by_an_older_program(cluster):
+    assert msgpack.unpackb(cluster.catalog.snapshot(), strict_map_key=False)[0] == 2
+    cluster.ok(AdmitMember("mq-9", "h", 1, "t"))
+    assert msgpack.unpackb(cluster.catalog.snapshot(), strict_map_key=False)[0] == 3
 
 
 def test_a_shard_is_placed_on_members(cluster):
