@@ -95,12 +95,19 @@ class Commands:
 
     def _queues(self) -> None:
         noun, verbs = self._listing("queues", traffic.queues_list, "every queue")
-        noun.add_argument("--problem", action="store_true", help="only those without a leader or a needed consumer")
+        problem = "only those without a leader or a needed consumer"
+        noun.add_argument("--problem", action="store_true", help=problem)
+        noun.add_argument("--vhost", "-p", metavar="VHOST", help="only those of this vhost, or the queue's (default /)")
+        # What is said before the verb counts, too: the verbs have no defaults of their own.
+        listing = verbs.choices["list"]
+        listing.add_argument("--problem", action="store_true", default=argparse.SUPPRESS, help=problem)
         delete = self._verb(verbs, "delete", traffic.queues_delete, "delete a queue with its messages", "name")
-        _vhost(delete)
+        purge = self._verb(verbs, "purge", traffic.queues_purge, "drop the ready messages of a queue", "name")
+        retry = self._verb(verbs, "retry", traffic.queues_retry, "try parked messages of a queue again", "name")
+        for verb in (listing, delete, purge, retry):
+            verb.add_argument("--vhost", "-p", default=argparse.SUPPRESS, metavar="VHOST")
         delete.add_argument("--if-empty", action="store_true")
         delete.add_argument("--if-unused", action="store_true")
-        _vhost(self._verb(verbs, "purge", traffic.queues_purge, "drop the ready messages of a queue", "name"))
 
     def _connections(self) -> None:
         _, verbs = self._listing("connections", traffic.connections_list, "every client connection")

@@ -266,6 +266,35 @@ def test_queues_and_connections_are_tables_or_json(admin: FakeAdmin, capsys: pyt
     assert json.loads(capsys.readouterr().out)[0]["group"] == 1
 
 
+def test_queues_of_one_vhost_are_asked_for_and_an_unknown_one_is_called_so(
+    admin: FakeAdmin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = QueueReport(name="orders", vhost="shop", durable=True, leader="mq-0")
+    admin.answers["/api/queues/shop"] = (200, [asdict(queue)])
+    admin.answers["/api/queues/nope"] = (404, {"status": 404, "detail": "no vhost 'nope'"})
+    assert run(admin, "queues", "--vhost", "shop") == run(admin, "queues", "list", "-p", "shop") == 0
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:2]] == [["shop", "orders"]]
+    assert run(admin, "queues", "--vhost", "nope") == 64
+    assert capsys.readouterr().err == "clusterctl: no vhost 'nope'\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "vhost"),
+    [
+        (("queues", "retry", "q"), "%2F"),
+        (("queues", "retry", "q", "-p", "shop"), "shop"),
+        (("queues", "-p", "shop", "retry", "q"), "shop"),
+    ],
+)
+def test_parked_messages_are_tried_again_in_the_vhost_that_is_named(
+    admin: FakeAdmin, capsys: pytest.CaptureFixture[str], said: tuple[str, ...], vhost: str
+) -> None:
+    admin.answers[f"/api/queues/{vhost}/q/retry"] = (200, {"retried": 3})
+    assert run(admin, *said) == 0
+    assert admin.seen[-1][:2] == ("POST", f"/api/queues/{vhost}/q/retry")
+    assert "3 parked messages ready again" in capsys.readouterr().out
+
+
 def test_leader_transfer_posts_the_wish_and_shows_a_refusal(
     admin: FakeAdmin, capsys: pytest.CaptureFixture[str]
 ) -> None:
