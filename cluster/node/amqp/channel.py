@@ -69,6 +69,10 @@ class Channel(Publishing, Consuming):
                 self.answer_tag(method.delivery_tag, _refusal(method.requeue), multiple=method.multiple)
             case MethodReceived(method=m.BasicReject() as method):
                 self.answer_tag(method.delivery_tag, _refusal(method.requeue), multiple=False)
+            case ChannelClosed() if self.transaction is None and not self.is_entangled:
+                self.close()
+                self.connection.machine.close_channel_ok(self.number)
+                self.connection.flush_soon()
             case _:
                 return False
         return True

@@ -300,6 +300,11 @@ class Consuming(Side):
         self.uncommitted += count
         self.stirred(holder.stream)
 
+    @property
+    def is_entangled(self) -> bool:
+        """Has the channel anything with a queue that its end would have to wait for?"""
+        return bool(self.uncommitted or self.consumers or self.holders or self.unacked.count or self._leaving)
+
     def let_everything_go(self) -> None:
         """The channel is over: its consumers leave, what it holds goes back to its queues."""
         self.dismiss_consumers()
