@@ -144,6 +144,7 @@ class ShardStream:
         records  pieces whose concatenation is the messages' records; sizes: one per record; size: their sum
         first    the sink's number of the first of them; told back by `published`
         """
+        self._part_from_transactions()
         slot = len(self._sizes)
         count = len(sizes)
         runs = self._runs
@@ -166,7 +167,10 @@ class ShardStream:
             self._seal()
 
     def hold_together(self) -> None:
-        """What comes until `let_go` shall be in one batch (a transaction's part)."""
+        """What comes until `let_go` shall be in one batch (a transaction's part), with nothing published outside of
+        transactions: that may be refused, and this may not."""
+        if self._runs and not self._whole:
+            self._seal()
         self._held_together = self._whole = True
 
     def let_go(self) -> None:
@@ -176,8 +180,13 @@ class ShardStream:
 
     def mark(self, marks: Sequence[tuple[int, int, int]]) -> None:
         """What is to be known of messages of the publish that follows at once: (which, from 0, Mark, value)."""
+        self._part_from_transactions()
         slot = len(self._sizes)
         self._marks += [n for message, kind, value in marks for n in (slot + message, kind, value)]
+
+    def _part_from_transactions(self) -> None:
+        if self._whole and not self._held_together:
+            self._seal()
 
     def settle(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
         """Messages are done with (ack, reject without requeue, automatic ack)."""

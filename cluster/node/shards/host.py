@@ -17,7 +17,7 @@ from cluster.broker.shard.leader import LeaderLimits
 from cluster.node.shards.seat import Seat, SeatServices
 from cluster.raft.group import NotLeader, ProposalDropped, Role
 from cluster.raft.storage import GroupStorage, StorageCorrupt
-from cluster.raft.types import Entry, EntryKind, GroupId, LogIndex, NodeId, SnapshotMeta, Term
+from cluster.raft.types import NOBODY, Entry, EntryKind, GroupId, LogIndex, NodeId, SnapshotMeta, Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,7 @@ class ShardHost(Seat):
 
     def role_changed(self, role: Role, term: Term, leader: NodeId) -> None:
         self.role = role
+        self.is_headless = leader == NOBODY
         if role is Role.LEADER:
             if self._leading_term != term:
                 self.end()

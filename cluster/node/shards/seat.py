@@ -61,6 +61,8 @@ class Seat:
         self.term = 0
         self.incarnation = 1
         """Rises when the shard forgets its contents, which only a local one does."""
+        self.is_headless = False
+        """Consensus here knows of nobody who leads the shard. A link that is silent is not closed as early."""
         self.posted_by: dict[int, int] = {}
         """Session of another shard -> the node that its leader's latest word came from."""
         self._services = services

@@ -247,10 +247,10 @@ class Switchboard:
                 self._wake()
 
     def _is_led(self, stream: ShardStream) -> bool:
-        """A leader is known, and if it is to be this node, it is."""
-        if stream.leader != self._node:
-            return stream.leader != 0
+        """A leader is known and not given up here, and if it is to be this node, it is."""
         seat = self.seats.get(stream.shard)
+        if stream.leader != self._node:
+            return stream.leader != 0 and not (seat is not None and seat.is_headless)
         return seat is not None and seat.leader is not None
 
     def hosts(self) -> list[ShardHost]:

@@ -308,3 +308,18 @@ def test_a_transaction_is_kept_for_the_next_leader_as_a_whole_and_not_refused() 
     batches = out(stream).batches
     assert [(b.number, b.payload) for b in batches] == [(1, b"abc"), (2, b"")]
     assert triples(batches[0].settles) == [(QUEUE, 0, 1)]
+
+
+def test_who_publishes_beside_a_transaction_is_refused_all_the_same() -> None:
+    stream, sink = make_stream(), Sink()
+    publish(stream, sink, 0, b"before")
+    for number in (1, 2):
+        stream.hold_together()
+        publish(stream, sink, number, b"abc")
+        stream.let_go()
+    publish(stream, sink, 3, b"after")
+    stream.refuse_unsent()
+    assert sink.told == [("refused", 0, 1, 6), ("refused", 3, 1, 5)]
+    stream.leader_is(3, 2)
+    batches = out(stream).batches
+    assert [(b.number, b.payload) for b in batches] == [(1, b""), (2, b"abcabc"), (3, b"")]
