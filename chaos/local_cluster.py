@@ -140,6 +140,7 @@ class LocalCluster:
         return self.nodes[index].http_url
 
     def connect(self, index: int, **options: Any) -> pika.BlockingConnection:
-        """A pika connection to one node, as guest."""
-        parameters = pika.ConnectionParameters(HOST, self.port(index), heartbeat=30, **options)
+        """A pika connection to one node."""
+        options.setdefault("credentials", pika.PlainCredentials(self.user, self.password))
+        parameters = pika.ConnectionParameters(self.nodes[index].host, self.port(index), heartbeat=30, **options)
         return pika.BlockingConnection(parameters)

@@ -1,0 +1,281 @@
+"""A run: a cluster, clients on all its nodes, and faults drawn from a seed until the time is over.
+
+Law: the next fault waits until the cluster calls itself healthy; a cluster that does not get there in time ends the
+faults, and what was seen by then is judged. Everything is written to the history before it is done. Whatever happens,
+the processes and all that they stood on are gone when `run` returns.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from chaos import topology
+from chaos.clients.workload import Progress, Workload, read_progress, save
+from chaos.history import (
+    Began,
+    FaultBegan,
+    FaultMended,
+    FaultOver,
+    Formed,
+    Healthy,
+    HistoryWriter,
+    Left,
+    Note,
+    Stuck,
+    Used,
+)
+from chaos.local_cluster import wait_until
+from chaos.look import ask, ask_node, is_healthy
+from chaos.machine.grounds import Grounds
+from chaos.strikes import catalogue
+from chaos.strikes.strike import Field, Strike
+from cluster.node.dev.child import start_process
+
+CLIENTS = ("steady", "asynchronous", "definer")
+WARM_UP_SECONDS = 4.0
+CALM_SECONDS = (1.0, 5.0)
+"""From the end of one fault to the next."""
+HEALTHY_SECONDS = 90.0
+"""What the cluster may take to become healthy after a fault."""
+DRAIN_SECONDS = 90.0
+"""What consumers may take to get through what is left when nothing is published any more."""
+COMPACTION_SECONDS = 60.0
+ENDING_SECONDS = 30.0
+STEP_SECONDS = 0.05
+SHOW_SECONDS = 5.0
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`duration`: seconds in which faults begin; `faults_max`: how many, 0 for as many as there is time for."""
+
+    faults: tuple[str, ...]
+    duration: float
+    seed: int
+    rate: float
+    gap_max: float
+    faults_max: int = 0
+
+
+class Run:
+    """One run in `directory`: histories in `directory`/history, the nodes in `directory`/nodes."""
+
+    def __init__(self, options: Options, directory: Path, tell: Tell) -> None:
+        self.directory = directory
+        self.history_path = directory / "history"
+        self._options = options
+        self._tell = tell
+        self._random = random.Random(options.seed)
+        self._number = 0
+        for path in (self.history_path, directory / "nodes"):
+            path.mkdir(parents=True)
+        self._history = HistoryWriter(self.history_path, "run")
+        self._began = self._shown = time.monotonic()
+
+    def run(self) -> None:
+        """To the end. RuntimeError, AssertionError when there is no cluster to begin with."""
+        self._tell("making the ground the nodes stand on")
+        grounds = Grounds(self.directory / "nodes", catalogue.needs(self._options.faults))
+        clients: list[subprocess.Popen[bytes]] = []
+        try:
+            grounds.start_all()
+            wait_until(lambda: is_healthy(grounds), "the cluster healthy")
+            workload = topology.declare(grounds, self.history_path, rate=self._options.rate, seed=self._options.seed)
+            self._write_beginning(workload)
+            self._note_cluster(grounds, restarted=False)
+            plan = self.directory / "workload.json"
+            save(workload, plan)
+            clients += [
+                start_process([sys.executable, "-m", f"chaos.clients.{name}", str(plan)], output=self._log(name))
+                for name in CLIENTS
+            ]
+            self._hold(grounds, WARM_UP_SECONDS, [])
+            self._history.write(Used(t=time.monotonic(), when="baseline", by_node=self._used(grounds)))
+            is_stuck = self._strike_on(grounds, workload)
+            self._finish(grounds, workload, clients, patience=0.2 if is_stuck else 1.0)
+        finally:
+            for client in clients:
+                client.kill()
+                client.wait()
+            grounds.close()
+            self._history.close()
+
+    def _log(self, name: str) -> Path:
+        return self.directory / f"{name}.log"
+
+    def _write_beginning(self, workload: Workload) -> None:
+        now = time.monotonic()
+        self._began = now
+        claims = topology.CLAIMS + catalogue.claims(self._options.faults)
+        self._history.write(
+            Began(
+                t=now,
+                seed=self._options.seed,
+                nodes=len(workload.nodes),
+                wall=time.time(),
+                claims=claims,
+                gap_max=self._options.gap_max,
+            )
+        )
+        for plan in workload.queues:
+            self._history.write(msgspec.structs.replace(plan.traits, t=now))
+        self._history.flush()
+
+    def _note_cluster(self, grounds: Grounds, *, restarted: bool) -> None:
+        statuses = [ask_node(grounds, node, "/api/cluster/status") or {} for node in range(len(grounds.nodes))]
+        clusters = tuple([str(status.get("cluster", {}).get("id", "")) for status in statuses])
+        self._history.write(Formed(t=time.monotonic(), clusters=clusters, restarted=restarted))
+
+    def _used(self, grounds: Grounds) -> tuple[int, ...]:
+        status = ask(grounds, "/api/cluster/status") or {"nodes": []}
+        used = {node["name"]: int(node.get("disk_used_bytes", 0)) for node in status["nodes"]}
+        return tuple([used.get(name, 0) for name in grounds.names])
+
+    # Faults.
+
+    def _strike_on(self, grounds: Grounds, workload: Workload) -> bool:
+        """Fault after fault. Whether the cluster did not get over one."""
+        options, ground = self._options, Field(grounds, self._random, tuple([one.name for one in workload.queues]))
+        turns = 0
+        while time.monotonic() - self._began < options.duration and turns < (options.faults_max or turns + 1):
+            turns += 1
+            try:
+                self._strike(ground, catalogue.draw(options.faults, self._random))
+                self._hold(grounds, self._random.uniform(*CALM_SECONDS), [])
+            except AssertionError as error:
+                self._history.write(Stuck(t=time.monotonic(), why=str(error).splitlines()[0]))
+                self._history.flush()
+                self._tell(f"STUCK: {error}")
+                return True
+        return False
+
+    def _strike(self, ground: Field, names: list[str]) -> None:
+        """These faults at once, up to the cluster being healthy. AssertionError when it does not get there."""
+        ground.free = set(ground.nodes)
+        strikes: list[tuple[int, Strike]] = []
+        try:
+            for name in names:
+                one = catalogue.make(name, ground)
+                one.choose()
+                ground.free -= set(one.struck.nodes) if one.nodes_needed else set()
+                self._announce(name, one)
+                strikes.append((self._number - 1, one))
+                one.begin()
+                if one is not strikes[0][1]:
+                    continue
+                if len(names) > 1:
+                    self._hold(ground.grounds, self._random.uniform(0.0, 1.5), [one])
+            low = max(one.hold_seconds[0] for _, one in strikes)
+            high = max(one.hold_seconds[1] for _, one in strikes)
+            self._hold(ground.grounds, self._random.uniform(low, high), [one for _, one in strikes])
+        finally:
+            for _, one in self._random.sample(strikes, len(strikes)):
+                one.end()
+        self._recover(ground.grounds, strikes)
+
+    def _announce(self, name: str, one: Strike) -> None:
+        struck = one.struck
+        self._history.write(
+            FaultBegan(
+                t=time.monotonic(),
+                number=self._number,
+                kind=name,
+                nodes=struck.nodes,
+                down=struck.down,
+                minority=struck.minority,
+            )
+        )
+        self._history.flush()
+        self._number += 1
+        self._tell(f"fault {self._number - 1}: {name} of nodes {', '.join(map(str, struck.nodes)) or 'none'}")
+
+    def _recover(self, grounds: Grounds, strikes: list[tuple[int, Strike]]) -> None:
+        began = time.monotonic()
+        grounds.wait_ready()
+        for number, _ in strikes:
+            self._history.write(FaultMended(t=time.monotonic(), number=number))
+        kinds = ", ".join([type(one).__name__ for _, one in strikes])
+        wait_until(lambda: is_healthy(grounds), f"the cluster healthy after {kinds}", HEALTHY_SECONDS)
+        now = time.monotonic()
+        for number, _ in strikes:
+            self._history.write(FaultOver(t=now, number=number))
+        self._history.write(Healthy(t=now, seconds=now - began))
+        if any(one.restarts_all for _, one in strikes):
+            self._note_cluster(grounds, restarted=True)
+        self._history.flush()
+        self._tell(f"healthy {now - began:.1f} s later")
+
+    def _hold(self, grounds: Grounds, seconds: float, strikes: list[Strike]) -> None:
+        """Let time go by, in which faults may go on with what they do. AssertionError when a node ends by itself that
+        no fault has struck."""
+        until = time.monotonic() + seconds
+        struck = {node for one in strikes for node in one.struck.down}
+        while time.monotonic() < until:
+            for one in strikes:
+                one.step()
+            for node in range(len(grounds.nodes)):
+                child = grounds.children[node]
+                if node not in struck and child is not None and (end := child.end()) is not None:
+                    raise AssertionError(f"{grounds.names[node]} ended by itself: {end}")
+            self._show()
+            time.sleep(STEP_SECONDS)
+
+    # The end.
+
+    def _show(self) -> Progress:
+        """Where the clients stand; told now and then."""
+        progress = read_progress(self.history_path)
+        if time.monotonic() > self._shown + SHOW_SECONDS:
+            self._shown = time.monotonic()
+            self._tell(
+                f"published {progress.published:,}, confirmed {progress.confirmed:,}, "
+                f"delivered {progress.delivered:,}, waiting {progress.waiting:,}, held {progress.held:,}"
+            )
+        return progress
+
+    def _finish(
+        self, grounds: Grounds, workload: Workload, clients: list[subprocess.Popen[bytes]], patience: float
+    ) -> None:
+        """Stop publishing, let consumers get through, end the clients, and look at what is left."""
+        queues = tuple([plan.name for plan in workload.queues])
+        for client in clients:
+            client.send_signal(signal.SIGUSR1)
+        self._tell("publishing stopped; consuming what is left")
+        until = time.monotonic() + DRAIN_SECONDS * patience
+        left = dict.fromkeys(queues, -1)
+        while time.monotonic() < until:
+            left = topology.sweep(grounds, queues)
+            progress = self._show()
+            if len(left) == len(queues) and not any(left.values()) and not progress.waiting and not progress.held:
+                break
+            time.sleep(0.5)
+        for client in clients:
+            client.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + ENDING_SECONDS
+        for client, name in zip(clients, CLIENTS, strict=True):
+            code = client.wait(timeout=max(0.1, deadline - time.monotonic()))
+            assert code == 0, f"the client {name} ended with {code}: see {self._log(name)}"
+        for queue in queues:
+            self._history.write(Left(t=time.monotonic(), queue=queue, messages=left.get(queue, -1)))
+        self._history.write(Note(t=time.monotonic(), text="the clients have ended"))
+        self._wait_for_compaction(grounds, patience)
+
+    def _wait_for_compaction(self, grounds: Grounds, patience: float) -> None:
+        """The smallest that the stores become within the time."""
+        until = time.monotonic() + COMPACTION_SECONDS * patience
+        used = self._used(grounds)
+        while time.monotonic() < until and max(used, default=0) > 8 << 20:
+            time.sleep(1.0)
+            used = tuple([min(a, b) for a, b in zip(used, self._used(grounds), strict=True)])
+        self._history.write(Used(t=time.monotonic(), when="end", by_node=used))

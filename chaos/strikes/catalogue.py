@@ -1,0 +1,86 @@
+"""Every fault by name, and which of them go together.
+
+Law: a fault that this machine cannot have is never chosen, and is named with the reason.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from chaos.strikes import disks, networks, processes
+from chaos.strikes.strike import Field, Strike
+
+FAULTS: dict[str, type[Strike]] = {
+    "kill-leader": processes.KillLeader,
+    "kill-one": processes.KillOne,
+    "kill-twice": processes.KillTwice,
+    "kill-majority": processes.KillMajority,
+    "kill-all": processes.KillAll,
+    "restart": processes.Restart,
+    "stop": processes.Stop,
+    "move": processes.Move,
+    "partition": networks.Partition,
+    "split": networks.Split,
+    "one-way": networks.OneWay,
+    "ring": networks.Ring,
+    "flapping": networks.Flapping,
+    "loss": networks.Loss,
+    "latency": networks.Latency,
+    "disk-stall": disks.DiskStall,
+    "disk-slow": disks.DiskSlow,
+    "disk-error": disks.DiskError,
+    "disk-full": disks.DiskFull,
+    "power-one": disks.PowerOne,
+    "power-all": disks.PowerAll,
+    "clock": disks.Clock,
+    "memory": disks.Memory,
+}
+TOGETHER_SHARE = 0.3
+"""How often two faults overlap."""
+
+
+def meaning(name: str) -> str:
+    """What a fault is, in a line."""
+    return (FAULTS[name].__doc__ or "").split("\n\n", maxsplit=1)[0].replace("\n", " ")
+
+
+def unavailable(names: Sequence[str], missing: dict[str, str]) -> dict[str, str]:
+    """Of these faults those that this machine cannot have -> why."""
+    reasons = {name: [missing[need] for need in FAULTS[name].needs if missing[need]] for name in names}
+    return {name: "; ".join(dict.fromkeys(why)) for name, why in reasons.items() if why}
+
+
+def needs(names: Sequence[str]) -> frozenset[str]:
+    """What of the machine these faults need."""
+    return frozenset(need for name in names for need in FAULTS[name].needs)
+
+
+def claims(names: Sequence[str]) -> tuple[str, ...]:
+    """Invariants that only runs with these faults check."""
+    return tuple(dict.fromkeys(claim for name in names for claim in FAULTS[name].claims))
+
+
+def draw(names: Sequence[str], rng: random.Random) -> list[str]:
+    """One fault, or two that overlap: then they strike different nodes, or one of them strikes none."""
+    first = rng.choice(names)
+    chosen = [first]
+    if rng.random() < TOGETHER_SHARE:
+        nodes = 3 - FAULTS[first].nodes_needed
+        others = [
+            name
+            for name in names
+            if name != first and FAULTS[name].nodes_needed <= nodes and not (_is_whole(name) or _is_whole(first))
+        ]
+        if others:
+            chosen.append(rng.choice(others))
+    return chosen
+
+
+def _is_whole(name: str) -> bool:
+    """Does it take the nodes one after the other, and so needs peace?"""
+    return FAULTS[name] is processes.Restart
+
+
+def make(name: str, ground: Field) -> Strike:
+    return FAULTS[name](ground)

@@ -1,0 +1,155 @@
+"""Faults of what a node stands on: its disk, its power, its clock, its memory."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from chaos.local_cluster import wait_until
+from chaos.strikes.processes import KillAll, KillOne
+from chaos.strikes.strike import Strike, Struck
+
+MIB = 1 << 20
+ENDING_SECONDS = 10.0
+"""How long a node may go on after its disk reported an error."""
+
+
+class DiskStall(Strike):
+    """A sync does not return."""
+
+    needs = ("shim",)
+    hold_seconds = (0.5, 7.0)
+
+    def choose(self) -> None:
+        node = self.field.leader()
+        self.struck = Struck((node,), (node,))
+
+    def begin(self) -> None:
+        self.field.grounds.disks[self.struck.nodes[0]].stall(stalled=True)
+
+    def end(self) -> None:
+        self.field.grounds.disks[self.struck.nodes[0]].stall(stalled=False)
+
+
+class DiskSlow(Strike):
+    """Each sync takes up to half a second longer."""
+
+    needs = ("shim",)
+    hold_seconds = (3.0, 10.0)
+
+    def choose(self) -> None:
+        self.struck = Struck((self.field.leader(),))
+
+    def begin(self) -> None:
+        self.field.grounds.disks[self.struck.nodes[0]].slow(self.field.random.choice((0.02, 0.1, 0.5)))
+
+    def end(self) -> None:
+        self.field.grounds.disks[self.struck.nodes[0]].slow(0.0)
+
+
+class DiskError(Strike):
+    """The disk reports an I/O error: the node has to end by itself, and is started again on a good disk."""
+
+    needs = ("shim",)
+    hold_seconds = (0.0, 2.0)
+    starts_nodes = True
+
+    def choose(self) -> None:
+        node = self.field.leader()
+        self.struck = Struck((node,), (node,))
+
+    def begin(self) -> None:
+        node = self.struck.nodes[0]
+        self.field.grounds.disks[node].fail(errno.EIO)
+        wait_until(lambda: not self.field.grounds.is_running(node), f"node {node} ends", ENDING_SECONDS)
+
+    def end(self) -> None:
+        node = self.struck.nodes[0]
+        self.field.grounds.disks[node].fail(0)
+        self.field.grounds.kill(node)
+        self.field.grounds.start(node)
+
+
+class PowerOne(KillOne):
+    """A node loses its power: what was not synced may be gone from its disk, sector by sector."""
+
+    needs = ("shim",)
+
+    def begin(self) -> None:
+        super().begin()
+        for node in self.struck.down:
+            self.field.grounds.disks[node].lose_power(self.field.random)
+
+
+class PowerAll(KillAll):
+    """All nodes lose their power at once, and what they had not synced."""
+
+    needs = ("shim",)
+
+    def begin(self) -> None:
+        super().begin()
+        for node in self.struck.down:
+            self.field.grounds.disks[node].lose_power(self.field.random)
+
+
+class Clock(Strike):
+    """A node's wall clock jumps, by seconds or by an hour, and jumps back in the end."""
+
+    needs = ("shim",)
+    nodes_needed = 0
+    hold_seconds = (2.0, 8.0)
+    _node = 0
+
+    def choose(self) -> None:
+        self._node = self.field.random.choice(self.field.nodes)
+        self.struck = Struck()
+
+    def begin(self) -> None:
+        self.field.grounds.disks[self._node].shift_clock(self.field.random.choice((-3600, -5, -0.5, 0.5, 5, 3600)))
+
+    def end(self) -> None:
+        self.field.grounds.disks[self._node].shift_clock(0.0)
+
+
+class DiskFull(Strike):
+    """Something else takes the space on a node's disk, down to the last byte or nearly."""
+
+    needs = ("volumes",)
+    hold_seconds = (3.0, 10.0)
+
+    def choose(self) -> None:
+        self.struck = Struck((self.field.leader(),))
+
+    def begin(self) -> None:
+        self.field.grounds.volumes[self.struck.nodes[0]].fill(self.field.random.choice((0, 0, MIB, 32 * MIB)))
+
+    def end(self) -> None:
+        self.field.grounds.volumes[self.struck.nodes[0]].relieve()
+
+
+class Memory(Strike):
+    """A node may have little more memory than it has: the kernel takes its file pages, or its life."""
+
+    needs = ("memory",)
+    hold_seconds = (3.0, 8.0)
+    starts_nodes = True
+    SPARE_BYTES = 12 * MIB
+
+    def choose(self) -> None:
+        node = self.field.leader()
+        self.struck = Struck((node,), (node,))
+
+    def begin(self) -> None:
+        node = self.struck.nodes[0]
+        grounds = self.field.grounds
+        pid = grounds.pid(node)
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        resident = int(status.partition("RssAnon:")[2].split()[0]) * 1024
+        grounds.memory[node].limit(pid, resident + self.SPARE_BYTES)
+
+    def end(self) -> None:
+        node = self.struck.nodes[0]
+        self.field.grounds.memory[node].release()
+        if not self.field.grounds.is_running(node):
+            self.field.grounds.kill(node)
+            self.field.grounds.start(node)
