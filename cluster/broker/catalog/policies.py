@@ -17,8 +17,8 @@ from cluster.broker.catalog.commands import PutPolicy, Scalar
 from cluster.broker.catalog.definitions import ExchangeDefinition, QueueDefinition
 from cluster.broker.errors import precondition_failed
 
-NUMBERS: Final = ("delivery-limit", "expires", "max-length", "max-length-bytes", "message-ttl")
-"""Settings that are whole numbers, where the smaller one is the stricter one. TTLs are in milliseconds."""
+NUMBERS: Final = ("consumer-timeout", "delivery-limit", "expires", "max-length", "max-length-bytes", "message-ttl")
+"""Settings that are whole numbers, where the smaller one is the stricter one. Times are in milliseconds."""
 WORDS: Final[Mapping[str, tuple[str, ...] | None]] = {
     "alternate-exchange": None,
     "dead-letter-exchange": None,

@@ -126,9 +126,10 @@ _JUDGES: Final[Mapping[str, Judge]] = {
     "x-queue-type": _queue_type,
     "x-quorum-initial-group-size": _group_size,
     "x-delivery-limit": _integer,
+    "x-consumer-timeout": _expires,
     "x-queue-leader-locator": _word("invalid_queue_locator_arg", "client-local", "balanced", "random", "least-leaders"),
 }
-"""In RabbitMQ's order (rabbit_amqqueue:declare_args, 3.10)."""
+"""In RabbitMQ's order (rabbit_amqqueue:declare_args, 3.10); x-consumer-timeout is of later versions."""
 
 COMPARED: Final = (*_JUDGES, "x-queue-master-locator")
 """Arguments that a redeclaration must repeat."""

@@ -6,6 +6,7 @@ a fixed distance. A tag is answered once; answering an unknown one is the client
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -13,6 +14,7 @@ from cluster.broker.errors import precondition_failed
 from cluster.broker.shard.intervals import IntervalMap
 
 C = TypeVar("C")
+G = TypeVar("G", bound=Hashable)
 
 Answered = tuple[C, int, int]
 """(consumer, first seq, count)."""
@@ -59,6 +61,13 @@ class Unacked(Generic[C]):
         """The lowest outstanding tag."""
         starts = self._runs.starts
         return starts[0] if starts else None
+
+    def oldest_by(self, group: Callable[[C], G]) -> dict[G, int]:
+        """For each group of receivers the lowest outstanding tag."""
+        found: dict[G, int] = {}
+        for first, _, run in self._runs:
+            found.setdefault(group(run.consumer), first)
+        return found
 
     def tag(self, consumer: C, first_seq: int, count: int) -> int:
         """Tags for a run that wants an ack. Returns the first."""
