@@ -65,6 +65,7 @@ class SnapshotChunk:
 class GroupWrite:
     """Everything one group wants durable in a round, carried out in the order of the fields.
 
+    forget           this node is no member any more: log and snapshot go; the hard state stays, for a vote is cast once
     hard_state       replaces the stored one
     install          finish a received snapshot: the chunks staged for `install` become the group's state, the
                      log becomes empty after `install.index`, entries and snapshot that were there are gone
@@ -88,6 +89,7 @@ class GroupWrite:
     snapshot: tuple[SnapshotMeta, bytes] | None = None
     delete_entries: Sequence[LogIndex] = ()
     replace_entries: Sequence[Entry] = ()
+    forget: bool = False
 
 
 class GroupStorage(Protocol):

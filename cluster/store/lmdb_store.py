@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -193,6 +194,17 @@ class LmdbStore:
         record = encode_identity(identity)
         self._environment.write(lambda txn: txn.put(_IDENTITY_KEY, record, db=self._node), adds_data=False)
 
+    def read_note(self, name: str) -> bytes | None:
+        """What `write_note` was given last; None before that. Raises StorageCorrupt."""
+        with self._environment.read() as txn:
+            record = txn.get(_note_key(name), db=self._node)
+            return _unsealed(name, bytes(record)) if record is not None else None
+
+    def write_note(self, name: str, data: bytes) -> None:
+        """A record of the node's own, durable when it returns. Not beside a `write`. Raises StorageFull, StorageIO."""
+        record = zlib.crc32(data).to_bytes(4) + data
+        self._environment.write(lambda txn: txn.put(_note_key(name), record, db=self._node), adds_data=False)
+
     def statistics(self) -> StoreStatistics:
         """Sizes and counts of this moment; walks no data."""
         databases = [self._state, self._node, *(slot for slots in list(self._slots.values()) for slot in slots)]
@@ -213,3 +225,14 @@ class LmdbStore:
         """Close the map and let go of the directory. No read or write may be under way or follow."""
         self._environment.close()
         self._directory.close()
+
+
+def _note_key(name: str) -> bytes:
+    return b"note/" + name.encode()
+
+
+def _unsealed(name: str, record: bytes) -> bytes:
+    checksum, data = record[:4], record[4:]
+    if checksum != zlib.crc32(data).to_bytes(4):
+        raise StorageCorrupt(f"the record {name!r} does not match its checksum")
+    return data

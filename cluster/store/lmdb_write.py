@@ -7,14 +7,15 @@ carried out in their order, inside the caller's transaction, and nothing outside
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import lmdb
 
 from cluster.raft.storage import GroupWrite, SnapshotChunk
 from cluster.raft.types import GroupId, LogIndex, SnapshotMeta
 from cluster.store.chunk import INDEX_PART, chunk_records, key_position, log_key, part_key, split_index
-from cluster.store.lmdb_group import HARD_STATE, HEAD, Slots, state_key
-from cluster.store.record import SnapshotHead, encode_entry, encode_hard_state, encode_head
+from cluster.store.lmdb_group import HARD_STATE, HEAD, NEW_HEAD, Slots, state_key
+from cluster.store.record import SnapshotHead, decode_hard_state, encode_entry, encode_hard_state, encode_head
 
 
 def adds_data(write: GroupWrite) -> bool:
@@ -44,6 +45,8 @@ class GroupWriter:
 
         Raises StorageCorrupt for a damaged chunk, and what LMDB raises.
         """
+        if write.forget:
+            self._forget()
         if write.hard_state is not None:
             record = encode_hard_state(self._group, write.hard_state)
             self._txn.put(state_key(self._group, HARD_STATE), record, db=self._state)
@@ -72,6 +75,17 @@ class GroupWriter:
     def _put_head(self, head: SnapshotHead) -> None:
         self._txn.put(state_key(self._group, HEAD), encode_head(self._group, head), db=self._state)
         self.head = head
+
+    def _forget(self) -> None:
+        for slot in self._slots:
+            self._txn.drop(slot, delete=False)
+        self._put_head(NEW_HEAD)
+        record = self._txn.get(state_key(self._group, HARD_STATE), db=self._state)
+        if record is not None:
+            kept = replace(decode_hard_state(self._group, record), commit_index=LogIndex(0))
+            self._txn.put(
+                state_key(self._group, HARD_STATE), encode_hard_state(self._group, kept), db=self._state
+            )
 
     def _stage(self, chunk: SnapshotChunk) -> None:
         """Checked records go into the other slot, in the form and place they will be read from."""

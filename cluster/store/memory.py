@@ -146,6 +146,9 @@ class MemoryGroup:
 
     def apply(self, write: GroupWrite, state: GroupState, staged: list[_Staged]) -> None:
         """Carry out a write that `after` allowed and that leads to `state`."""
+        if write.forget:
+            self.contents, self.staged = _Contents(), _Contents()
+            self.damaged.clear()
         for chunk in staged:
             if chunk.starts_over:
                 self.staged = _Contents()
@@ -182,6 +185,7 @@ class MemoryStore:
         self.bytes_max = bytes_max
         self._groups: dict[GroupId, MemoryGroup] = {}
         self._identity: Identity | None = None
+        self._notes: dict[str, bytes] = {}
         self._commit_count = 0
         self._lock = threading.Lock()
 
@@ -246,6 +250,14 @@ class MemoryStore:
     def write_identity(self, identity: Identity) -> None:
         """Durable when it returns."""
         self._identity = identity
+
+    def read_note(self, name: str) -> bytes | None:
+        """What `write_note` was given."""
+        return self._notes.get(name)
+
+    def write_note(self, name: str, data: bytes) -> None:
+        """Durable when it returns."""
+        self._notes[name] = data
 
     def close(self) -> None:
         """Nothing to give back."""

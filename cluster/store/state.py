@@ -38,6 +38,8 @@ class GroupState:
 def after(group: GroupId, state: GroupState, write: GroupWrite) -> GroupState:
     """The state once `write` is durable. Raises AssertionError if the protocol does not allow it."""
     assert write.group == group
+    if write.forget:
+        state = GroupState(replace(state.hard_state, commit_index=LogIndex(0)))
     if write.hard_state is not None:
         assert write.hard_state.term >= state.hard_state.term, f"group {group}: the term went back"
         state = replace(state, hard_state=write.hard_state)

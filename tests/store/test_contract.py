@@ -273,3 +273,25 @@ def test_a_write_of_nothing_is_allowed(store: Store) -> None:
     store.write([])
     store.write([GroupWrite(G)])
     assert store.group(G).initial_state().last_index == 0
+
+
+def test_what_is_forgotten_leaves_the_vote_and_nothing_else(store: Store) -> None:
+    store.write([GroupWrite(G, hard_state=hard_state(4, vote=2, commit_index=3), snapshot=(meta(0, term=0), b""))])
+    store.write([appended(1, 5)])
+    store.write([GroupWrite(G, snapshot=(meta(3), b"an index"))])
+    store.write([GroupWrite(G, forget=True)])
+    group = store.group(G)
+    nothing = SnapshotMeta(LogIndex(0), Term(0), Configuration(()))
+    assert group.initial_state() == InitialState(hard_state(4, vote=2), nothing, index(1), index(0))
+    assert group.snapshot_index() == b""
+    assert list(group.payload_indexes()) == []
+    store.write([appended(1, 2)])
+    assert data_of(group, 1, 2) == [b"data of 1", b"data of 2"]
+
+
+def test_notes_are_kept_by_name(store: Store) -> None:
+    assert store.read_note("a") is None
+    store.write_note("a", b"1")
+    store.write_note("b", b"")
+    store.write_note("a", b"2")
+    assert (store.read_note("a"), store.read_note("b")) == (b"2", b"")

@@ -16,7 +16,7 @@ import trio
 
 from cluster.raft.group import RaftGroup
 from cluster.raft.messages import Message
-from cluster.raft.ready import NotLeader, ProposalDropped, Ready, Role
+from cluster.raft.ready import NotLeader, Persist, ProposalDropped, Ready, Role
 from cluster.raft.runtime.interface import (
     GroupHandler,
     GroupReport,
@@ -72,6 +72,8 @@ class Runtime:
         """May have something to make durable."""
         self._dirty: dict[GroupId, None] = {}
         """The handler may have something to propose."""
+        self._forgotten: dict[GroupId, Pending] = {}
+        """Removed; what is stored of them is to go with the next write."""
         self._held: dict[GroupId, None] = {}
         """A proposal was dropped: dirty again at the next tick."""
         self._tick_is_due = False
@@ -102,16 +104,22 @@ class Runtime:
             self._roster.start(group)
         self._touch(group)
 
-    def remove_group(self, group: GroupId) -> None:
+    def remove_group(self, group: GroupId, *, forget: bool = False) -> None:
         """Take no part in a group any more; a write of it that is under way still happens.
 
-        It may be added again once that has ended (`is_writing`).
+        It may be added again once that has ended (`is_writing`). `forget` gives the space of what it has stored back.
         """
+        member = self._roster.members.get(group)
         self._roster.remove(group)
+        if forget and member is not None:
+            raft = member.raft
+            write = Persist(GroupWrite(group, forget=True), [], raft.term, NOBODY)
+            self._forgotten[group] = Pending(member, write)
+            self._wakeup.wake()
 
     def is_writing(self, group: GroupId) -> bool:
         """True while something of the group, taken part in or removed, waits for the disk."""
-        return self._rounds.holds(group)
+        return group in self._forgotten or self._rounds.holds(group)
 
     # -- what is asked of it
 
@@ -284,7 +292,7 @@ class Runtime:
             self._wakeup.wake()
 
     def _has_unwritten(self) -> bool:
-        return bool(self._unwritten) or self._rounds.is_due(trio.current_time())
+        return bool(self._unwritten or self._forgotten) or self._rounds.is_due(trio.current_time())
 
     def _step_inbox(self) -> None:
         members = self._roster.members
@@ -358,10 +366,12 @@ class Runtime:
     def _write(self, writer: Writer) -> None:
         """Begin the next write, if none is under way and there is something to write."""
         now = trio.current_time()
-        if self._rounds.is_writing or not (self._unwritten or self._rounds.is_due(now)):
+        if self._rounds.is_writing or not (self._unwritten or self._forgotten or self._rounds.is_due(now)):
             return
         unwritten, self._unwritten = self._unwritten, {}
-        offered: list[Pending] = []
+        offered = [pending for group, pending in self._forgotten.items() if not self._rounds.holds(group)]
+        for pending in offered:
+            del self._forgotten[pending.persist.write.group]
         for group in unwritten:
             member = self._roster.members.get(group)
             persist = self._roster.guard(group, member.raft.take_persist) if member is not None else None

@@ -238,6 +238,30 @@ async def test_a_removed_group_is_silent_and_may_be_added_again_after_its_last_w
         await again.until(lambda: again.commands == [b"a"])
 
 
+async def test_a_group_that_is_forgotten_keeps_its_vote_and_may_come_back_as_a_new_replica(autojump_clock):
+    async with running_cluster() as cluster:
+        leader = await cluster.leader(G)
+        leader.machines[G].want(b"a")
+        await cluster.until_all_have(G, [b"a"])
+        other = next(node for node in cluster.nodes if node is not leader)
+        rest = tuple(node.node for node in cluster.nodes if node is not other)
+        leader.runtime.propose_configuration(G, Configuration(rest))
+        await trio.sleep(1)
+        other.runtime.remove_group(G, forget=True)
+        assert other.runtime.is_writing(G)
+        await trio.sleep(0.1)
+        assert not other.runtime.is_writing(G)
+        stored = other.storage.group(G).initial_state()
+        assert (stored.last_index, stored.snapshot.configuration) == (0, Configuration(()))
+        assert stored.hard_state.term >= 1
+        again = type(other.machines[G])()
+        again.runtime, again.group = other.runtime, G
+        other.machines[G] = again
+        other.runtime.add_group(G, again)
+        leader.runtime.propose_configuration(G, Configuration(rest, (), (other.node,)))
+        await again.until(lambda: again.commands == [b"a"])
+
+
 async def test_an_idle_node_runs_a_round_a_tick_and_no_writes(autojump_clock):
     async with running_cluster([GroupId(number) for number in range(9)]) as cluster:
         for number in range(9):
