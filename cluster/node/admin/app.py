@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cluster.broker.errors import ACCESS_REFUSED, NOT_FOUND, BrokerError
 from cluster.node.admin.api import (
     bindings,
+    checks,
     cluster,
     definitions,
     exchanges,
@@ -63,6 +64,7 @@ def admin_app(source: NodeSource) -> Starlette:
         Endpoint("GET", "/api/cluster/status", MONITORING, _status),
         Endpoint("POST", "/api/groups/{group}/transfer", ADMINISTRATOR, _transfer),
         *cluster.ENDPOINTS,
+        *checks.ENDPOINTS,
         *vhosts.ENDPOINTS,
         *users.ENDPOINTS,
         *permissions.ENDPOINTS,

@@ -1,7 +1,8 @@
 """The report of a node as Prometheus metrics.
 
 Law: names begin with `clustermq_`, carry their base unit last (`_bytes`, `_seconds`) and counters `_total`
-(prometheus.io/docs/practices/naming). One time series for each replica of the node; none for each queue, so that
+(prometheus.io/docs/practices/naming); what RabbitMQ's own dashboards and alerts ask for is there under its name there
+too. One time series for each replica of the node; none for each queue, so that
 the size of an answer does not grow with what users declare. A scrape makes the text and keeps nothing.
 """
 
@@ -42,6 +43,33 @@ _COUNTERS = {
     "acknowledged_total": "Messages acknowledged by clients of this node",
     "redelivered_total": "Messages delivered to clients of this node that may have been delivered before",
 }
+_RABBITMQ_GAUGES = {
+    "connections": "connections",
+    "channels": "channels",
+    "consumers": "consumers",
+    "queues": "queues",
+    "queue_messages_ready": "messages_ready",
+    "queue_messages_unacked": "messages_unacked",
+    "process_resident_memory_bytes": "rss_bytes",
+    "resident_memory_limit_bytes": "memory_watermark_bytes",
+    "disk_space_available_bytes": "disk_free_bytes",
+    "disk_space_available_limit_bytes": "disk_free_min_bytes",
+    "process_open_fds": "files_open",
+    "process_max_fds": "files_max",
+    "process_open_tcp_sockets": "connections",
+    "process_max_tcp_sockets": "files_max",
+}
+_RABBITMQ_COUNTERS = {
+    "connections_opened_total": "connections_opened_total",
+    "channels_opened_total": "channels_opened_total",
+    "global_messages_received_total": "published_total",
+    "global_messages_confirmed_total": "confirmed_total",
+    "global_messages_delivered_total": "delivered_total",
+    "global_messages_acknowledged_total": "acknowledged_total",
+    "global_messages_redelivered_total": "redelivered_total",
+    "global_messages_unroutable_returned_total": "returned_total",
+}
+"""Name after `rabbitmq_` in RabbitMQ's prometheus plugin -> what it is in a report."""
 _GROUP_GAUGES = {
     "term": "Term of the group",
     "commit_index": "Last entry known to be committed",
@@ -80,6 +108,7 @@ class _NodeCollector(Collector):
             alarms.add_metric([alarm], 1 if alarm in report.alarms else 0)
         yield alarms
         yield from _group_metrics(report.groups)
+        yield from _rabbitmq_metrics(report)
 
 
 def _group_metrics(groups: tuple[GroupReport, ...]) -> Iterator[Metric]:
@@ -106,3 +135,20 @@ def _group_metrics(groups: tuple[GroupReport, ...]) -> Iterator[Metric]:
         for name, index in sorted(group.match_indexes.items()):
             lag.add_metric([str(group.id), name], max(0, group.last_index - index))
     yield lag
+
+
+def _rabbitmq_metrics(report: NodeReport) -> Iterator[Metric]:
+    identity = {"rabbitmq_node": report.name}
+    yield InfoMetricFamily("rabbitmq_identity", "The node, for queries that join over it", value=identity)
+    yield InfoMetricFamily("rabbitmq_build", "The node's version", value={"product_version": report.version})
+    for name, field in _RABBITMQ_GAUGES.items():
+        text = f"clustermq's {field} under RabbitMQ's name"
+        yield GaugeMetricFamily(f"rabbitmq_{name}", text, value=getattr(report, field))
+    messages = report.messages_ready + report.messages_unacked
+    yield GaugeMetricFamily("rabbitmq_queue_messages", "Messages of the queues this node leads", value=messages)
+    for name, field in _RABBITMQ_COUNTERS.items():
+        text = f"clustermq's {field} under RabbitMQ's name"
+        yield CounterMetricFamily(f"rabbitmq_{name}", text, value=getattr(report, field))
+    for name, alarm in (("memory_used_watermark", "memory"), ("free_disk_space_watermark", "disk")):
+        is_on = int(alarm in report.alarms)
+        yield GaugeMetricFamily(f"rabbitmq_alarms_{name}", f"1 while the {alarm} alarm is on", value=is_on)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -358,9 +360,43 @@ async def test_a_slash_at_the_end_of_a_path_means_nothing() -> None:
 async def test_listeners_are_checked_by_port_and_by_protocol() -> None:
     async with served(FakeSource()) as client:
         for check in ("port-listener/5672", "port-listener/15672", "protocol-listener/amqp"):
-            assert await client.get(f"health/checks/{check}") == {"status": "ok"}
+            assert (await client.get(f"health/checks/{check}"))["status"] == "ok"
         answer = await client.ask("/api/health/checks/port-listener/1883", user="guest:guest")
-    assert (answer.status, answer.reason) == (503, "there is no listener on port 1883")
+        assert (answer.status, answer.reason) == (503, "there is no listener on port 1883")
+        answer = await client.ask("/api/health/checks/protocol-listener/mqtt", user="guest:guest")
+        assert (answer.status, answer.reason) == (503, "there is no listener for mqtt")
+
+
+async def test_a_certificate_that_ends_soon_fails_its_check() -> None:
+    source = FakeSource()
+    path = "health/checks/certificate-expiration"
+    async with served(source) as client:
+        assert (await client.get(f"{path}/1/years"))["status"] == "ok"
+        source.local = replace(source.local, certificate_expires_at=time.time() + 10 * 24 * 3600)
+        assert (await client.get(f"{path}/1/weeks"))["status"] == "ok"
+        assert (await client.ask(f"/api/{path}/1/months", user="guest:guest")).status == 503
+        answer = await client.ask(f"/api/{path}/1/lunes", user="guest:guest")
+        assert answer.reason == "Time unit not recognised. Supported units: days, weeks, months, years."
+        assert (await client.ask(f"/api/{path}/x/days", user="guest:guest")).reason == "Invalid expiration value."
+
+
+async def test_vhosts_say_what_lies_in_them() -> None:
+    async with served(FakeSource()) as client:
+        assert [(v["name"], v["messages"], v["messages_ready"]) for v in await client.get("vhosts")] == [("/", 10, 9)]
+        assert (await client.get("vhosts/%2F"))["messages_unacknowledged_details"] == {"rate": 0.0}
+
+
+async def test_the_memory_of_a_node_is_the_memory_of_its_process() -> None:
+    source = FakeSource()
+    async with served(source) as client:
+        memory = (await client.get("nodes/mq-0/memory"))["memory"]
+        assert memory["total"] == {"rss": source.reports[0].rss_bytes}
+        assert (await client.ask("/api/nodes/mq-9/memory", user="guest:guest")).status == 404
+
+
+async def test_topic_permissions_that_were_never_given_are_not_found() -> None:
+    async with served(FakeSource()) as client:
+        assert (await client.ask("/api/topic-permissions/%2F/guest", user="guest:guest")).status == 404
 
 
 async def test_numbers_and_booleans_may_come_as_text_as_rabbitmqadmin_sends_them() -> None:

@@ -1,7 +1,7 @@
-"""The cluster as a whole: overview, nodes, who asks, and health checks.
+"""The cluster as a whole: overview, nodes, who asks.
 
-Law: a check answers 200 with `{"status": "ok"}`, or 503 with `failed` and the reason in one line. `rabbitmq_version`
-is the release whose interface is followed here, for clients that look at it; ours is `product_version`.
+Law: `rabbitmq_version` is the release whose interface is followed here, for clients that look at it; ours is
+`product_version`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,12 @@ from __future__ import annotations
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.definitions import DELAYED
-from cluster.broker.catalog.ids import NO_CONNECTION
 from cluster.broker.routing.table import EXCHANGE_TYPES
-from cluster.node.admin.api.answers import depths, found, listed
+from cluster.node.admin.api.answers import depths, found, listed, nothing
 from cluster.node.admin.api.asked import Asked, Endpoint
-from cluster.node.admin.api.caller import MANAGEMENT, MONITORING
+from cluster.node.admin.api.caller import ADMINISTRATOR, MANAGEMENT, MONITORING
 from cluster.node.admin.api.fields import Document
-from cluster.node.admin.health import group_views, not_ready_reason
 from cluster.node.admin.report import ClusterReport, MemberReport, NodeReport
 
 FOLLOWED_VERSION = "3.10.8"
@@ -30,8 +27,6 @@ _FLOW = {
     "ack": "acknowledged_total",
 }
 """RabbitMQ's words for what a report counts."""
-PROTOCOLS = ("amqp", "amqp091", "http")
-PROBE_QUEUE = "aliveness-test"
 
 
 def node_document(member: MemberReport, answered_by: str) -> Document:
@@ -111,9 +106,15 @@ def overview_document(cluster: ClusterReport, asked: Asked) -> Document:
         "listeners": [
             {"node": report.name, "protocol": protocol, "port": port}
             for report in reports
-            for protocol, port in (("amqp", report.amqp_port), ("http", report.http_port))
+            for protocol, port in listeners(report)
         ],
     }
+
+
+def listeners(report: NodeReport) -> list[tuple[str, int]]:
+    """Protocol and port of what clients can reach."""
+    ports = (("amqp", report.amqp_port), ("amqp/ssl", report.amqps_port), ("http", report.http_port))
+    return [(protocol, port) for protocol, port in ports if port]
 
 
 async def overview(asked: Asked) -> Response:
@@ -133,92 +134,48 @@ async def nodes(asked: Asked) -> Response:
     return await listed(asked, list(cluster.members), lambda member: node_document(member, cluster.answered_by))
 
 
-async def node(asked: Asked) -> Response:
+async def _member(asked: Asked) -> tuple[MemberReport, str]:
+    """The node in the path, and who answered. Raises HTTPException 404."""
     cluster = await asked.node.cluster_report(asked.timeout_seconds())
     for member in cluster.members:
         if member.name == asked.part("name"):
-            return found(node_document(member, cluster.answered_by))
+            return member, cluster.answered_by
     raise HTTPException(404, f"no node '{asked.part('name')}'")
 
 
-# ---- checks
+async def node(asked: Asked) -> Response:
+    return found(node_document(*await _member(asked)))
 
 
-def _ok() -> Response:
-    return JSONResponse({"status": "ok"})
+async def node_memory(asked: Asked) -> Response:
+    """One process has one sum; of it, what is known apart."""
+    member, _ = await _member(asked)
+    if member.report is None:
+        raise HTTPException(404, f"node '{member.name}' does not answer: {member.unreachable_reason}")
+    report = member.report
+    total = {"rss": report.rss_bytes}
+    return found({"memory": {"total": total, "binary": report.payload_memory_bytes, "strategy": "rss"}})
 
 
-def _failed(reason: str, **more: object) -> Response:
-    return JSONResponse({"status": "failed", "reason": reason, **more}, status_code=503)
+async def extensions(_: Asked) -> Response:
+    """Plugins of the web interface: none."""
+    return JSONResponse([])
 
 
-def _alarms(reports: list[NodeReport]) -> Response:
-    alarms = [{"node": report.name, "resource": alarm} for report in reports for alarm in report.alarms]
-    if not alarms:
-        return _ok()
-    named = ", ".join([f"{alarm['resource']} on {alarm['node']}" for alarm in alarms])
-    return _failed(f"alarms block publishers: {named}", alarms=alarms)
+async def feature_flags(_: Asked) -> Response:
+    """There is nothing to enable: every node of a version does all that it can."""
+    return JSONResponse([])
 
 
-async def check_alarms(asked: Asked) -> Response:
-    cluster = await asked.node.cluster_report(asked.timeout_seconds())
-    return _alarms([member.report for member in cluster.members if member.report is not None])
+async def auth(_: Asked) -> Response:
+    """How a browser logs in: with user and password alone."""
+    return found({"enable_uaa": False, "uaa_client_id": "", "uaa_location": ""})
 
 
-async def check_local_alarms(asked: Asked) -> Response:
-    return _alarms([asked.node.local_report()])
+async def rebalance(_: Asked) -> Response:
+    """Leaders go back to where they belong by themselves, every second; there is nothing to ask for."""
+    return nothing()
 
-
-async def check_quorum_critical(asked: Asked) -> Response:
-    """A node without others is not critical to anyone else."""
-    cluster = await asked.node.cluster_report(asked.timeout_seconds())
-    name = cluster.answered_by
-    groups = [view for view in group_views(cluster) if name in view.critical_nodes or view.spare < 0]
-    if not groups or len(cluster.members) == 1:
-        return _ok()
-    named = ", ".join([str(view.id) for view in groups])
-    return _failed(
-        f"groups {named} have no quorum without {name}",
-        queues=[{"group": view.id, "name": f"group {view.id}", "type": "group"} for view in groups],
-    )
-
-
-async def check_serving(asked: Asked) -> Response:
-    reason = not_ready_reason(asked.node.local_report())
-    return _failed(reason) if reason else _ok()
-
-
-async def check_port_listener(asked: Asked) -> Response:
-    report = asked.node.local_report()
-    ports = {str(report.amqp_port), str(report.http_port)}
-    port = asked.part("port")
-    return _ok() if port in ports else _failed(f"there is no listener on port {port}", ports=sorted(ports))
-
-
-async def check_protocol_listener(asked: Asked) -> Response:
-    protocol = asked.part("protocol")
-    return _ok() if protocol in PROTOCOLS else _failed(f"there is no listener for {protocol}", protocols=PROTOCOLS)
-
-
-async def check_in_service(asked: Asked) -> Response:
-    phase = asked.node.local_report().phase
-    return _ok() if phase == "running" else _failed(phase)
-
-
-async def aliveness(asked: Asked) -> Response:
-    """Declares a queue, brings a message into it with a quorum, and takes it out."""
-    vhost = asked.vhost_to_change()
-    command = c.DeclareQueue(vhost.name, PROBE_QUEUE, True, False, False)
-    checks, user = asked.catalog.checks, asked.caller.name
-    if vhost.queues.get(PROBE_QUEUE) is None and checks.declare_queue(user, command) is None:
-        await asked.node.operations.submit(command)
-    queue = checks.read_queue(user, vhost.name, PROBE_QUEUE, NO_CONNECTION)
-    asked.caller.catalog.checks.publish(user, vhost.name, "", PROBE_QUEUE)
-    await asked.node.operations.pass_through(queue)
-    return _ok()
-
-
-_CHECKS = "/api/health/checks"
 
 ENDPOINTS = (
     Endpoint("GET", "/api/overview", MANAGEMENT, overview),
@@ -226,12 +183,9 @@ ENDPOINTS = (
     Endpoint("GET", "/api/whoami", MANAGEMENT, whoami),
     Endpoint("GET", "/api/nodes", MONITORING, nodes),
     Endpoint("GET", "/api/nodes/{name}", MONITORING, node),
-    Endpoint("GET", f"{_CHECKS}/alarms", MANAGEMENT, check_alarms),
-    Endpoint("GET", f"{_CHECKS}/local-alarms", MANAGEMENT, check_local_alarms),
-    Endpoint("GET", f"{_CHECKS}/node-is-quorum-critical", MANAGEMENT, check_quorum_critical),
-    Endpoint("GET", f"{_CHECKS}/ready-to-serve-clients", MANAGEMENT, check_serving),
-    Endpoint("GET", f"{_CHECKS}/is-in-service", MANAGEMENT, check_in_service),
-    Endpoint("GET", f"{_CHECKS}/port-listener/{{port}}", MANAGEMENT, check_port_listener),
-    Endpoint("GET", f"{_CHECKS}/protocol-listener/{{protocol}}", MANAGEMENT, check_protocol_listener),
-    Endpoint("GET", "/api/aliveness-test/{vhost}", MANAGEMENT, aliveness),
+    Endpoint("GET", "/api/nodes/{name}/memory", MONITORING, node_memory),
+    Endpoint("GET", "/api/extensions", MANAGEMENT, extensions),
+    Endpoint("GET", "/api/feature-flags", MANAGEMENT, feature_flags),
+    Endpoint("GET", "/api/auth", MANAGEMENT, auth),
+    Endpoint("POST", "/api/rebalance/queues", ADMINISTRATOR, rebalance),
 )

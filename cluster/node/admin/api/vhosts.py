@@ -10,10 +10,11 @@ from starlette.responses import Response
 
 from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.vhost import Vhost
-from cluster.node.admin.api.answers import changed, found, listed, nothing
+from cluster.node.admin.api.answers import changed, depths, found, listed, nothing
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import ADMINISTRATOR, MANAGEMENT
 from cluster.node.admin.api.fields import BadField, Document, field
+from cluster.node.admin.gently import gently
 
 
 def vhost_document(vhost: Vhost) -> Document:
@@ -65,12 +66,34 @@ def read_vhost(name: str, document: Document, known: Vhost | None) -> c.PutVhost
     return c.PutVhost(name, description, ",".join(tags), queue_type)
 
 
+async def _depths(asked: Asked) -> dict[str, tuple[int, int]]:
+    """Vhost -> messages that are ready, and unacked ones."""
+    found: dict[str, tuple[int, int]] = {}
+    async for report in gently(await asked.node.queues(asked.timeout_seconds())):
+        ready, unacked = found.get(report.vhost, (0, 0))
+        found[report.vhost] = ready + report.messages_ready, unacked + report.messages_unacked
+    return found
+
+
 async def vhosts(asked: Asked) -> Response:
-    return await listed(asked, list(asked.caller.vhosts()), vhost_document)
+    held = await _depths(asked)
+
+    def document(vhost: Vhost) -> Document:
+        return vhost_document(vhost) | depths(*held.get(vhost.name, (0, 0)))
+
+    return await listed(asked, list(asked.caller.vhosts()), document)
 
 
 async def vhost(asked: Asked) -> Response:
-    return found(vhost_document(asked.vhost()))
+    vhost = asked.vhost()
+    held = (await _depths(asked)).get(vhost.name, (0, 0))
+    return found(vhost_document(vhost) | asked.rates.detailed(("vhost", vhost.name), depths(*held)))
+
+
+async def start(asked: Asked) -> Response:
+    """A vhost runs on every node, always: there is nothing to start."""
+    asked.vhost()
+    return nothing()
 
 
 async def put(asked: Asked) -> Response:
@@ -93,4 +116,5 @@ ENDPOINTS = (
     Endpoint("GET", "/api/vhosts/{vhost}", MANAGEMENT, vhost),
     Endpoint("PUT", "/api/vhosts/{vhost}", ADMINISTRATOR, put),
     Endpoint("DELETE", "/api/vhosts/{vhost}", ADMINISTRATOR, delete),
+    Endpoint("POST", "/api/vhosts/{vhost}/start/{node}", ADMINISTRATOR, start),
 )
