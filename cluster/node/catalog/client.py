@@ -81,7 +81,8 @@ class CatalogClient:
             self._unseen.append(seen)
             with trio.move_on_after(VISIBLE_TIMEOUT_SECONDS) as patience:
                 await seen[1].wait()
-            if patience.cancelled_caught:
+            # Both at once: the time is over, and it was seen in the same pass of the scheduler.
+            if patience.cancelled_caught and seen in self._unseen:
                 self._unseen.remove(seen)
 
     async def _submit(self, command: SingleCommand) -> int:
