@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from chaos.checker.finding import Finding
 from chaos.checker.trail import AFTERMATH_SECONDS, NEVER, FaultSeen, StreamSeen, Trail
@@ -32,7 +33,7 @@ def without_majority(trail: Trail) -> list[Span]:
     nodes = trail.began.nodes if trail.began else 3
     marks = sorted({mark for fault in trail.faults.values() for mark in (fault.began, fault.mended)})
     spans: list[Span] = []
-    for since, until in zip(marks, [*marks[1:], NEVER], strict=True):
+    for since, until in pairwise([*marks, NEVER]):
         down = {node for fault in trail.faults.values() if fault.began <= since < fault.mended for node in fault.down}
         if nodes - len(down) > nodes // 2:
             continue

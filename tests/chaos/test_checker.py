@@ -1,0 +1,521 @@
+"""The judge of a run is judged: it sees each broken promise, and what a fault excuses it lets pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chaos.checker.verdict import INVARIANTS
+from chaos.history import (
+    Defined,
+    Delivered,
+    Formed,
+    Healthy,
+    HistoryWriter,
+    Left,
+    Looked,
+    Queue,
+    Refused,
+    Stream,
+    StreamEnded,
+    Stuck,
+    Transaction,
+    Used,
+    read_history,
+)
+from tests.chaos.histories import QUEUE, STREAM, Story
+
+SINGLE = Queue(t=0, name=QUEUE, single_active=True)
+COUNTED = Queue(t=0, name=QUEUE, counted=True)
+MORTAL = Queue(t=0, name=QUEUE, dead_letters="graves")
+BRIEF = Queue(t=0, name=QUEUE, dead_letters="graves", expires=True)
+GRAVES = Queue(t=0, name="graves")
+
+
+def well() -> Story:
+    """One message, from publish to a committed ack."""
+    story = Story()
+    story.consumer("c")
+    story.publish()
+    story.deliver("c")
+    story.settle("c")
+    return story
+
+
+def test_a_message_that_is_confirmed_delivered_and_acked_is_well() -> None:
+    assert well().broken() == ()
+
+
+def test_the_figures_are_counts_of_messages() -> None:
+    figures = well().verdict().figures
+    assert (figures.published, figures.confirmed, figures.delivered, figures.redelivered) == (1, 1, 1, 0)
+
+
+def test_a_claim_that_nothing_was_looked_at_for_fails_the_run() -> None:
+    story = Story(claims=("lost", "transactions"))
+    verdict = story.verdict()
+    assert verdict.unchecked == ("lost", "transactions")
+    assert not verdict.passed
+    assert "lost never checked" in verdict.line()
+
+
+def test_a_claim_that_there_is_no_judge_for_is_refused() -> None:
+    with pytest.raises(ValueError, match="no such invariant: weather"):
+        Story(claims=("weather",)).verdict()
+
+
+def test_every_invariant_says_what_it_holds_to_be_true() -> None:
+    assert all(judge.__doc__ for judge in INVARIANTS.values())
+
+
+# ---- lost
+
+
+def test_what_was_confirmed_and_never_came_is_lost() -> None:
+    story = Story()
+    story.publish()
+    assert story.broken() == ("lost",)
+
+
+def test_what_came_to_one_of_two_queues_only_is_lost() -> None:
+    story = Story(Queue(t=0, name=QUEUE), Queue(t=0, name="other"), goes_to=(QUEUE, "other"))
+    story.consumer("c")
+    story.publish()
+    story.deliver("c")
+    story.settle("c")
+    assert story.broken() == ("lost",)
+
+
+def test_what_was_given_back_and_did_not_come_again_is_lost() -> None:
+    story = Story()
+    story.consumer("c")
+    story.publish()
+    story.deliver("c")
+    story.settle("c", how="requeue")
+    assert story.broken() == ("lost",)
+
+
+def test_what_was_refused_or_never_answered_may_stay_away() -> None:
+    story = Story()
+    story.publish(1, 3, confirmed=False)
+    story.tell(Refused(t=0, s=STREAM, first=1, end=2))
+    story.tell(StreamEnded(t=0, s=STREAM))
+    assert story.broken() == ()
+
+
+# ---- phantom
+
+
+def test_a_body_that_is_not_what_its_hash_says_is_a_phantom() -> None:
+    story = well()
+    story.tell(Delivered(t=0, k="c", s="", n=0, intact=False))
+    assert story.broken() == ("phantom",)
+
+
+def test_what_was_never_published_is_a_phantom() -> None:
+    story = well()
+    story.deliver("c", 2)
+    assert story.broken() == ("phantom",)
+
+
+def test_what_was_delivered_before_it_was_published_is_a_phantom() -> None:
+    story = Story()
+    story.consumer("c")
+    story.deliver("c")
+    story.publish(confirmed=False)
+    assert story.broken() == ("phantom",)
+
+
+def test_what_comes_from_a_queue_that_it_was_not_sent_to_is_a_phantom() -> None:
+    story = Story(Queue(t=0, name=QUEUE), Queue(t=0, name="other"))
+    story.consumer("c", queue="other")
+    story.publish(confirmed=False)
+    story.deliver("c")
+    assert story.broken() == ("phantom",)
+
+
+def test_what_was_refused_and_is_delivered_is_a_phantom() -> None:
+    story = Story()
+    story.consumer("c")
+    story.publish(confirmed=False)
+    story.tell(Refused(t=0, s=STREAM, first=1, end=2))
+    story.deliver("c")
+    assert story.broken() == ("phantom",)
+
+
+# ---- settled, flags, counts, kept
+
+
+def test_what_was_settled_for_good_and_comes_again_is_seen() -> None:
+    story = well()
+    story.leave("c")
+    story.consumer("d")
+    story.deliver("d", redelivered=True)
+    assert story.broken() == ("settled",)
+
+
+def test_what_was_settled_without_a_synchronous_reply_may_come_again() -> None:
+    story = Story()
+    story.consumer("c")
+    story.publish()
+    story.deliver("c")
+    story.settle("c", synced=False)
+    story.leave("c")
+    story.consumer("d")
+    story.deliver("d", redelivered=True)
+    assert story.broken() == ()
+
+
+def test_a_node_that_stood_still_may_hand_out_late_what_somebody_else_has_settled() -> None:
+    story = Story()
+    story.consumer("c", node=0)
+    story.consumer("d", node=2)
+    story.publish()
+    story.fault(0, nodes=(2,))
+    story.deliver("c", redelivered=True)
+    story.settle("c")
+    story.deliver("d")
+    assert story.broken() == ()
+
+
+def test_two_deliveries_that_both_say_that_they_are_the_first_are_seen() -> None:
+    story = Story()
+    story.consumer("c")
+    story.publish()
+    story.deliver("c")
+    story.leave("c")
+    story.consumer("d")
+    story.deliver("d")
+    story.settle("d")
+    assert story.broken() == ("flags",)
+
+
+def test_a_delivery_count_that_forgets_a_return_is_seen() -> None:
+    story = Story(COUNTED)
+    story.consumer("c")
+    story.publish()
+    for count in (0, 0):
+        story.deliver("c", redelivered=count > 0, count=count)
+        story.settle("c", how="requeue")
+    story.deliver("c", redelivered=True, count=2)
+    story.settle("c")
+    assert "counts" in story.broken()
+    assert story.finding("counts").broken == 1
+
+
+def test_what_a_consumer_holds_and_another_one_gets_is_seen() -> None:
+    story = Story()
+    story.consumer("c")
+    story.consumer("d", node=2)
+    story.publish()
+    story.deliver("c")
+    story.deliver("d", redelivered=True)
+    story.settle("d")
+    assert story.broken() == ("kept",)
+
+
+def test_what_the_consumer_of_a_struck_node_held_goes_to_another_one() -> None:
+    story = Story()
+    story.consumer("c", node=0)
+    story.consumer("d", node=2)
+    story.publish()
+    story.deliver("c")
+    story.fault(0, nodes=(0,))
+    story.deliver("d", redelivered=True)
+    story.settle("d")
+    assert story.broken() == ()
+
+
+# ---- order
+
+
+def test_first_deliveries_that_change_places_are_seen() -> None:
+    story = Story()
+    story.consumer("c")
+    story.publish(1, 3)
+    story.deliver("c", 2)
+    story.settle("c", 2)
+    story.deliver("c", 1)
+    story.settle("c", 1)
+    assert story.broken() == ("order",)
+
+
+def test_what_comes_back_may_come_after_what_was_published_later() -> None:
+    story = Story()
+    story.consumer("c")
+    story.publish(1, 3)
+    story.deliver("c", 1)
+    story.deliver("c", 2)
+    story.settle("c", 2)
+    story.settle("c", 1, how="requeue")
+    story.deliver("c", 1, redelivered=True)
+    story.settle("c", 1)
+    assert story.broken() == ()
+
+
+# ---- definitions
+
+
+@pytest.mark.parametrize(("op", "seen"), [("declare", False), ("delete", True)])
+def test_a_definition_that_another_node_does_not_know_is_seen(op: str, seen: bool) -> None:
+    story = Story()
+    story.tell(Defined(t=0, name="d", node=0, op="declare", asked=story.now, known=True))
+    if op == "delete":
+        story.tell(Defined(t=0, name="d", node=0, op="delete", asked=story.now, known=True))
+    story.tell(Looked(t=0, name="d", node=1, asked=story.now, seen=seen))
+    assert story.broken() == ("definitions",)
+
+
+def test_a_node_that_is_cut_off_may_still_show_what_was_deleted_but_may_not_miss_what_was_declared() -> None:
+    story = Story()
+    story.fault(0, nodes=(1,))
+    story.tell(Defined(t=0, name="d", node=0, op="declare", asked=story.now, known=True))
+    story.tell(Defined(t=0, name="d", node=0, op="delete", asked=story.now, known=True))
+    story.tell(Looked(t=0, name="d", node=1, asked=story.now, seen=True))
+    assert story.broken() == ()
+    story.tell(Defined(t=0, name="e", node=0, op="declare", asked=story.now, known=True))
+    story.tell(Looked(t=0, name="e", node=1, asked=story.now, seen=False))
+    assert story.broken() == ("definitions",)
+
+
+def test_a_definition_that_was_never_answered_may_be_there_or_not() -> None:
+    story = Story()
+    story.tell(Defined(t=0, name="d", node=0, op="declare", asked=story.now, known=False))
+    story.tell(Looked(t=0, name="d", node=1, asked=story.now, seen=True))
+    story.tell(Looked(t=0, name="d", node=1, asked=story.now, seen=False))
+    assert story.broken() == ()
+    assert story.finding("definitions").checks == 0
+
+
+# ---- single active consumer
+
+
+def test_two_consumers_of_a_queue_with_a_single_active_one_are_seen() -> None:
+    story = Story(SINGLE)
+    story.consumer("c")
+    story.consumer("d", node=2)
+    story.publish(1, 3)
+    story.deliver("c", 1)
+    story.settle("c", 1)
+    story.deliver("d", 2)
+    story.settle("d", 2)
+    assert story.broken() == ("single active",)
+
+
+def test_the_next_consumer_takes_over_when_the_active_one_has_gone() -> None:
+    story = Story(SINGLE)
+    story.consumer("c")
+    story.consumer("d", node=2)
+    story.publish(1, 3)
+    story.deliver("c", 1)
+    story.settle("c", 1)
+    story.leave("c")
+    story.deliver("d", 2)
+    story.settle("d", 2)
+    assert story.broken() == ()
+
+
+# ---- transactions
+
+
+def transaction(outcome: str, queues: tuple[str, ...], *, together: bool = True, node: int = 1) -> Story:
+    """Two messages into two queues, and what of it came out of which."""
+    story = Story(Queue(t=0, name=QUEUE), Queue(t=0, name="other"), goes_to=(QUEUE, "other"))
+    story.tell(Stream(t=0, s=STREAM, node=node, queues=(QUEUE, "other")))
+    story.publish(1, 3, confirmed=False)
+    story.tell(Transaction(t=0, s=STREAM, first=1, end=3, outcome=outcome, together=together))  # type: ignore[arg-type]
+    for queue in queues:
+        story.consumer(f"c-{queue}", queue=queue)
+        for number in (1, 2):
+            story.deliver(f"c-{queue}", number)
+            story.settle(f"c-{queue}", number)
+    return story
+
+
+def test_a_transaction_that_is_in_one_of_its_queues_only_is_seen() -> None:
+    assert "transactions" in transaction("committed", (QUEUE,)).broken()
+    assert transaction("unknown", (QUEUE,)).broken() == ("transactions",)
+
+
+def test_a_transaction_that_was_rolled_back_and_is_there_is_seen() -> None:
+    assert transaction("rolled-back", (QUEUE, "other")).broken() == ("transactions",)
+
+
+def test_a_transaction_without_an_answer_may_be_there_or_not() -> None:
+    assert transaction("unknown", ()).broken() == ()
+    assert transaction("unknown", (QUEUE, "other")).broken() == ()
+
+
+def test_a_struck_node_may_leave_the_part_of_another_shard_undone() -> None:
+    story = transaction("unknown", (QUEUE,), together=False)
+    assert story.broken() == ("transactions",)
+    struck = Story(Queue(t=0, name=QUEUE), Queue(t=0, name="other"), goes_to=(QUEUE, "other"))
+    struck.fault(0, nodes=(1,))
+    struck.publish(confirmed=False)
+    struck.tell(Transaction(t=0, s=STREAM, first=1, end=2, outcome="unknown", together=False))
+    struck.consumer("c")
+    struck.deliver("c")
+    struck.settle("c")
+    assert struck.broken() == ()
+
+
+# ---- dead letters
+
+
+def mortal(queue: Queue = MORTAL) -> Story:
+    story = Story(queue, GRAVES)
+    story.consumer("c")
+    story.consumer("g", node=2, queue="graves")
+    story.publish()
+    return story
+
+
+def test_a_message_that_died_and_is_among_the_dead_is_well() -> None:
+    story = mortal()
+    story.deliver("c")
+    story.settle("c", how="reject")
+    story.deliver("g", died="rejected", from_queue=QUEUE)
+    story.settle("g")
+    assert story.broken() == ()
+
+
+def test_a_message_that_was_rejected_and_is_nowhere_is_seen() -> None:
+    story = mortal()
+    story.deliver("c")
+    story.settle("c", how="reject")
+    assert story.broken() == ("lost", "dead letters")
+
+
+def test_a_message_that_was_settled_and_is_among_the_dead_is_seen() -> None:
+    story = mortal()
+    story.deliver("c")
+    story.settle("c")
+    story.deliver("g", died="rejected", from_queue=QUEUE)
+    story.settle("g")
+    assert story.broken() == ("dead letters",)
+
+
+def test_a_message_that_died_twice_is_seen() -> None:
+    story = mortal()
+    story.deliver("c")
+    story.settle("c", how="reject")
+    for _ in range(2):
+        story.deliver("g", died="rejected", from_queue=QUEUE)
+        story.settle("g")
+    assert story.broken() == ("settled", "flags", "kept")
+
+
+def test_a_message_that_expired_where_nothing_expires_is_seen() -> None:
+    story = mortal()
+    story.deliver("g", died="expired", from_queue=QUEUE)
+    story.settle("g")
+    assert story.broken() == ("dead letters",)
+    expected = mortal(BRIEF)
+    expected.deliver("g", died="expired", from_queue=QUEUE)
+    expected.settle("g")
+    assert expected.broken() == ()
+
+
+# ---- availability, minority, recovery
+
+
+def test_publishers_that_wait_too_long_while_a_majority_is_there_are_seen() -> None:
+    story = Story()
+    story.consumer("c")
+    story.publish()
+    story.publish(2, 3, confirmed=False)
+    story.fault(0, nodes=(0,))
+    story.wait(6)
+    story.publish(3, 4)
+    for number in (1, 3):
+        story.deliver("c", number)
+        story.settle("c", number)
+    assert story.broken() == ("availability",)
+    assert story.verdict().figures.longest_gap_seconds == pytest.approx(6, abs=0.1)
+
+
+def test_without_a_majority_nobody_has_to_be_confirmed() -> None:
+    story = Story()
+    story.consumer("c")
+    story.publish()
+    story.fault(0, nodes=(0, 2))
+    story.publish(2, 3, confirmed=False)
+    story.wait(6)
+    story.fault(0, nodes=(), state="mended")
+    story.wait(1)
+    story.publish(3, 4)
+    for number in (1, 3):
+        story.deliver("c", number)
+        story.settle("c", number)
+    assert story.broken() == ()
+    assert story.verdict().figures.longest_gap_seconds == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(("seconds", "broken"), [(4.0, ()), (9.0, ("minority",))])
+def test_a_node_that_is_cut_off_and_says_nothing_is_seen(seconds: float, broken: tuple[str, ...]) -> None:
+    story = Story()
+    story.fault(0, nodes=(1,), minority=(1,))
+    story.wait(2)
+    story.publish(confirmed=False)
+    story.wait(seconds)
+    story.tell(Refused(t=0, s=STREAM, first=1, end=2))
+    story.wait(9)
+    story.fault(0, nodes=(), state="mended")
+    story.fault(0, nodes=(), state="over")
+    assert story.broken() == broken
+    assert story.finding("minority").checks == 1
+
+
+def test_a_cluster_that_does_not_get_over_a_fault_is_seen() -> None:
+    story = well()
+    story.tell(Healthy(t=0, seconds=3.0))
+    assert story.broken() == ()
+    story.tell(Stuck(t=0, why="not within 90 s: the cluster healthy"))
+    assert story.broken() == ("recovery",)
+
+
+# ---- the end
+
+
+def test_messages_that_nobody_gets_are_seen() -> None:
+    story = well()
+    story.tell(Left(t=0, queue=QUEUE, messages=1))
+    assert story.broken() == ("drained",)
+
+
+def test_nodes_that_form_another_cluster_after_a_restart_are_seen() -> None:
+    story = well()
+    story.tell(Formed(t=0, clusters=("a", "a", "a")))
+    story.tell(Formed(t=0, clusters=("a", "a", "a"), restarted=True))
+    assert story.broken() == ()
+    story.tell(Formed(t=0, clusters=("a", "a", "b"), restarted=True))
+    assert story.broken() == ("same cluster",)
+
+
+def test_a_store_that_does_not_give_its_space_back_is_seen() -> None:
+    story = well()
+    story.tell(Used(t=0, when="baseline", by_node=(1, 1, 1)))
+    story.tell(Used(t=0, when="end", by_node=(1, 1 << 30, 1)))
+    assert story.broken() == ("disk",)
+
+
+# ---- reading
+
+
+def test_a_line_that_a_killed_client_did_not_finish_is_left_out(tmp_path: Path) -> None:
+    writer = HistoryWriter(tmp_path, "a")
+    writer.write(Healthy(t=1, seconds=1))
+    writer.close()
+    with (tmp_path / "a.jsonl").open("ab") as file:
+        file.write(b'{"e":"healthy","t":2,')
+    assert [record.t for record in read_history(tmp_path)] == [1]
+
+
+def test_the_files_of_a_run_are_read_in_the_order_of_time(tmp_path: Path) -> None:
+    for name, times in (("a", (1, 4)), ("b", (2, 3))):
+        writer = HistoryWriter(tmp_path, name)
+        for t in times:
+            writer.write(Healthy(t=t, seconds=0))
+        writer.close()
+    assert [record.t for record in read_history(tmp_path)] == [1, 2, 3, 4]
