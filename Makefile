@@ -15,7 +15,7 @@ DATA ?= .data/dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
-.PHONY: help install run test lint types layers simulate simulate-cluster chaos-kill-leader bench bench-quick bench-micro clean
+.PHONY: help install run test lint types layers simulate simulate-cluster chaos-kill-leader bench bench-quick bench-growth bench-micro clean
 
 help:
 	@echo 'make install            build .venv with everything in it'
@@ -24,8 +24,9 @@ help:
 	@echo 'make simulate           consensus under random faults: SEEDS=$(SEEDS)'
 	@echo 'make simulate-cluster   whole nodes and clients under random faults, about 10 s a seed: SEEDS=50'
 	@echo 'make chaos-kill-leader  a real cluster whose leaders are killed: DURATION=$(DURATION) seconds'
-	@echo 'make bench              beside RabbitMQ, medians of 5 runs (about an hour)'
-	@echo 'make bench-quick        the main row of it, once (under 2 minutes)'
+	@echo 'make bench              beside RabbitMQ, medians of 3 runs, with plots (about 40 minutes)'
+	@echo 'make bench-quick        the main rows of it, once (under 2 minutes)'
+	@echo 'make bench-growth       what one more of each costs: connections, bindings, bytes, nodes'
 	@echo 'make bench-micro        the micro benchmarks of the parts'
 
 install: $(STAMP)
@@ -63,10 +64,13 @@ chaos-kill-leader: install
 	$(BIN)/python chaos/kill_leader.py --duration $(DURATION)
 
 bench: install
-	$(BIN)/python -m bench.beside_rabbitmq --json .data/bench.json
+	$(BIN)/python -m bench.beside_rabbitmq --json .data/bench/beside.json --plots .data/bench
 
 bench-quick: install
-	$(BIN)/python -m bench.beside_rabbitmq --repeat 1 --seconds 6 --cases '1 queue;follower'
+	$(BIN)/python -m bench.beside_rabbitmq --quick
+
+bench-growth: install
+	$(BIN)/python -m bench.growth --json .data/bench/growth.json --plots .data/bench
 
 bench-micro: install
 	@set -e; for file in bench/micro_*.py; do \

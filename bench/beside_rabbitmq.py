@@ -1,9 +1,11 @@
 """The whole broker beside RabbitMQ: the same load, the same machine, the same hour.
 
-    python -m bench.beside_rabbitmq [--repeat 5] [--seconds 8] [--cases NAME,..] [--ours-only] [--json FILE]
+    python -m bench.beside_rabbitmq [--repeat 3] [--seconds 6] [--cases 'PART;..'] [--quick] [--ours-only]
+                                    [--json FILE] [--plots DIRECTORY]
 
 Law: runs are interleaved (ours, theirs, ours, ...), a figure is the median of `--repeat` runs and comes with its
-spread. A run that lost or repeated a message is a failure, not a figure.
+spread. A run that lost or repeated a message is a failure, not a figure. What a node did for others is not counted:
+the processor time is that of the brokers' processes alone.
 """
 
 from __future__ import annotations
@@ -13,126 +15,140 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from bench.systems import Ours, RabbitMq, System, build_load, declare, delete
+from pika.exchange_type import ExchangeType
 
-LEADER, FOLLOWER, ALL = "leader", "follower", "all"
+from bench import failover, fairness
+from bench.cases import ALL, CASES, LEADER, Case
+from bench.plots import draw_comparison
+from bench.results import Answer, Summary, environment, line, summary
+from bench.systems import Ours, RabbitMq, System, build_load, channel_to, declare
 
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """`arguments` for amqpload. `at` is where the clients connect. `metric` is the key of its answer."""
-
-    name: str
-    arguments: str
-    at: str = LEADER
-    metric: str = "consume_rate"
-    queue_type: str = "quorum"
+QUEUE = "bench"
+_FANOUT_EXCHANGE = "bench-fanout"
 
 
-CASES = [
-    Case("1 queue, 256 B, window 500, on the leader", "--window 500 --prefetch 300"),
-    Case("the same, on a follower", "--window 500 --prefetch 300", FOLLOWER),
-    Case("16 B", "--size 16 --window 500 --prefetch 300"),
-    Case("1 KiB", "--size 1024 --window 500 --prefetch 300"),
-    Case("16 KiB", "--size 16384 --window 200 --prefetch 100"),
-    Case("1 MiB", "--size 1048576 --window 20 --prefetch 10"),
-    Case("10 queues over all nodes, window 50", "--queues 10 --pubs 10 --cons 10 --window 50 --prefetch 50", ALL),
-    Case("window 1", "--window 1 --prefetch 1"),
-    Case("publish only", "--mode pub --window 500", metric="publish_rate"),
-    Case("connections, 12 clients", "--mode conn-churn --workers 12", ALL, "cycles_per_s"),
-    Case("channels, 12 clients", "--mode chan-churn --workers 12", ALL, "cycles_per_s"),
-    Case(
-        "transient, auto-ack, no confirms",
-        "--non-durable --transient --auto-ack --no-confirm --prefetch 0",
-        queue_type="none",
-    ),
-]
+def load_command(program: Path, system: System, ports: Sequence[int], arguments: str) -> list[str]:
+    """amqpload with its clients at `ports`, counting the processor time of the system's nodes."""
+    hosts = ",".join([f"127.0.0.1:{port}" for port in ports])
+    pids = ",".join(map(str, system.pids()))
+    return [str(program), "--pub", hosts, "--con", hosts, "--queue", QUEUE, "--pids", pids, *arguments.split()]
 
 
-def run_once(program: Path, system: System, case: Case, seconds: int) -> dict[str, Any]:
-    """One run's answer. Raises RuntimeError when the load generator found something wrong."""
-    queue = "bench"
-    port = system.ports[0]
-    ports = [port]
-    if case.at == ALL:
-        ports = system.ports
-    elif case.queue_type == "quorum" and "--mode" not in case.arguments:
-        declare(port, queue, {"x-queue-type": "quorum"})
-        leader = system.leader_port(queue)
-        ports = [leader] if case.at == LEADER else [next(p for p in system.ports if p != leader)]
-    hosts = ",".join([f"127.0.0.1:{p}" for p in ports])
-    command = [
-        str(program), "--pub", hosts, "--con", hosts, "--queue", queue, "--queue-type", case.queue_type,
-        "--duration", str(seconds), "--pids", ",".join(map(str, system.pids())), *case.arguments.split(),
-    ]  # fmt: skip
-    if "--mode" not in case.arguments:
-        command += ["--warmup", "1"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds + 120)
+def run_load(command: Sequence[str], timeout_seconds: float) -> Answer:
+    """amqpload's answer. Raises RuntimeError when it found something wrong."""
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout_seconds)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"not done after {timeout_seconds:g} s") from error
     if done.returncode != 0:
-        raise RuntimeError(f"{system.name}: {case.name}: exit {done.returncode}: {done.stderr.strip()[-300:]}")
-    if case.queue_type == "quorum":
-        delete(port, queue)
-    answer: dict[str, Any] = json.loads(done.stdout)
+        raise RuntimeError(f"exit {done.returncode}: {done.stderr.strip()[-300:]}")
+    answer: Answer = json.loads(done.stdout)
     return answer
+
+
+@contextmanager
+def _stage(system: System, case: Case) -> Iterator[list[int]]:
+    """Queues and bindings of a case, and the ports for its clients."""
+    port = system.ports[0]
+    if not case.makes_queue:
+        yield system.ports if case.at == ALL else [port]
+        return
+    queues = [QUEUE, *(f"{QUEUE}-{number}" for number in range(case.fanout))]
+    try:
+        for queue in queues:
+            declare(port, queue, {"x-queue-type": "quorum"})
+        if case.fanout:
+            with channel_to(port) as channel:
+                channel.exchange_declare(_FANOUT_EXCHANGE, ExchangeType("fanout"), durable=True)
+                for queue in queues[1:]:
+                    channel.queue_bind(queue, _FANOUT_EXCHANGE)
+        leader = system.leader_port(QUEUE)
+        yield [leader] if case.at == LEADER else [next(p for p in system.ports if p != leader)]
+    finally:
+        with channel_to(port) as channel:
+            if case.fanout:
+                channel.exchange_delete(_FANOUT_EXCHANGE)
+            for queue in queues:
+                channel.queue_delete(queue)
+
+
+def run_once(program: Path, system: System, case: Case, seconds: int) -> Answer:
+    """One run's answer. Raises RuntimeError."""
+    with _stage(system, case) as ports:
+        kind = ["--queue-type", case.queue_type]
+        if case.fanout:
+            kind += ["--exchange", _FANOUT_EXCHANGE]
+        if case.filling:
+            run_load([*load_command(program, system, ports, case.filling), *kind], 120)
+        if case.makes_queue:
+            kind += ["--keep"]
+        command = [*load_command(program, system, ports, case.arguments), *kind]
+        if "--count" not in case.arguments:
+            command += ["--duration", str(seconds)]
+        if "--mode" not in case.arguments:
+            command += ["--warmup", "1"]
+        return run_load(command, seconds + 120)
+
+
+def measure(
+    program: Path, systems: Sequence[System], cases: Sequence[Case], *, repeat: int, seconds: int
+) -> dict[str, dict[str, Summary]]:
+    """Case -> system -> figures. Prints each row as it is done."""
+    results: dict[str, dict[str, Summary]] = {}
+    for case in cases:
+        answers: dict[str, list[Answer]] = {system.name: [] for system in systems}
+        for _ in range(repeat):
+            for system in systems:
+                try:
+                    answers[system.name].append(run_once(program, system, case, seconds))
+                except RuntimeError as error:
+                    print(f"! {system.name}: {case.name}: {error}", file=sys.stderr)
+        results[case.name] = {name: summary(case.metric, runs) for name, runs in answers.items() if runs}
+        print(line(case.name, results[case.name]), flush=True)
+    return results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=8)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=6)
     parser.add_argument("--cases", default="", help="parts of case names, separated by semicolons")
+    parser.add_argument("--quick", action="store_true", help="the four main rows, once")
     parser.add_argument("--ours-only", action="store_true")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plots", type=Path, help="directory for PNG files; needs --json")
     options = parser.parse_args(arguments)
     wanted = [part for part in options.cases.split(";") if part]
     cases = [case for case in CASES if not wanted or any(part in case.name for part in wanted)]
-    results: dict[str, dict[str, list[dict[str, Any]]]] = {case.name: {} for case in cases}
+    repeat, seconds = options.repeat, options.seconds
+    if options.quick:
+        cases, repeat, seconds = [case for case in cases if case.quick], 1, 5
+    report: dict[str, Any] = {"environment": environment(sys.argv[1:] if arguments is None else arguments)}
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         program = build_load(Path(directory))
         systems: list[System] = [Ours(Path(directory) / "ours")]
         try:
             if not options.ours_only and RabbitMq.installed():
                 systems.append(RabbitMq(Path(directory) / "rabbit"))
-            for case in cases:
-                for _ in range(options.repeat):
-                    for system in systems:
-                        try:
-                            answer = run_once(program, system, case, options.seconds)
-                        except (RuntimeError, subprocess.TimeoutExpired) as error:
-                            print(f"! {error}", file=sys.stderr)
-                            continue
-                        results[case.name].setdefault(system.name, []).append(answer)
-                print(_line(case, results[case.name], [s.name for s in systems]), flush=True)
+            report["cases"] = measure(program, systems, cases, repeat=repeat, seconds=seconds)
+            if not options.quick and not wanted:
+                report["fairness"] = fairness.measure(program, systems, repeat=repeat, seconds=seconds)
+                report["failover"] = failover.measure(program, systems, repeat=repeat)
         finally:
             for system in systems:
                 system.stop()
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        if options.plots:
+            for path in draw_comparison(report, options.plots):
+                print(path)
     return 0
-
-
-def _line(case: Case, results: dict[str, list[dict[str, Any]]], systems: Sequence[str]) -> str:
-    cells = []
-    medians = []
-    for name in systems:
-        runs = [float(run.get(case.metric, run.get("rate", 0.0))) for run in results.get(name, [])]
-        if not runs:
-            cells.append(f"{name}: failed")
-            continue
-        cpu = median([float(run.get("broker_cpu_us_per_msg", 0.0)) for run in results[name]])
-        p99 = median([float(run.get("confirm_us", {}).get("p99", 0.0)) for run in results[name]]) / 1000
-        medians.append(median(runs))
-        cells.append(
-            f"{name}: {median(runs):,.0f}/s ({min(runs):,.0f}-{max(runs):,.0f}), {cpu:.0f} us CPU, p99 {p99:.1f} ms"
-        )
-    ratio = f"  ratio {medians[0] / medians[1]:.1f}x" if len(medians) == 2 and medians[1] else ""
-    return f"{case.name:45} " + " | ".join(cells) + ratio
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.request
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -37,15 +40,21 @@ class System(Protocol):
     def leader_port(self, queue: str) -> int:
         """Where the leader of a replicated queue serves AMQP."""
 
+    def kill(self, port: int) -> None:
+        """SIGKILL for the node that serves AMQP at `port`."""
+
+    def revive(self, port: int) -> None:
+        """Start it again, and wait until it takes part."""
+
     def stop(self) -> None: ...
 
 
 class Ours:
-    """This broker."""
+    """This broker, with `nodes` nodes."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, nodes: int = 3) -> None:
         self.name = "cluster-mq"
-        self._cluster = LocalCluster(3, directory)
+        self._cluster = LocalCluster(nodes, directory)
         self._cluster.start_all()
         time.sleep(5)  # leaders find their places
 
@@ -66,6 +75,13 @@ class Ours:
         rows = rows["queues"] if isinstance(rows, dict) else rows
         leader = next(row["leader"] for row in rows if row["name"] == queue)
         return next(node.amqp_port for node in self._cluster.nodes if node.name == leader)
+
+    def kill(self, port: int) -> None:
+        self._cluster.kill(self.ports.index(port))
+
+    def revive(self, port: int) -> None:
+        self._cluster.start(self.ports.index(port))
+        self._cluster.wait_ready()
 
     def stop(self) -> None:
         self._cluster.__exit__(None, None, None)
@@ -93,6 +109,14 @@ class RabbitMq:
     def leader_port(self, queue: str) -> int:
         return self.ports[0]
 
+    def kill(self, port: int) -> None:
+        os.kill(self.pids()[self.ports.index(port)], signal.SIGKILL)
+
+    def revive(self, port: int) -> None:
+        number = str(self.ports.index(port) + 1)
+        self._run("start", number)
+        self._run("ctl", number, "-q", "await_startup")
+
     def stop(self) -> None:
         self._run("wipe")
 
@@ -117,14 +141,17 @@ def build_load(directory: Path) -> Path:
     return program
 
 
+@contextmanager
+def channel_to(port: int) -> Iterator[pika.adapters.blocking_connection.BlockingChannel]:
+    """A channel of a connection of its own to one node."""
+    connection = pika.BlockingConnection(pika.ConnectionParameters(HOST, port))
+    try:
+        yield connection.channel()
+    finally:
+        connection.close()
+
+
 def declare(port: int, queue: str, arguments: dict[str, str]) -> None:
     """A durable queue, declared through one node."""
-    connection = pika.BlockingConnection(pika.ConnectionParameters(HOST, port))
-    connection.channel().queue_declare(queue, durable=True, arguments=arguments)
-    connection.close()
-
-
-def delete(port: int, queue: str) -> None:
-    connection = pika.BlockingConnection(pika.ConnectionParameters(HOST, port))
-    connection.channel().queue_delete(queue)
-    connection.close()
+    with channel_to(port) as channel:
+        channel.queue_declare(queue, durable=True, arguments=arguments)
