@@ -1,7 +1,7 @@
 """The admin interface as an ASGI application.
 
-Law: /livez, /readyz and /metrics are open and ask only this node; everything under /api wants a user with a tag that
-the endpoint names. /livez depends on nothing but the turning event loop: a node that waits for peers must not be
+Law: the console's static files, /livez, /readyz and /metrics are open and ask only this node; everything under /api
+wants a user with a tag that the endpoint names. /livez depends on nothing but the turning event loop: a node that waits for peers must not be
 restarted for it.
 """
 
@@ -48,6 +48,7 @@ from cluster.node.admin.json_text import read_json
 from cluster.node.admin.problem import ProblemResponse
 from cluster.node.admin.rates import Rates
 from cluster.node.admin.source import NodeSource, Refused
+from cluster.node.admin.web import web_routes
 
 TRANSFER_BYTES_MAX = 4096
 
@@ -84,6 +85,7 @@ def admin_app(source: NodeSource) -> Starlette:
             Route("/livez", _livez),
             Route("/readyz", probes.readyz),
             Route("/metrics", probes.metrics),
+            *web_routes(),
             *[Route(e.path, _answered(source, e, rates), methods=[e.method]) for e in endpoints],
         ],
         middleware=[Middleware(_RawPath)],
