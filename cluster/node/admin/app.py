@@ -1,8 +1,8 @@
 """The admin interface as an ASGI application.
 
 Law: the console's static files, /livez, /readyz and /metrics are open and ask only this node; everything under /api
-wants a user with a tag that the endpoint names. /livez depends on nothing but the turning event loop: a node that waits for peers must not be
-restarted for it.
+wants a user with a tag that the endpoint names. /livez depends on nothing but the turning event loop: a node that
+waits for peers must not be restarted for it.
 """
 
 from __future__ import annotations
