@@ -378,6 +378,8 @@ class Core:
                 self.switchboard.post_arrived(peer, body)
             case Kind.SHARD_POST_RECEIPT:
                 self.switchboard.post_receipt_arrived(body)
+            case Kind.SHARD_TRANSACTION:
+                self.switchboard.transaction_word(body)
             case Kind.CATALOG_APPLIED:
                 self.client.peer_applied(peer, body)
             case Kind.ASIDE:

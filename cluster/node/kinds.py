@@ -44,3 +44,5 @@ class Kind(IntEnum):
     """[source shard, target shard, incarnation, last]"""
     ASIDE = 16
     """whether the sender has left service"""
+    SHARD_TRANSACTION = 17
+    """[target shard, source shard, Word, node, incarnation, number]: leaders of shards about a transaction"""

@@ -22,6 +22,8 @@ from typing import NewType
 
 import msgpack
 
+from cluster.broker.shard.tx_ops import ALONE, rows_in_order, verdicts_in_order
+
 QueueId = NewType("QueueId", int)
 """The catalog's log index at which the queue was declared: unique for ever."""
 
@@ -111,6 +113,11 @@ def _check_runs(runs: array[int], slots: int) -> None:
             raise EntryCorrupt("a run reaches beyond its batch")
 
 
+def _check_transactions(rows: array[int], node: int, returns: object) -> None:
+    if not rows_in_order(rows) or node >= SHARD_SESSIONS or (rows[0] in ALONE and returns):
+        raise EntryCorrupt("a batch cannot do that with transactions")
+
+
 @dataclass(slots=True, eq=False)
 class Batch:
     """What one home node wants done in one shard, in one piece: numbered so that it is done once.
@@ -123,7 +130,9 @@ class Batch:
     rejects   bytes of u64 triples (queue, first seq, count): messages that a consumer will not have
     marks     bytes of u64 triples (slot, Mark, value), of the few messages that have any
     payload   the records, joined
-    refused   bytes of u64 pairs (first slot, count): what the leader did not let in. Not on the wire
+    transactions  bytes of u64 triples (TxOp, transaction, shard): done before the rest, or what is done with the rest
+    refused   bytes of u64 pairs (first slot, count): what the leader did not let in; of a batch that is refused as
+              a whole one u64, the Refusal. Not on the wire
     """
 
     node: int
@@ -136,10 +145,11 @@ class Batch:
     rejects: bytes
     marks: bytes
     payload: bytes
+    transactions: bytes = b""
     refused: bytes = b""
 
     def to_wire(self) -> list[object]:
-        return [
+        wire: list[object] = [
             self.node,
             self.incarnation,
             self.number,
@@ -151,17 +161,18 @@ class Batch:
             self.marks,
             self.payload,
         ]
+        return [*wire, self.transactions] if self.transactions else wire
 
     @classmethod
     def from_wire(cls, wire: Sequence[object]) -> Batch:
         """Raises EntryCorrupt for anything that `to_wire` does not make: what gets into the log can be read."""
         if (
             not isinstance(wire, Sequence)
-            or len(wire) != 10
+            or len(wire) not in (10, 11)
             or not all(_is_count(v) for v in wire[:3])
             or not all(isinstance(v, bytes) for v in wire[3:])
         ):
-            raise EntryCorrupt("a batch has three integers and seven byte strings")
+            raise EntryCorrupt("a batch has three integers and seven or eight byte strings")
         batch = cls(*wire)  # type: ignore[arg-type]
         _check_column(batch.sizes, 4)
         sizes = unpack_column("I", batch.sizes)
@@ -173,7 +184,14 @@ class Batch:
                 _check_column(column, 24)
         if batch.marks:
             _check_marks(_triples(batch.marks), len(sizes))
+        if len(wire) == 11:
+            _check_transactions(_triples(batch.transactions), batch.node, batch.returns)
         return batch
+
+    @property
+    def alone(self) -> bool:
+        """Is it a part of a transaction, done or refused as a whole?"""
+        return bool(self.transactions) and unpack_column("Q", self.transactions[:8])[0] in ALONE
 
     @property
     def weight(self) -> int:
@@ -194,6 +212,7 @@ class LeaderOps:
     moves       u64 quadruples (queue, seq, target queue, slot): if the message is alive, the leader's record at
                 `slot` is enqueued to the target; at the end of all moves the message is settled. Queue 0: always
     marks, sizes, payload  of the leader's own records, which stand behind those of all batches
+    verdicts    u64 quadruples (TxOp, node, incarnation, number): outcomes of transactions
     """
 
     hot: bytes = b""
@@ -206,16 +225,24 @@ class LeaderOps:
     marks: bytes = b""
     sizes: bytes = b""
     payload: bytes = b""
+    verdicts: bytes = b""
 
     def __bool__(self) -> bool:
         return bool(
-            self.hot or self.watermarks or self.settles or self.returns or self.drops or self.forgives or self.moves
+            self.hot
+            or self.watermarks
+            or self.settles
+            or self.returns
+            or self.drops
+            or self.forgives
+            or self.moves
+            or self.verdicts
         )
 
 
 NO_OPS = LeaderOps()
 _OPS_ROW_BYTES = (8, 16, 24, 24, 8, 24, 32, 24)
-"""Of the columns of LeaderOps that stand in an entry's head, in their order."""
+"""Of the columns of LeaderOps that stand in an entry's head, in their order; after them verdicts, if there are any."""
 
 
 @dataclass(slots=True, eq=False)
@@ -233,6 +260,9 @@ class BatchHead:
     rejects: array[int]
     marks: array[int]
     refused: bytes
+    transactions: array[int]
+    size: int
+    """Bytes of its records, where it has to do with transactions."""
 
 
 @dataclass(slots=True, eq=False)
@@ -264,6 +294,8 @@ def encode_entry(time_ms: int, batches: Sequence[Batch], leader: LeaderOps) -> b
             leader.moves,
             leader.marks,
         ]
+        if leader.verdicts:
+            ops.append(leader.verdicts)
         sizes.append(leader.sizes)
         payloads.append(leader.payload)
     head = msgpack.packb(
@@ -282,6 +314,7 @@ def encode_entry(time_ms: int, batches: Sequence[Batch], leader: LeaderOps) -> b
                     b.rejects,
                     b.marks,
                     b.refused,
+                    *([b.transactions] if b.transactions else []),
                 ]
                 for b in batches
             ],
@@ -311,15 +344,15 @@ def decode_head(data: bytes) -> EntryHead:
     batches: list[BatchHead] = []
     slot = 0
     for row in rows:
-        if not isinstance(row, list) or len(row) != 10:
-            raise EntryCorrupt("a batch has four integers and six columns")
-        node, incarnation, number, slots, runs, settles, returns, rejects, marks, refused = row
+        if not isinstance(row, list) or len(row) not in (10, 11):
+            raise EntryCorrupt("a batch has four integers and six or seven columns")
+        node, incarnation, number, slots, runs, settles, returns, rejects, marks, refused = row[:10]
         if not (type(node) is type(incarnation) is type(number) is type(slots) is int) or (
             node < 0 or incarnation < 0 or number < 0 or slots < 0
         ):
-            raise EntryCorrupt("a batch has four integers and six columns")
+            raise EntryCorrupt("a batch has four integers and six or seven columns")
         if refused != b"":
-            _check_column(refused, 16)
+            _check_column(refused, 16 if len(row) == 10 else 8)
         batch = BatchHead(
             node,
             incarnation,
@@ -332,11 +365,17 @@ def decode_head(data: bytes) -> EntryHead:
             _triples(rejects) if rejects != b"" else _NOTHING,
             _triples(marks) if marks != b"" else _NOTHING,
             refused,
+            _NOTHING,
+            0,
         )
         if batch.runs:
             _check_runs(batch.runs, slots)
         if batch.marks:
             _check_marks(batch.marks, slots)
+        if len(row) == 11:
+            batch.transactions = _triples(row[10])
+            _check_transactions(batch.transactions, node, returns)
+            batch.size = sum(unpack_column("I", sizes[4 * slot : 4 * (slot + slots)]))
         batches.append(batch)
         slot += slots
     rest, cut = divmod(len(sizes), 4)
@@ -349,11 +388,16 @@ def decode_head(data: bytes) -> EntryHead:
 def _leader_ops(wire: object, slots: int) -> LeaderOps:
     if wire is None:
         return NO_OPS
-    if not isinstance(wire, list) or len(wire) != len(_OPS_ROW_BYTES):
-        raise EntryCorrupt("the leader's operations have eight columns")
-    for column, row_bytes in zip(wire, _OPS_ROW_BYTES, strict=True):
+    columns = len(_OPS_ROW_BYTES)
+    if not isinstance(wire, list) or len(wire) not in (columns, columns + 1):
+        raise EntryCorrupt("the leader's operations have eight or nine columns")
+    for column, row_bytes in zip(wire, (*_OPS_ROW_BYTES, 32), strict=False):
         _check_column(column, row_bytes)
-    ops = LeaderOps(*wire)
+    ops = LeaderOps(*wire[:columns])
+    if len(wire) > columns:
+        ops.verdicts = wire[columns]
+        if not verdicts_in_order(_quadruples(ops.verdicts)):
+            raise EntryCorrupt("a leader cannot do that with transactions")
     if ops.marks:
         _check_marks(_triples(ops.marks), slots)
     if ops.moves and max(_quadruples(ops.moves)[3::4]) >= slots:

@@ -2,7 +2,8 @@
 
 Law: the decision is made once, as the batch goes into an entry, and the entry says it: runs without what was kept out,
 and the slots whose publisher is refused. What was let in and is not applied yet counts as being there. A duplicate
-is kept out and not refused: its publisher has what it wants.
+is kept out and not refused: its publisher has what it wants. A transaction's part is let in or refused as a whole, when
+it is prepared: what other publishes have filled its queue with when it is committed does not matter.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from cluster.broker.shard.intervals import IntervalSet
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.ready import SortedReady
 from cluster.broker.shard.settings import Overflow
+from cluster.broker.shard.tx_ops import Refusal
 
 DeadLetter = Callable[[LeaderQueue, bytes], None]
 """Send a publish that was refused, by its record, to its queue's dead letter exchange."""
@@ -53,6 +55,14 @@ class Passed:
                 for key in keys:
                     queues[queue_id].coming_keys.pop(key, None)
 
+    def join(self, other: Passed) -> None:
+        """The entry will bring what `other` says, too."""
+        for queue_id, count in other.counts.items():
+            self.counts[queue_id] = self.counts.get(queue_id, 0) + count
+        for queue_id, keys in other.keys.items():
+            self.keys.setdefault(queue_id, []).extend(keys)
+        self.originals += other.originals
+
     def undo(self, queues: Mapping[QueueId, LeaderQueue]) -> None:
         """The entry was refused: its batches are as they were."""
         self.done(queues)
@@ -69,6 +79,33 @@ def guard(
     dead_letter: DeadLetter,
 ) -> None:
     """Take out of a batch what does not get in. `runs` is its column."""
+    if batch.alone:
+        whole = Passed()
+        refused = _sift(batch, runs, queues, whole, now_ms, _without_trace)
+        if refused:
+            whole.undo(queues)
+            passed.originals.append((batch, batch.runs))
+            batch.refused = pack_numbers([Refusal.FULL])
+            return
+        passed.join(whole)
+    else:
+        refused = _sift(batch, runs, queues, passed, now_ms, dead_letter)
+        batch.refused = pack_numbers([n for a, b in refused for n in (a, b - a)])
+
+
+def _without_trace(queue: LeaderQueue, record: bytes) -> None:
+    """A transaction that is refused was never there."""
+
+
+def _sift(
+    batch: Batch,
+    runs: array[int],
+    queues: Mapping[QueueId, LeaderQueue],
+    passed: Passed,
+    now_ms: int,
+    dead_letter: DeadLetter,
+) -> IntervalSet:
+    """Leaves in the batch what gets in. Returns the slots that are refused."""
     marks = unpack_column("Q", batch.marks)
     keys = {marks[i]: marks[i + 2] for i in range(0, len(marks), 3) if marks[i + 1] == Mark.KEY}
     records: EntryPayloads | None = None
@@ -102,7 +139,7 @@ def guard(
                 kept += (queue.id, slot, 1)
     passed.originals.append((batch, batch.runs))
     batch.runs = pack_numbers(kept)
-    batch.refused = pack_numbers([n for a, b in refused for n in (a, b - a)])
+    return refused
 
 
 def _is_known(queue: LeaderQueue, key: int, now_ms: int) -> bool:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cluster.broker.shard.arbiter import Arbiter, Words
 from cluster.broker.shard.dead_letters import Morgue
 from cluster.broker.shard.death import Reason
 from cluster.broker.shard.desk import Desk
@@ -35,6 +36,7 @@ from cluster.broker.shard.queue_state import QueueState
 from cluster.broker.shard.settings import PLAIN
 from cluster.broker.shard.state import Applied, ShardState
 from cluster.broker.shard.surroundings import NOTHING, Surroundings
+from cluster.broker.shard.tx_ops import TxId, Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,12 @@ class ShardLeader:
         self._dispatcher = Dispatcher(self._payloads, self._out, self._proposals.watermarks)
         self._desk = Desk(self._out, self._proposals)
         self._forwarder = Forwarder(shard=shard, incarnation=incarnation, state=state, payloads=self._payloads)
+        self._arbiter = Arbiter(state.transactions, state.sessions, self._proposals)
+        for tx, part in state.transactions.prepared.items():
+            for number, first, end in part.answers():
+                answered = self.queues.get(QueueId(number))
+                if answered is not None:
+                    answered.lock(answered.state.alive_parts(first, end), tx.node)
         self._widowed: dict[int, dict[QueueId, None]] = {}
         """Lost node -> queues that it had consumers of."""
         for queue_id, queue in self.queues.items():
@@ -198,7 +206,7 @@ class ShardLeader:
         for node in applied.sessions:
             self._receipt(node)
         self._proposals.applied()
-        if applied.enqueued:
+        if applied.index in self._state.live:
             self._payloads.keep(applied.index, data)
         for queue_id, first, end in applied.enqueued:
             if queue_id >= HIDDEN_QUEUES:
@@ -232,6 +240,14 @@ class ShardLeader:
             self._restless[queue_id] = queue
         for queue_id in applied.watermarks:
             self._restless[queue_id] = self._queue(queue_id)
+        for queue_id, parts, node in applied.locked:
+            self._queue(queue_id).lock(parts, node)
+        for queue_id, parts in applied.unlocked:
+            lost = [n for a, b in self._queue(queue_id).forsaken(parts) for n in (queue_id, a, b - a)]
+            if lost:
+                self._proposals.orphans.add(Orphans(0, (0, 0), lost))
+        if applied.verdicts:
+            self._arbiter.applied(applied.verdicts)
         for queue_id in applied.dropped:
             self._forget(queue_id)
         self._payloads.evict_dead(self._state.live)
@@ -241,6 +257,7 @@ class ShardLeader:
     def attach(self, node: int, consumers: Sequence[AttachedConsumer]) -> None:
         """What a home node's channels hold; replaces everything this leader knew of that node's consumers."""
         self._part(node)
+        self._arbiter.present.add(node)
         self._widowed.pop(node, None)
         for c in consumers:
             if self._is_dropped(QueueId(c.queue)):
@@ -266,6 +283,7 @@ class ShardLeader:
     def node_lost(self, node: int) -> None:
         """The link to a node closed: its consumers are gone, what they hold comes back through the log."""
         self._part(node)
+        self._arbiter.present.discard(node)
         self._return_orphans(node)
 
     def take_widowed(self, node: int) -> list[QueueId]:
@@ -384,7 +402,7 @@ class ShardLeader:
             if queue is not None:
                 queue.deadline_ms = None
                 self._restless[queue_id] = queue
-        return bool(self._restless or self._forwarder)
+        return bool(self._restless or self._forwarder or self._arbiter)
 
     def settings_changed(self, queue_id: QueueId) -> None:
         """Other settings may hold for the queue now; or it is new, and none of its messages has come."""
@@ -427,6 +445,14 @@ class ShardLeader:
         else:
             self._out.to(session).receipt = self._state.sessions.get(session, (0, 0))
 
+    def take_words(self) -> Words:
+        """What to say to leaders of other shards about transactions."""
+        return self._arbiter.words(self._keeper.now_ms) if self._arbiter else []
+
+    def hear(self, shard: int, word: Word, tx: TxId) -> None:
+        """The leader of another shard says something of a transaction."""
+        self._arbiter.hear(shard, word, tx)
+
     # ---- small things
 
     def _queue(self, queue_id: QueueId) -> LeaderQueue:
@@ -466,5 +492,4 @@ class ShardLeader:
         if session is not None:
             words = self._out.to(node)
             words.receipt = session
-            if node in self._state.refusals:
-                words.refused = self._state.refusals[node]
+            words.refused = self._state.refusals.get(node, ())

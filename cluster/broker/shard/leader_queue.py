@@ -94,6 +94,13 @@ class Purge:
     ranges: list[Range]
 
 
+def _ghost(node: int) -> Holder:
+    """Stands for somebody of a node who is not there."""
+    ghost = Holder(node, 0, 0, 0, exclusive=False, passive=True)
+    ghost.state = HolderState.RETURNING
+    return ghost
+
+
 class LeaderQueue:
     """Leader-only state of one queue."""
 
@@ -209,6 +216,24 @@ class LeaderQueue:
             for a, b, owner in self.unacked.cut(first, end):
                 mine = owner.node == holder.node and owner.state is not HolderState.PRESENT
                 self.unacked.put(a, b, holder if mine else owner)
+
+    def lock(self, parts: list[Range], node: int) -> None:
+        """A transaction of `node` answers these: whoever holds them keeps them, and nobody else gets them."""
+        ghost = _ghost(node)
+        for first, end in parts:
+            for place in (self.ready, self.delayed, self.parked):
+                for a, b in place.remove(first, end):
+                    self.unacked.put(a, b, ghost)
+
+    def forsaken(self, parts: list[Range]) -> list[Range]:
+        """Those of `parts` that nobody holds who would give them back."""
+        lost: list[Range] = []
+        for first, end in parts:
+            for a, b, owner in self.unacked.cut(first, end):
+                self.unacked.put(a, b, owner)
+                if owner.state is not HolderState.PRESENT:
+                    lost.append((a, b))
+        return lost
 
     def give_back(self, parts: list[Range], node: int) -> None:
         """The log says these came back from `node` (0: from lost nodes): ready again, in their place."""
@@ -336,8 +361,7 @@ class LeaderQueue:
         lost = [
             part for first, end in list(self.ready) for part in self.ready.remove(first, min(end, self.suspect_below))
         ]
-        ghost = Holder(0, 0, 0, 0, exclusive=False, passive=True)
-        ghost.state = HolderState.RETURNING
+        ghost = _ghost(0)
         for first, end in lost:
             self.unacked.put(first, end, ghost)
         return lost

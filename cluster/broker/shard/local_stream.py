@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import deque
 
 from cluster.broker.shard.entry import QueueId, unpack_column
+from cluster.broker.shard.flight import Flight
 from cluster.broker.shard.messages import ReplyStatus
-from cluster.broker.shard.stream import Flight, ShardStream
+from cluster.broker.shard.stream import ShardStream
 
 
 class LocalStream(ShardStream):
@@ -35,7 +36,7 @@ class LocalStream(ShardStream):
         """The catalog has deleted it, and there is no leader that would tell."""
         self._gone |= {queue}
         self._held.pop(queue, None)
-        if self._runs or self._settles or self._returns or self._rejects:
+        if self._is_open:
             self._seal()
         for flight in (*self._flights, *self._sealed):
             if self._gone.issuperset(_queues_of(flight)):

@@ -18,6 +18,7 @@ from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.orphans import Orphanage, Orphans
 from cluster.broker.shard.settings import PLAIN
 from cluster.broker.shard.surroundings import Surroundings
+from cluster.broker.shard.tx_ops import TxId, TxOp
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +53,7 @@ class Proposals:
         self.settles: list[int] = []
         self.forgives: list[int] = []
         self.drops: list[int] = []
+        self.verdicts: list[int] = []
         self.orphans = Orphanage()
         self.watermarks: dict[QueueId, int] = {}
         self._queues = queues
@@ -75,7 +77,12 @@ class Proposals:
             or self.watermarks
             or (self._keeper.dooms and self._surroundings.is_current)
             or self.forgives
+            or self.verdicts
         )
+
+    def verdict(self, op: TxOp, tx: TxId) -> None:
+        """Say something of a transaction."""
+        self.verdicts += (op, *tx)
 
     def add(self, batch: Batch) -> None:
         self.batches.append(batch)
@@ -119,7 +126,8 @@ class Proposals:
             dooms = morgue.take(keeper.dooms, max(1, bytes_max - size))
             settles = [*settles, *morgue.settles]
         ops = NO_OPS
-        if hot or self.watermarks or settles or orphans or self.drops or self.forgives or morgue is not None:
+        own = hot or self.watermarks or settles or orphans or self.drops or self.forgives or self.verdicts
+        if own or morgue is not None:
             ops = LeaderOps(
                 pack_numbers(list(hot)),
                 pack_numbers([n for pair in self.watermarks.items() for n in pair]) if self.watermarks else b"",
@@ -127,6 +135,7 @@ class Proposals:
                 pack_numbers([n for o in orphans for n in o.triples]) if orphans else b"",
                 pack_numbers(self.drops) if self.drops else b"",
                 pack_numbers(self.forgives) if self.forgives else b"",
+                verdicts=pack_numbers(self.verdicts),
             )
             if morgue is not None:
                 morgue.write(ops)
@@ -135,6 +144,7 @@ class Proposals:
         self.settles = []
         self.drops.clear()
         self.forgives.clear()
+        self.verdicts.clear()
         return encode_entry(time_ms, batches, ops)
 
     def accepted(self) -> None:
@@ -158,6 +168,7 @@ class Proposals:
         self.batch_bytes += sum(b.weight for b in taken.batches)
         self.forgives[:0] = unpack_column("Q", taken.ops.forgives)
         self.drops[:0] = unpack_column("Q", taken.ops.drops)
+        self.verdicts[:0] = unpack_column("Q", taken.ops.verdicts)
         pairs = unpack_column("Q", taken.ops.watermarks)
         for i in range(0, len(pairs), 2):
             self.watermarks.setdefault(QueueId(pairs[i]), pairs[i + 1])

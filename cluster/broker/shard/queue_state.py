@@ -3,7 +3,7 @@
 Law: sequence numbers are given in order, without gaps, from 0. Every seq in `[first[start], next_seq)` lies in
 exactly one run; a run is a stretch of neighbouring slots of one entry. Below `head` everything is settled;
 `settled` holds only what is settled above it. A message is alive from its enqueue until its settle. What is known
-of single messages (`returned`, `marks`, `limbo`) is sparse, and goes with their settle.
+of single messages (`returned`, `marks`, `limbo`, `locked`) is sparse, and goes with their settle.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class QueueState:
         "index",
         "keys",
         "limbo",
+        "locked",
         "marks",
         "next_seq",
         "returned",
@@ -59,6 +60,8 @@ class QueueState:
         """Mark -> seq -> value; no inner dict is empty. Keys (Mark.KEY) are in `keys`."""
         self.limbo = IntervalSet()
         """Alive, rejected by a consumer, and for the leader to decide upon."""
+        self.locked = IntervalSet()
+        """Alive, and answered by a transaction whose outcome is open: nobody gives them back or rejects them."""
         self.keys: dict[int, int] = {}
         """Deduplication keys -> when they were seen, Unix milliseconds, oldest first. Bounded by KEYS_MAX."""
         self.watermark = 0
@@ -99,15 +102,16 @@ class QueueState:
             if settled.starts[0] == self.head:
                 self.head = settled.ends[0]
                 settled.take(settled.ends[0] - settled.starts[0], self.head)
-        if self.returned or self.marks or self.limbo:
+        if self.returned or self.marks or self.limbo or self.locked:
             self._forget(gone)
         return gone
 
     def _forget(self, gone: list[Range]) -> None:
-        returned, limbo = self.returned, self.limbo
+        returned, limbo, locked = self.returned, self.limbo, self.locked
         marked = list(self.marks.values())
         for a, b in gone:
             limbo.remove(a, b)
+            locked.remove(a, b)
             for seq in range(a, b) if returned or marked else ():
                 returned.pop(seq, None)
                 for values in marked:
@@ -133,7 +137,34 @@ class QueueState:
 
     def reject(self, first: int, end: int) -> list[Range]:
         """What is alive in `[first, end)` is in limbo now. Returns the parts that were not before."""
-        return [part for a, b in self.alive_parts(first, end) for part in self.limbo.add(a, b)]
+        return [part for a, b in self._free_parts(first, end) for part in self.limbo.add(a, b)]
+
+    def lock(self, first: int, end: int) -> list[Range]:
+        """What is alive in `[first, end)` waits for the outcome of a transaction. Returns those parts."""
+        parts = self.alive_parts(first, end)
+        for a, b in parts:
+            self.locked.add(a, b)
+        return parts
+
+    def is_locked(self, first: int, end: int) -> bool:
+        """Is anything of `[first, end)` locked?"""
+        return any(a < end and first < b for a, b in self.locked)
+
+    def unlock(self, first: int, end: int) -> list[Range]:
+        """Returns what was locked in `[first, end)`, which is all alive."""
+        return self.locked.remove(first, end)
+
+    def _free_parts(self, first: int, end: int) -> list[Range]:
+        """What of `[first, end)` is alive and not locked."""
+        parts = self.alive_parts(first, end)
+        if not self.locked:
+            return parts
+        free = IntervalSet()
+        for a, b in parts:
+            free.add(a, b)
+        for a, b in self.locked:
+            free.remove(a, b)
+        return list(free)
 
     def forgive(self, first: int, end: int) -> list[Range]:
         """Returns of what is alive in `[first, end)` count no more. Returns those parts."""
@@ -185,8 +216,8 @@ class QueueState:
             i += 1
 
     def give_back(self, first: int, end: int) -> list[Range]:
-        """Count a return of what is alive in `[first, end)`. Returns those parts."""
-        parts = self.alive_parts(first, end)
+        """Count a return of what is alive and not locked in `[first, end)`. Returns those parts."""
+        parts = self._free_parts(first, end)
         for a, b in parts:
             for seq in range(a, b):
                 self.returned[seq] = self.returned.get(seq, 0) + 1
@@ -210,7 +241,7 @@ class QueueState:
         return list(alive)
 
     def to_wire(self) -> list[object]:
-        """Canonical: two replicas with one history give the same list."""
+        """Canonical: two replicas with one history give the same list. Version 1 had no locks at its end."""
         self.forget_settled()
         columns = [column[self.start :] for column in (self.first, self.index, self.slot, self.time)]
         return [
@@ -226,27 +257,33 @@ class QueueState:
             pack_column(array("Q", self.limbo.starts)),
             pack_column(array("Q", self.limbo.ends)),
             _pack_pairs(list(self.keys.items())),
+            pack_column(array("Q", self.locked.starts)),
+            pack_column(array("Q", self.locked.ends)),
         ]
 
     @classmethod
     def from_wire(cls, wire: list[object]) -> QueueState:
         queue, next_seq, head, watermark, first, index, slot, time, starts, ends, *sparse = wire
-        returned, marks, limbo_starts, limbo_ends, keys = sparse
+        returned, marks, limbo_starts, limbo_ends, keys, *locked = sparse
         state = cls(queue)  # type: ignore[arg-type]
         state.next_seq, state.head, state.watermark = next_seq, head, watermark  # type: ignore[assignment]
         state.first = unpack_column("Q", first)  # type: ignore[arg-type]
         state.index = unpack_column("Q", index)  # type: ignore[arg-type]
         state.slot = unpack_column("I", slot)  # type: ignore[arg-type]
         state.time = unpack_column("Q", time)  # type: ignore[arg-type]
-        for a, b in zip(unpack_column("Q", starts), unpack_column("Q", ends), strict=True):  # type: ignore[arg-type]
-            state.settled.add(a, b)
+        _fill(state.settled, starts, ends)
         state.returned = _unpack_pairs(returned)
         state.marks = {kind: _unpack_pairs(pairs) for kind, pairs in marks}  # type: ignore[attr-defined]
-        limbo = zip(unpack_column("Q", limbo_starts), unpack_column("Q", limbo_ends), strict=True)  # type: ignore[arg-type]
-        for a, b in limbo:
-            state.limbo.add(a, b)
+        _fill(state.limbo, limbo_starts, limbo_ends)
+        if locked:
+            _fill(state.locked, *locked)
         state.keys = _unpack_pairs(keys)
         return state
+
+
+def _fill(intervals: IntervalSet, starts: object, ends: object) -> None:
+    for a, b in zip(unpack_column("Q", starts), unpack_column("Q", ends), strict=True):  # type: ignore[arg-type]
+        intervals.add(a, b)
 
 
 def _pack_pairs(pairs: list[tuple[int, int]]) -> bytes:

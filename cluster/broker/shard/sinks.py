@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from cluster.broker.shard.messages import AttachedConsumer
+from cluster.broker.shard.tx_ops import Refusal
 
 
 class PublishSink(Protocol):
@@ -25,6 +26,13 @@ class SettleSink(Protocol):
     """Who is told that settles are done."""
 
     def settled(self, count: int) -> None: ...
+
+
+class PartSink(Protocol):
+    """Who is told what has come of a transaction's part."""
+
+    def told(self, refusal: Refusal | None) -> None:
+        """What was asked for is committed; or refused, for this reason."""
 
 
 class ConsumerSink(Protocol):

@@ -4,8 +4,9 @@ Law: the state depends on the entries alone, applied once each in log order: no 
 A batch takes effect once: its number must be the session's last one plus one; a lower one was done before, and
 a higher one is refused. A shard's session is numbered by what it sends: its batch of n slots takes it from number - n
 or less to number, and overlaps with nothing before. `live[i]` is how many alive messages have their record in entry
-i; an entry that nothing alive points to is dead and may be deleted once a snapshot covers it. A queue exists from its
-first enqueue until its drop; the catalog says which queues should.
+i; an entry that nothing alive points to is dead and may be deleted once a snapshot covers it; what a prepared part of a
+transaction will enqueue counts as alive. A queue exists from its first enqueue until its drop; the catalog says which
+queues should.
 """
 
 from __future__ import annotations
@@ -23,16 +24,20 @@ from cluster.broker.shard.entry import (
     EntryHead,
     QueueId,
     decode_head,
+    pack_numbers,
     unpack_column,
 )
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.queue_state import QueueState
+from cluster.broker.shard.transactions import Prepared, Transactions
+from cluster.broker.shard.tx_ops import ALONE, ROW, Refusal, TxId, TxOp
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+"""Version 1, which can be read, had no transactions."""
 REFUSALS_KEPT = 16
 """Batches of a session whose refused publishes are remembered, the latest: more than may be in flight."""
 Refusals = tuple[tuple[int, bytes], ...]
-"""(batch number, u64 pairs (first slot, count)) of batches with refused publishes, ascending."""
+"""(batch number, `Batch.refused`) of batches of which something was refused, ascending."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +56,12 @@ class Applied:
     """Also those that had no contents."""
     sessions: list[int] = field(default_factory=list)
     """Nodes whose session's last number has to be told to them."""
+    locked: tuple[tuple[QueueId, list[Range], int], ...] = ()
+    """Third: the home node of the transaction that answers them."""
+    unlocked: tuple[tuple[QueueId, list[Range]], ...] = ()
+    """Answered by a transaction that came to nothing."""
+    verdicts: tuple[tuple[TxOp, TxId], ...] = ()
+    """What the leader said of transactions."""
 
 
 class ShardState:
@@ -63,6 +74,7 @@ class ShardState:
         """Home node -> (incarnation, number of its last batch). Bounded by the number of members and shards."""
         self.refusals: dict[int, Refusals] = {}
         """Home node -> what was refused of its last batches; only those of which something was."""
+        self.transactions = Transactions()
         self.live: dict[int, int] = {}
         self.dead: list[int] = []
         """Entries that have died since the last `take_dead`, each once."""
@@ -97,28 +109,94 @@ class ShardState:
             elif batch.number != last + 1:
                 continue
             self.sessions[batch.node] = (batch.incarnation, batch.number)
+            done = not batch.transactions or self._transact(index, batch, head.time_ms, applied)
             if batch.refused or (self.refusals and batch.node in self.refusals):
                 self._remember_refused(batch, incarnation)
-            runs = batch.runs
-            born = 0
-            for i in range(0, len(runs), 3):
-                queue_id, slot, count = QueueId(runs[i]), runs[i + 1], runs[i + 2]
-                queue = self.queues.get(queue_id)
-                if queue is None:
-                    queue = self.queues[queue_id] = QueueState(queue_id)
-                first = queue.enqueue(index, batch.first_slot + slot, count, head.time_ms)
-                applied.enqueued.append((queue_id, first, first + count))
-                born += count
-            if born:
-                self.live[index] = self.live.get(index, 0) + born
-            if batch.marks:
-                self._mark(batch, applied.enqueued[-(len(runs) // 3) :] if runs else [], head.time_ms)
-            if batch.settles:
-                self._settle(batch.settles, applied)
-            if batch.returns:
-                self._give_back(batch.returns, batch.node, applied)
-            if batch.rejects:
-                self._reject(batch.rejects, applied)
+            if done:
+                self._carry_out(index, batch, head.time_ms, applied)
+
+    def _carry_out(
+        self, index: int, batch: BatchHead, time_ms: int, applied: Applied, *, was_prepared: bool = False
+    ) -> None:
+        """What a batch says happens, at `time_ms`. Its records are in entry `index`."""
+        runs = batch.runs
+        born = 0
+        for i in range(0, len(runs), 3):
+            queue_id, slot, count = QueueId(runs[i]), runs[i + 1], runs[i + 2]
+            queue = self.queues.get(queue_id)
+            if queue is None:
+                queue = self.queues[queue_id] = QueueState(queue_id)
+            first = queue.enqueue(index, batch.first_slot + slot, count, time_ms)
+            applied.enqueued.append((queue_id, first, first + count))
+            born += count
+        if born and not was_prepared:
+            self.live[index] = self.live.get(index, 0) + born
+        if batch.marks:
+            self._mark(batch, applied.enqueued[-(len(runs) // 3) :] if runs else [], time_ms)
+        if batch.settles:
+            self._settle(batch.settles, applied)
+        if batch.returns:
+            self._give_back(batch.returns, batch.node, applied)
+        if batch.rejects:
+            self._reject(batch.rejects, applied)
+
+    def _transact(self, index: int, batch: BatchHead, time_ms: int, applied: Applied) -> bool:
+        """What a batch says of transactions. Is the rest of it to be carried out?"""
+        rows = batch.transactions
+        op, tx = TxOp(rows[0]), TxId(batch.node, batch.incarnation, rows[1])
+        if op not in ALONE:
+            for i in range(0, len(rows), ROW):
+                self._conclude(TxOp(rows[i]), TxId(*tx[:2], rows[i + 1]), time_ms, applied)
+            return True
+        part = Prepared(batch, index, rows[2])
+        refusal = self.transactions.judge(op, tx, batch)
+        if refusal is None and self._is_taken(part):
+            refusal = Refusal.TAKEN
+        if refusal is not None:
+            batch.refused = pack_numbers([refusal])
+        elif op is TxOp.DECIDE:
+            self.transactions.decide(tx, [shard for shard in rows[2::ROW] if shard])
+        else:
+            self._prepare(tx, part, applied)
+        return refusal is None and op is TxOp.DECIDE
+
+    def _is_taken(self, part: Prepared) -> bool:
+        for queue_id, first, end in part.answers():
+            queue = self.queues.get(QueueId(queue_id))
+            if queue is not None and queue.is_locked(first, end):
+                return True
+        return False
+
+    def _prepare(self, tx: TxId, part: Prepared, applied: Applied) -> None:
+        self.transactions.prepare(tx, part)
+        if part.births:
+            self.live[part.index] = self.live.get(part.index, 0) + part.births
+        for queue_id, first, end in part.answers():
+            queue = self.queues.get(QueueId(queue_id))
+            if queue is not None:
+                applied.locked += ((queue.id, queue.lock(first, end), tx.node),)
+
+    def _conclude(self, op: TxOp, tx: TxId, time_ms: int, applied: Applied) -> None:
+        """Everything that can be said of a transaction when it has no batch of its own."""
+        if op is TxOp.FORGET:
+            self.transactions.decisions.pop(tx, None)
+            return
+        if op is TxOp.FENCE:
+            self.transactions.fence(tx)
+            return
+        part = self.transactions.conclude(tx)
+        if part is None:
+            return
+        for queue_id, first, end in part.answers():
+            queue = self.queues.get(QueueId(queue_id))
+            if queue is not None:
+                parts = queue.unlock(first, end)
+                if op is TxOp.ABORT:
+                    applied.unlocked += ((queue.id, parts),)
+        if op is TxOp.COMMIT:
+            self._carry_out(part.index, part.batch, time_ms, applied, was_prepared=True)
+        elif part.births:
+            self._unpin(part.index, part.births)
 
     def _remember_refused(self, batch: BatchHead, incarnation: int) -> None:
         known = self.refusals.pop(batch.node, ()) if batch.incarnation == incarnation else ()
@@ -175,6 +253,12 @@ class ShardState:
 
     def _leader_ops(self, head: EntryHead, applied: Applied) -> None:
         ops = head.leader
+        if ops.verdicts:
+            rows = unpack_column("Q", ops.verdicts)
+            for i in range(0, len(rows), 4):
+                op, tx = TxOp(rows[i]), TxId(*rows[i + 1 : i + 4])
+                self._conclude(op, tx, head.time_ms, applied)
+                applied.verdicts += ((op, tx),)
         if ops.hot:
             for queue_id in unpack_column("Q", ops.hot):
                 queue = self.queues.get(QueueId(queue_id))
@@ -217,17 +301,20 @@ class ShardState:
                 applied.settled.append((queue.id, gone))
 
     def _release(self, queue: QueueState, gone: Sequence[Range]) -> None:
-        live = self.live
         for first, end in gone:
             for _, count, index, _ in queue.places(first, end):
-                left = live[index] - count
-                if left:
-                    live[index] = left
-                else:
-                    del live[index]
-                    if index != self.applied_index:
-                        self.dead.append(index)
+                self._unpin(index, count)
         queue.forget_settled()
+
+    def _unpin(self, index: int, count: int) -> None:
+        """So many messages of an entry are alive no more."""
+        left = self.live[index] - count
+        if left:
+            self.live[index] = left
+        else:
+            del self.live[index]
+            if index != self.applied_index:
+                self.dead.append(index)
 
     def _give_back(self, triples: array[int], node: int, applied: Applied) -> None:
         for i in range(0, len(triples), 3):
@@ -250,6 +337,7 @@ class ShardState:
                 self.applied_index,
                 [[node, *last, self.refusals.get(node, ())] for node, last in sorted(self.sessions.items())],
                 [self.queues[queue].to_wire() for queue in sorted(self.queues)],
+                self.transactions.to_wire(),
             ]
         )
         return data
@@ -257,9 +345,10 @@ class ShardState:
     def restore(self, data: bytes) -> None:
         """Become what `snapshot` wrote. Raises EntryCorrupt (and then has changed nothing)."""
         try:
-            version, applied_index, sessions, wires = msgpack.unpackb(data)
-            if version != STATE_VERSION:
-                raise EntryCorrupt(f"shard snapshot has version {version}, this node reads {STATE_VERSION}")
+            version, applied_index, sessions, wires, *more = msgpack.unpackb(data)
+            if not 1 <= version <= STATE_VERSION:
+                raise EntryCorrupt(f"shard snapshot has version {version}, this node reads up to {STATE_VERSION}")
+            transactions = Transactions.from_wire(more[0]) if more else Transactions()
             refusals: dict[int, Refusals] = {
                 node: tuple((number, data) for number, data in refused) for node, _, _, refused in sessions if refused
             }
@@ -270,6 +359,9 @@ class ShardState:
                 for first, end in queue.alive_parts(queue.head, queue.next_seq):
                     for _, count, index, _ in queue.places(first, end):
                         live[index] = live.get(index, 0) + count
+            for part in transactions.prepared.values():
+                if part.births:
+                    live[part.index] = live.get(part.index, 0) + part.births
         except EntryCorrupt:
             raise
         except Exception as error:
@@ -278,5 +370,6 @@ class ShardState:
         self.sessions = sessions
         self.refusals = refusals
         self.queues = {queue.id: queue for queue in queues}
+        self.transactions = transactions
         self.live = live
         self.dead = []

@@ -14,10 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cluster.broker.shard.entry import Batch, QueueId, pack_column, pack_numbers, unpack_column
-from cluster.broker.shard.intervals import IntervalMap, IntervalSet, Range
+from cluster.broker.shard.flight import Flight, Publishes
+from cluster.broker.shard.intervals import IntervalMap, Range
 from cluster.broker.shard.messages import AttachedConsumer, FromHome, ReplyStatus, Request, RequestOp, ToHome
-from cluster.broker.shard.sinks import ConsumerSink, PublishSink, SettleSink
+from cluster.broker.shard.part import Part
+from cluster.broker.shard.sinks import ConsumerSink, PartSink, PublishSink, SettleSink
 from cluster.broker.shard.state import Refusals
+from cluster.broker.shard.tx_ops import Refusal, TxOp
 
 __all__ = ["ConsumerSink", "PublishSink", "ReplyCallback", "SettleSink", "ShardStream", "StreamLimits"]
 
@@ -40,52 +43,6 @@ class StreamLimits:
 
 def _nobody_waits(status: int, value: object) -> None:
     """For a request whose answer changes nothing here."""
-
-
-class _Publishes:
-    """Publishes of one sink in a batch: numbers `first`.. of the sink, `size` bytes together."""
-
-    __slots__ = ("count", "first", "sink", "size")
-
-    def __init__(self, sink: PublishSink, first: int, count: int, size: int) -> None:
-        self.sink = sink
-        self.first = first
-        self.count = count
-        self.size = size
-
-
-class Flight:
-    """A batch under way, with whom to tell when it is done. `whole`: a transaction's part is in it."""
-
-    __slots__ = ("batch", "publishes", "settles", "whole")
-
-    def __init__(
-        self, batch: Batch, publishes: list[_Publishes], settles: dict[SettleSink, int], *, whole: bool
-    ) -> None:
-        self.batch = batch
-        self.publishes = publishes
-        self.settles = settles
-        self.whole = whole
-
-
-def _tell_apart(flight: Flight, pairs: Sequence[int]) -> None:
-    """Publishes of a batch of which some were refused: slots as u64 pairs (first, count)."""
-    sizes = unpack_column("I", flight.batch.sizes)
-    refused = IntervalSet()
-    for i in range(0, len(pairs), 2):
-        refused.add(pairs[i], pairs[i] + pairs[i + 1])
-    slot = 0
-    for publishes in flight.publishes:
-        end = slot + publishes.count
-        position = slot
-        distance = publishes.first - slot
-        for a, b in [*refused.remove(slot, end), (end, end)]:
-            if position < a:
-                publishes.sink.published(position + distance, a - position, sum(sizes[position:a]))
-            if a < b:
-                publishes.sink.refused(a + distance, b - a, sum(sizes[a:b]))
-            position = b
-        slot = end
 
 
 class ShardStream:
@@ -114,8 +71,10 @@ class ShardStream:
         self._returns: list[int] = []
         self._rejects: list[int] = []
         self._marks: list[int] = []
-        self._publish_sinks: list[_Publishes] = []
+        self._publish_sinks: list[Publishes] = []
         self._settle_sinks: dict[SettleSink, int] = {}
+        self._transactions: list[int] = []
+        self._parts: list[tuple[PartSink, list[int]]] = []
         self._credits: dict[tuple[QueueId, int], list[int]] = {}
         self._requests: dict[int, tuple[Request, ReplyCallback]] = {}
         """Unanswered, oldest first. Bounded: one per channel, and what closing channels leave behind."""
@@ -145,6 +104,19 @@ class ShardStream:
         first    the sink's number of the first of them; told back by `published`
         """
         self._part_from_transactions()
+        count = len(sizes)
+        self._put(queues, records, sizes, size)
+        sinks = self._publish_sinks
+        last = sinks[-1] if sinks else None
+        if last is not None and last.sink is sink and last.first + last.count == first:
+            last.count += count
+            last.size += size
+        else:
+            sinks.append(Publishes(sink, first, count, size))
+        if self._record_bytes >= self._limits.batch_bytes_max and not self._held_together:
+            self._seal()
+
+    def _put(self, queues: Sequence[QueueId], records: list[bytes], sizes: Sequence[int], size: int) -> None:
         slot = len(self._sizes)
         count = len(sizes)
         runs = self._runs
@@ -156,15 +128,6 @@ class ShardStream:
         self._records += records
         self._record_bytes += size
         self._sizes.extend(sizes)
-        sinks = self._publish_sinks
-        last = sinks[-1] if sinks else None
-        if last is not None and last.sink is sink and last.first + last.count == first:
-            last.count += count
-            last.size += size
-        else:
-            sinks.append(_Publishes(sink, first, count, size))
-        if self._record_bytes >= self._limits.batch_bytes_max and not self._held_together:
-            self._seal()
 
     def hold_together(self) -> None:
         """What comes until `let_go` shall be in one batch (a transaction's part), with nothing published outside of
@@ -177,6 +140,29 @@ class ShardStream:
         self._held_together = False
         if self._record_bytes >= self._limits.batch_bytes_max:
             self._seal()
+
+    def part(self, rows: list[int], part: Part, sink: PartSink) -> None:
+        """A transaction's part, in a batch of its own. `rows` are those of `Batch.transactions`.
+
+        What it answers stays held until the transaction ends: at once if it is decided by this, else by `conclude`.
+        """
+        if self._is_open:
+            self._seal()
+        for queues, records, sizes, size, marks in part.publishes:
+            if marks:
+                self.mark(marks)
+            self._put(queues, records, sizes, size)
+        self._settles, self._rejects = list(part.settles), list(part.rejects)
+        self._transactions = rows
+        self._parts = [(sink, part.answers if rows[0] == TxOp.DECIDE else [])]
+        self._whole = True
+        self._seal()
+
+    def conclude(self, op: TxOp, number: int, part: Part | None = None, sink: PartSink | None = None) -> None:
+        """A transaction has an end. `part` is what was prepared here, and is done now; None: nothing is."""
+        self._transactions += (op, number, 0)
+        if part is not None and sink is not None:
+            self._parts.append((sink, part.answers))
 
     def mark(self, marks: Sequence[tuple[int, int, int]]) -> None:
         """What is to be known of messages of the publish that follows at once: (which, from 0, Mark, value)."""
@@ -288,11 +274,13 @@ class ShardStream:
             or self._new_requests
             or self._credits
             or self._sealed
-            or self._runs
-            or self._settles
-            or self._returns
-            or self._rejects
+            or self._is_open
         )
+
+    @property
+    def _is_open(self) -> bool:
+        """Is there anything in the open batch?"""
+        return bool(self._runs or self._settles or self._returns or self._rejects or self._transactions)
 
     @property
     def quiet(self) -> bool:
@@ -316,7 +304,7 @@ class ShardStream:
         self._new_requests = []
         self._credits.clear()
         while len(self._flights) < self._limits.batches_in_flight:
-            if not self._sealed and not (self._runs or self._settles or self._returns or self._rejects):
+            if not self._sealed and not self._is_open:
                 break
             if not self._sealed:
                 self._seal()
@@ -396,18 +384,24 @@ class ShardStream:
         refused = dict(refusals) if refusals else {}
         while flights and flights[0].batch.number <= number:
             flight = flights.popleft()
+            if flight.parts:
+                self._parts_told(flight, refused.get(flight.batch.number, b""))
+                if flight.batch.alone:
+                    continue
             for column in (flight.batch.settles, flight.batch.returns, flight.batch.rejects):
                 if column:
                     self._release(unpack_column("Q", column))
-            if refused and flight.batch.number in refused:
-                _tell_apart(flight, unpack_column("Q", refused[flight.batch.number]))
-            else:
-                for publishes in flight.publishes:
-                    publishes.sink.published(publishes.first, publishes.count, publishes.size)
-            for settle_sink, count in flight.settles.items():
-                settle_sink.settled(count)
+            flight.tell(refused.get(flight.batch.number, b""))
 
-    def _release(self, triples: array[int]) -> None:
+    def _parts_told(self, flight: Flight, refused: bytes) -> None:
+        """`refused` is meant for the whole of a batch that a part has for itself."""
+        refusal = Refusal(unpack_column("Q", refused)[0]) if refused and flight.batch.alone else None
+        for sink, answered in flight.parts:
+            if refusal is None:
+                self._release(answered)
+            sink.told(refusal)
+
+    def _release(self, triples: Sequence[int]) -> None:
         for i in range(0, len(triples), 3):
             held = self._held.get(QueueId(triples[i]))
             if held is not None:
@@ -428,8 +422,10 @@ class ShardStream:
             pack_numbers(self._rejects) if self._rejects else b"",
             pack_numbers(self._marks) if self._marks else b"",
             b"".join(self._records),
+            pack_numbers(self._transactions),
         )
-        self._sealed.append(Flight(batch, self._publish_sinks, self._settle_sinks, whole=self._whole))
+        flight = Flight(batch, self._publish_sinks, self._settle_sinks, self._parts, whole=self._whole)
+        self._sealed.append(flight)
         self._whole = self._held_together
         self._records = []
         self._record_bytes = 0
@@ -441,6 +437,8 @@ class ShardStream:
         self._marks = []
         self._publish_sinks = []
         self._settle_sinks = {}
+        self._transactions = []
+        self._parts = []
 
     def _attachment(self) -> list[AttachedConsumer]:
         held: dict[tuple[QueueId, int], list[Range]] = {}

@@ -111,6 +111,7 @@ class Broker:
         self._links = links
         self._nursery = nursery
         self._consumers = count(1)
+        self._transactions = count(1)
         self._to_flush: dict[Connection, None] = {}
 
     # ---- the catalog
@@ -174,6 +175,10 @@ class Broker:
     def next_consumer(self) -> int:
         """Unique in this life of the node."""
         return next(self._consumers)
+
+    def next_transaction(self) -> int:
+        """The same."""
+        return next(self._transactions)
 
     async def ask(
         self, queue: QueueDefinition, op: RequestOp, args: tuple[int, ...], then: ReplyCallback | None = None

@@ -21,6 +21,8 @@ from cluster.broker.errors import BrokerError, Scope
 from cluster.node.amqp.consuming import Consuming
 from cluster.node.amqp.publishing import Publishing
 from cluster.node.amqp.side import State
+from cluster.node.amqp.transaction import Answers, RoutedPublish
+from cluster.node.amqp.undertaking import Undertaking
 from cluster.node.catalog.client import NoQuorum
 
 if TYPE_CHECKING:
@@ -122,6 +124,10 @@ class Channel(Publishing, Consuming):
                 self.number, ChannelException(error.code, error.text, class_id, method_id)
             )
             self.connection.flush_soon()
+
+    async def undertake(self, publishes: list[RoutedPublish], answers: Answers) -> None:
+        """A transaction over several shards. Raises BrokerError 406, NoQuorum."""
+        await Undertaking(self, publishes, answers).carry_out()
 
     def close(self) -> None:
         """The channel is over: its consumers leave, what it holds goes back to its queues."""

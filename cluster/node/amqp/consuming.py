@@ -286,6 +286,15 @@ class Consuming(Side):
                 self._give_back(message)
         self._unpark()
 
+    def answered_by_transaction(self, pieces: list[TagPiece[Holder]], verdict: Verdict) -> None:
+        """What the client says of deliveries has taken effect already."""
+        for holder, _, count in answered(pieces):
+            if verdict is Verdict.DONE:
+                self.connection.broker.counters.acknowledged += count
+            holder.acked(count)
+            self.stirred(holder.stream)
+        self._unpark()
+
     def _reject(self, message: Answered[Holder]) -> None:
         holder, first, count = message
         holder.stream.reject(holder.queue, first, count, self)

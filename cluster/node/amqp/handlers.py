@@ -109,8 +109,7 @@ async def tx_select(connection: Connection, channel: Channel, method: m.TxSelect
 
 
 async def tx_commit(connection: Connection, channel: Channel, method: m.TxCommit) -> None:
-    _transaction(channel).commit(channel)
-    await channel.committed()
+    await _transaction(channel).commit(channel)
     reply(connection, channel, m.TxCommitOk())
 
 

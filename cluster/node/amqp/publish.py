@@ -23,13 +23,18 @@ SPECIAL_LOW = 0x11
 """Of the second: user-id, and the bit that says that more flags follow."""
 
 
+Targets = list[tuple[ShardStream, tuple[QueueId, ...]]]
+"""Per shard stream the queues in it."""
+
+
 class Route:
     """Where publishes with one method payload go.
 
-    targets   per shard stream the queues in it; empty when nothing is bound
+    targets   empty when nothing is bound
     static    False where the message's headers decide (then it is not cached)
     direct    True for an address of direct reply-to, which the routing key is
     prioritized, keyed  a queue has priorities, or deduplicates
+    refusable  a queue may refuse publishes
     delays    the exchange keeps messages until their x-delay is over
     """
 
@@ -42,6 +47,7 @@ class Route:
         "keyed",
         "mandatory",
         "prioritized",
+        "refusable",
         "routing_key",
         "static",
         "targets",
@@ -52,18 +58,20 @@ class Route:
         method: bytes,
         exchange: str,
         routing_key: str,
-        targets: list[tuple[ShardStream, tuple[QueueId, ...]]],
+        targets: Targets,
         *,
         mandatory: bool,
         static: bool,
         direct: bool = False,
         prioritized: bool = False,
         keyed: bool = False,
+        refusable: bool = False,
         delays: bool = False,
     ) -> None:
         self.direct = direct
         self.prioritized = prioritized
         self.keyed = keyed
+        self.refusable = refusable
         self.delays = delays
         self.exchange = exchange
         self.routing_key = routing_key

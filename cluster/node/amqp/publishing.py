@@ -18,7 +18,7 @@ from cluster.broker.errors import NOT_FOUND, BrokerError
 from cluster.broker.shard.stream import PublishSink
 from cluster.node.amqp.direct_reply import ReplyConsumer
 from cluster.node.amqp.marks import marks_of
-from cluster.node.amqp.publish import SPECIAL_HIGH, SPECIAL_LOW, Countdown, Route
+from cluster.node.amqp.publish import SPECIAL_HIGH, SPECIAL_LOW, Countdown, Route, Targets
 from cluster.node.amqp.side import Side, State
 
 if TYPE_CHECKING:
@@ -96,14 +96,16 @@ class Publishing(Side):
         connection = self.connection
         confirms = self.confirms
         count = len(sizes)
-        connection.broker.counters.published += count
         if confirms is not None:
             first = confirms.number(count)
         else:
             first = self._publish_number
             self._publish_number = first + count
         targets = route.targets
-        if not targets:
+        if targets:
+            self._send(route, targets, parts, sizes, first)
+        else:
+            connection.broker.counters.published += count
             if route.direct and connection.broker.replies.reachable(route.routing_key):
                 for i in range(count):
                     connection.broker.replies.send(route.routing_key, b"".join(parts[3 * i : 3 * i + 3]))
@@ -113,7 +115,19 @@ class Publishing(Side):
             if confirms is not None:
                 confirms.done(first, count)
                 connection.confirms_soon(self)
-            return
+
+    def enqueue_rest(self, route: Route, targets: Targets, parts: list[bytes], sizes: list[int]) -> None:
+        """Of a publish that a transaction has carried out, what was not for it."""
+        if targets:
+            self._send(route, targets, parts, sizes, self._publish_number)
+            self._publish_number += len(sizes)
+        else:
+            self.connection.broker.counters.published += len(sizes)
+
+    def _send(self, route: Route, targets: Targets, parts: list[bytes], sizes: list[int], first: int) -> None:
+        connection = self.connection
+        count = len(sizes)
+        connection.broker.counters.published += count
         size = sum(sizes)
         connection.budget.taken(size)
         self.uncommitted += count
@@ -136,6 +150,8 @@ class Publishing(Side):
 
     def refused(self, first: int, count: int, size: int) -> None:
         """`PublishSink`: not stored."""
+        if self.transaction is not None:
+            self.transaction.is_torn = True
         self.connection.budget.returned(size)
         self.done(count)
         if self.state is State.OPEN and self.confirms is not None:

@@ -64,6 +64,9 @@ def resolve(
         prioritized=any("x-max-priority" in queue.arguments.values for queue in found.queues),
         delays=definition is not None and definition.type == DELAYED,
         keyed=any("x-message-deduplication" in queue.arguments.values for queue in found.queues),
+        refusable=any(
+            broker.catalog.queue_settings(queue).get("overflow", "drop-head") != "drop-head" for queue in found.queues
+        ),
     )
 
 

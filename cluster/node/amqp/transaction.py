@@ -1,9 +1,8 @@
 """A channel's transaction (AMQP 0-9-1 §1.9, class tx): publishes and answers that take effect together.
 
 Law: until commit nothing of it leaves the channel; a rollback forgets the publishes and makes the answered deliveries
-outstanding again. On commit, everything for one shard goes in one batch, which the shard applies as a whole or not at
-all. Parts for different shards are batches of their own: each is retried until it is done, and only a crash of this
-node in the middle can leave one of them undone (see docs/guarantees.md).
+outstanding again. What is for one shard goes there in one batch. What is for several replicated shards is carried by
+an `Undertaking`: all of it happens, or nothing. Queues that are kept in memory follow when that is decided.
 """
 
 from __future__ import annotations
@@ -11,12 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cluster.broker.channel.unacked import TagPiece, Verdict
+from cluster.broker.errors import precondition_failed
 from cluster.broker.shard.stream import ShardStream
 from cluster.node.amqp.publish import Route
+from cluster.node.shards.view import LOCAL_SHARDS
 
 if TYPE_CHECKING:
     from cluster.node.amqp.channel import Channel
     from cluster.node.amqp.consuming import Holder
+
+RoutedPublish = tuple[Route, list[bytes], list[int]]
+"""(route, parts of the records, sizes): what `Publishing.enqueue` takes."""
+Answers = list[tuple[list["TagPiece[Holder]"], Verdict]]
+"""What was said of deliveries, in order."""
 
 
 class Transaction:
@@ -26,12 +32,14 @@ class Transaction:
     over that limit is refused when it is published to.
     """
 
-    __slots__ = ("_answers", "_publishes", "size")
+    __slots__ = ("_answers", "_publishes", "is_torn", "size")
 
     def __init__(self) -> None:
-        self._publishes: list[tuple[Route, list[bytes], list[int]]] = []
-        self._answers: list[tuple[list[TagPiece[Holder]], Verdict]] = []
+        self._publishes: list[RoutedPublish] = []
+        self._answers: Answers = []
         self.size = 0
+        self.is_torn = False
+        """Was a publish of the last commit refused alone? A queue in memory was full, or refuses since just now."""
 
     def publish(self, route: Route, parts: list[bytes], sizes: list[int]) -> None:
         self._publishes.append((route, parts, sizes))
@@ -40,22 +48,20 @@ class Transaction:
     def answer(self, pieces: list[TagPiece[Holder]], verdict: Verdict) -> None:
         self._answers.append((pieces, verdict))
 
-    def commit(self, channel: Channel) -> None:
-        """Hand everything to the shards. Returns before it is committed: see `Channel.committed`."""
-        streams: dict[ShardStream, None] = {}
-        for route, _, _ in self._publishes:
-            streams.update(dict.fromkeys([stream for stream, _ in route.targets]))
-        for pieces, _ in self._answers:
-            streams.update(dict.fromkeys([run.consumer.stream for _, _, run in pieces]))
-        for stream in streams:
-            stream.hold_together()
-        for route, parts, sizes in self._publishes:
-            channel.enqueue(route, parts, sizes)
-        for pieces, verdict in self._answers:
-            channel.answer(pieces, verdict)
-        for stream in streams:
-            stream.let_go()
+    async def commit(self, channel: Channel) -> None:
+        """Until it is carried out. Raises BrokerError 406 if it is not, NoQuorum."""
+        publishes, answers = self._publishes, self._answers
         self._clear()
+        streams = _streams(publishes, answers)
+        refusable = any(route.refusable for route, _, _ in publishes)
+        if (len(streams) > 1 or refusable) and any(stream.shard < LOCAL_SHARDS for stream in streams):
+            await channel.undertake(publishes, answers)
+        else:
+            _at_once(channel, streams, publishes, answers)
+        await channel.committed()
+        if self.is_torn:
+            self.is_torn = False
+            raise precondition_failed("partial tx completion")
 
     def rollback(self, channel: Channel) -> None:
         for pieces, _ in self._answers:
@@ -63,6 +69,30 @@ class Transaction:
         self._clear()
 
     def _clear(self) -> None:
-        self._publishes.clear()
-        self._answers.clear()
+        self._publishes = []
+        self._answers = []
         self.size = 0
+
+
+def _streams(publishes: list[RoutedPublish], answers: Answers) -> dict[ShardStream, None]:
+    """Everybody who has to do with it, once."""
+    streams: dict[ShardStream, None] = {}
+    for route, _, _ in publishes:
+        streams.update(dict.fromkeys([stream for stream, _ in route.targets]))
+    for pieces, _ in answers:
+        streams.update(dict.fromkeys([run.consumer.stream for _, _, run in pieces]))
+    return streams
+
+
+def _at_once(
+    channel: Channel, streams: dict[ShardStream, None], publishes: list[RoutedPublish], answers: Answers
+) -> None:
+    """In one batch for one shard; queues in memory on several nodes are no concern of each other."""
+    for stream in streams:
+        stream.hold_together()
+    for route, parts, sizes in publishes:
+        channel.enqueue(route, parts, sizes)
+    for pieces, verdict in answers:
+        channel.answer(pieces, verdict)
+    for stream in streams:
+        stream.let_go()

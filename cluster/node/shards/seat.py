@@ -13,6 +13,7 @@ from cluster.broker.shard.entry import Batch, QueueId
 from cluster.broker.shard.leader import LeaderLimits, ShardLeader
 from cluster.broker.shard.messages import FromHome, RequestOp, ToHome
 from cluster.broker.shard.state import ShardState
+from cluster.broker.shard.tx_ops import TxId, Word
 from cluster.node.shards.view import CatalogView
 
 ATTACH_TIMEOUT_SECONDS = 1.0
@@ -165,6 +166,12 @@ class Seat:
         """Another shard's leader says what of this shard's dead letters is committed there."""
         if self.leader is not None:
             self.leader.post_receipt(target, incarnation, last)
+            self._services.disturbed(self)
+
+    def hear(self, shard: int, word: Word, tx: TxId) -> None:
+        """Another shard's leader says something of a transaction."""
+        if self.leader is not None:
+            self.leader.hear(shard, word, tx)
             self._services.disturbed(self)
 
     def take_out(self) -> dict[int, ToHome]:

@@ -15,6 +15,7 @@ from cluster.broker.shard.entry import SHARD_SESSIONS, Batch, EntryCorrupt, Queu
 from cluster.broker.shard.local_stream import LocalStream
 from cluster.broker.shard.messages import FromHome, ToHome
 from cluster.broker.shard.stream import ShardStream, StreamLimits
+from cluster.broker.shard.tx_ops import TxId, Word
 from cluster.node.kinds import Kind
 from cluster.node.links.interface import ProtocolViolation
 from cluster.node.shards.host import ShardHost
@@ -117,6 +118,8 @@ class Switchboard:
                 self._sender.send(NodeId(node), Kind.SHARD_TO_HOME, words.to_wire(seat.shard, seat.term))
         for target, session, incarnation, batch in leader.take_post():
             self._post(seat, target, session, incarnation, batch)
+        for target, word, tx in leader.take_words():
+            self._word(target, [target, seat.shard, int(word), *tx])
         for queue in leader.take_unused():
             self._queue_unused(queue)
         if leader.wants_entry:
@@ -136,6 +139,14 @@ class Switchboard:
             wire = batch.to_wire() if batch is not None else None
             body = [target, stream.term, session, wire]
             self._sender.send(NodeId(stream.leader), Kind.SHARD_POST, body)
+
+    def _word(self, target: int, body: list[int]) -> None:
+        """About a transaction, to the leader of another shard. If none is known, it will be said again."""
+        leader = self.stream(target).leader
+        if leader == self._node:
+            self.transaction_word(body)
+        elif leader:
+            self._sender.send(NodeId(leader), Kind.SHARD_TRANSACTION, body)
 
     def _post_receipt(self, seat: Seat, session: int, words: ToHome) -> None:
         node = seat.posted_by.get(session)
@@ -219,6 +230,19 @@ class Switchboard:
         seat = self.seats.get(source)
         if seat is not None:
             seat.post_receipt(target, incarnation, last)
+
+    def transaction_word(self, body: Any) -> None:
+        """SHARD_TRANSACTION. Raises ProtocolViolation for what no node sends."""
+        try:
+            target, source, number, *tx = body
+            word = Word(number)
+            if len(tx) != 3 or not all(type(n) is int and n >= 0 for n in (source, *tx)):
+                raise ValueError("three numbers name a transaction")
+        except (ValueError, TypeError) as error:
+            raise ProtocolViolation(f"malformed word about a transaction: {error}") from error
+        seat = self.seats.get(target)
+        if seat is not None:
+            seat.hear(source, word, TxId(*tx))
 
     def tick(self, now_ms: int) -> None:
         """Time passes: see `Seat.tick`."""

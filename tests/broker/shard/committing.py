@@ -1,0 +1,538 @@
+"""Three shards and two home nodes with transactions over them, driven by one seed: all of each happens, or nothing.
+
+Law: one Random decides everything. A shard is a log, of which an election may lose the uncommitted tail, and states
+that are restored from snapshots or go on; what is dead is deleted. Homes crash and come back with a new incarnation,
+links break with everything on them, words between leaders are lost, come late, and twice. Judged is what the committed
+logs say, against what the clients asked for and were told.
+
+    python -m tests.broker.shard.committing SEED [COUNT]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from random import Random
+
+import msgpack
+
+from cluster.broker.shard.commit import Commit, Stage
+from cluster.broker.shard.entry import EntryPayloads, QueueId
+from cluster.broker.shard.leader import LeaderLimits, ShardLeader
+from cluster.broker.shard.messages import AttachedConsumer, FromHome, ReplyStatus, RequestOp, ToHome
+from cluster.broker.shard.part import Part
+from cluster.broker.shard.settings import PLAIN, Overflow, QueueSettings
+from cluster.broker.shard.state import Applied, ShardState
+from cluster.broker.shard.stream import ShardStream, StreamLimits
+from cluster.broker.shard.surroundings import Nothing
+from cluster.broker.shard.tx_ops import TxId, Word
+
+SHARDS = (1, 2, 3)
+HOMES = (1, 2)
+FULL = QueueSettings("full", max_length=4, overflow=Overflow.REJECT)
+Place = tuple[int, int]
+"""(queue, seq)."""
+
+
+def shard_of(queue: int) -> int:
+    return queue // 1000
+
+
+class Catalog(Nothing):
+    """Every third queue refuses publishes when it is full."""
+
+    def settings(self, queue: QueueId) -> QueueSettings:
+        return FULL if queue % 3 == 0 else PLAIN
+
+
+class Deed:
+    """What one transaction asks for, and what is known of it. `CommitSink`."""
+
+    def __init__(self, world: World, home: Home, number: int) -> None:
+        self.world = world
+        self.home = home
+        self.name = (home.node, home.incarnation, number)
+        self.publishes: list[tuple[int, bytes]] = []
+        self.acks: list[Place] = []
+        self.told: bool | None = None
+        self.commit: Commit
+
+    def stage(self, stage: Stage) -> None:
+        if self.home.dead:
+            return
+        if stage is Stage.DONE:
+            self.told = True
+            self.home.open.remove(self)
+            for queue, record in self.publishes:
+                enqueued = self.world.enqueued.get((queue, record), 0)
+                assert enqueued == 1 or queue in self.world.deleted, f"{self.name} is done and {record!r} is not there"
+            for place in self.acks:
+                gone = self.world.is_gone(place) or place[0] in self.world.deleted
+                assert gone, f"{self.name} is done and {place} is still there"
+        elif stage is Stage.FAILED:
+            self.told = False
+            self.home.open.remove(self)
+            for queue, seq in self.acks:
+                self.home.streams[shard_of(queue)].give_back(QueueId(queue), seq, 1, self.home)
+
+
+class Consumer:
+    def __init__(self, home: Home, number: int, queue: QueueId) -> None:
+        self.home = home
+        self.consumer = number
+        self.queue = queue
+        self.credit = 4
+        self.held: set[int] = set()
+
+    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes) -> None:
+        self.credit -= count
+        self.held.update(range(first, first + count))
+
+    def attached(self) -> AttachedConsumer:
+        return AttachedConsumer(self.consumer, self.queue, self.credit, 10**9, False, False, ())
+
+    def cancelled(self) -> None:
+        self.held.clear()
+        self.home.consumers.remove(self)
+
+
+class Home:
+    """A node with clients: one consumer for each queue, and transactions. `SettleSink`."""
+
+    def __init__(self, world: World, node: int, incarnation: int) -> None:
+        self.world = world
+        self.node = node
+        self.incarnation = incarnation
+        self.dead = False
+        self.number = 0
+        self.consumers: list[Consumer] = []
+        self.open: list[Deed] = []
+        limits = StreamLimits(world.random.choice([1, 2, 4]), world.random.choice([40, 9999]))
+        self.streams = {s: ShardStream(shard=s, node=node, incarnation=incarnation, limits=limits) for s in SHARDS}
+
+    def settled(self, count: int) -> None:
+        """Committed."""
+
+    def published(self, first: int, count: int, size: int) -> None:
+        """`PublishSink` of what is published without a transaction."""
+
+    def refused(self, first: int, count: int, size: int) -> None:
+        """Not stored."""
+
+    def consume(self, queue: QueueId) -> None:
+        if any(consumer.queue == queue for consumer in self.consumers):
+            return
+        self.number += 1
+        consumer = Consumer(self, self.number, queue)
+        stream = self.streams[shard_of(queue)]
+        self.consumers.append(consumer)
+
+        def answered(status: int, value: object) -> None:
+            if status == ReplyStatus.OK:
+                stream.join(queue, consumer)
+            else:
+                self.consumers.remove(consumer)
+
+        stream.request(RequestOp.CONSUME, queue, (consumer.consumer, consumer.credit, 10**9, 0), answered)
+
+    def _take_held(self) -> tuple[Consumer, int] | None:
+        holding = [consumer for consumer in self.consumers if consumer.held]
+        if not holding:
+            return None
+        consumer = self.world.random.choice(holding)
+        seq = self.world.random.choice(sorted(consumer.held))
+        consumer.held.remove(seq)
+        consumer.credit += 1
+        self.streams[shard_of(consumer.queue)].credit(consumer.queue, consumer.consumer, 1, 0)
+        return consumer, seq
+
+    def answer(self) -> None:
+        """Without a transaction."""
+        taken = self._take_held()
+        if taken is not None:
+            consumer, seq = taken
+            stream = self.streams[shard_of(consumer.queue)]
+            if self.world.random.random() < 0.3:
+                self.world.acked.add((consumer.queue, seq))
+                stream.settle(consumer.queue, seq, 1, self)
+            else:
+                stream.give_back(consumer.queue, seq, 1, self)
+
+    def publish(self) -> None:
+        queue = self.world.random.choice(self.world.queues)
+        self.streams[shard_of(queue)].publish([queue], [b"plain"], [5], 5, self, 0)
+
+    def transact(self) -> None:
+        random = self.world.random
+        self.number += 1
+        deed = Deed(self.world, self, self.number)
+        parts: dict[ShardStream, Part] = {}
+        for i in range(random.randint(0, 3)):
+            record = b"%d.%d.%d.%d" % (*deed.name, i)
+            into = random.sample(self.world.queues, random.choice([1, 1, 2]))
+            for shard in sorted({shard_of(queue) for queue in into}):
+                queues = [queue for queue in into if shard_of(queue) == shard]
+                deed.publishes += [(queue, record) for queue in queues]
+                part = parts.setdefault(self.streams[shard], Part())
+                part.publishes.append((queues, [record], [len(record)], len(record), ()))
+        for _ in range(random.randint(0, 3)):
+            taken = self._take_held()
+            if taken is not None:
+                consumer, seq = taken
+                deed.acks.append((consumer.queue, seq))
+                part = parts.setdefault(self.streams[shard_of(consumer.queue)], Part())
+                part.settles += (consumer.queue, seq, 1)
+        if parts:
+            self.open.append(deed)
+            self.world.deeds.append(deed)
+            deed.commit = Commit(self.number, parts, deed, lambda stream: None)
+            deed.commit.start()
+
+    def lose_patience(self) -> None:
+        if self.open:
+            self.world.random.choice(self.open).commit.give_up()
+
+
+class Shard:
+    """One group. `state` is its leader's, `follower` another replica's."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world = world
+        self.number = number
+        self.log: list[bytes | None] = []
+        self.deleted: set[int] = set()
+        self.commit = 0
+        self.term = 0
+        self.state = ShardState()
+        self.follower = ShardState()
+        self.leader: ShardLeader | None = None
+        self.links: dict[int, deque[Callable[[], None]]] = {home: deque() for home in HOMES}
+
+    def elect(self) -> None:
+        random = self.world.random
+        del self.log[random.randrange(self.commit, len(self.log) + 1) :]
+        self.log.append(None)
+        self.term += 1
+        self.leader = None
+        self.commit = len(self.log)
+        self.apply()
+        if random.random() < 0.5:
+            snapshot, self.state = self.state.snapshot(), ShardState()
+            self.state.restore(snapshot)
+            assert self.state.snapshot() == snapshot
+        limits = LeaderLimits(payload_cache_bytes=random.choice([50, 10**6]), hot_backlog_max=random.choice([0, 100]))
+        self.leader = ShardLeader(
+            self.state,
+            self.load,
+            limits,
+            lambda queue: queue in self.world.deleted,
+            Catalog(),
+            shard=self.number,
+            now_ms=self.world.now_ms,
+        )
+        for home in HOMES:
+            self.break_link(home)
+        if random.random() < 0.5:
+            self.leader.all_attached()
+
+    def load(self, index: int) -> bytes:
+        data = self.log[index - 1]
+        assert data is not None
+        assert index not in self.deleted, f"shard {self.number}: entry {index} is deleted and needed"
+        return data
+
+    def break_link(self, home: int) -> None:
+        """With everything on it; it comes back at once."""
+        self.links[home].clear()
+        stream = self.world.homes[home].streams[self.number]
+        stream.leader_lost(1)
+        if self.leader is not None:
+            self.leader.node_lost(home)
+            stream.leader_is(1, self.term)
+
+    def propose(self) -> None:
+        if self.leader is None or not self.leader.wants_entry:
+            return
+        data = self.leader.take_entry(self.world.now_ms, self.world.random.choice([1, 300, 10**6]))
+        assert data is not None
+        if self.world.faults and self.world.random.random() < 0.1:
+            self.leader.entry_refused()
+            return
+        self.leader.entry_accepted()
+        self.log.append(data)
+
+    def apply(self) -> None:
+        while self.state.applied_index < self.commit:
+            index = self.state.applied_index + 1
+            data = self.log[index - 1]
+            if data is None:
+                self.state.skip(index)
+                continue
+            applied = self.state.apply(index, data)
+            self.world.happened(self, applied)
+            if self.leader is not None:
+                self.leader.applied(applied, data)
+
+    def follow(self) -> None:
+        """The other replica catches up, by a snapshot or entry by entry; what is dead in both is deleted."""
+        if self.world.random.random() < 0.2:
+            self.follower.restore(self.state.snapshot())
+        while self.follower.applied_index < self.state.applied_index:
+            index = self.follower.applied_index + 1
+            data = self.log[index - 1]
+            if data is None:
+                self.follower.skip(index)
+            else:
+                self.follower.apply(index, data)
+        assert self.follower.snapshot() == self.state.snapshot()
+        assert self.follower.live == self.state.live
+        self.deleted.update(self.state.take_dead(self.state.applied_index))
+
+    def home_speaks(self, home: int) -> None:
+        stream = self.world.homes[home].streams[self.number]
+        words = stream.take_out()
+        if words is not None:
+            data, term = msgpack.packb(words.to_wire(self.number, stream.term)), stream.term
+            self.links[home].append(lambda: self.leader_hears(home, term, FromHome.from_wire(msgpack.unpackb(data))))
+
+    def leader_hears(self, home: int, term: int, words: FromHome) -> None:
+        leader = self.leader
+        if leader is None or term != self.term:
+            return
+        if words.attach is not None:
+            leader.attach(home, words.attach)
+        for batch in words.batches:
+            leader.receive_batch(batch)
+        for queue, consumer, messages, size in words.credits:
+            leader.credit(home, QueueId(queue), consumer, messages, size)
+        for request, op, queue, args in words.requests:
+            leader.request(home, request, RequestOp(op), QueueId(queue), args)
+
+    def leader_speaks(self) -> None:
+        leader = self.leader
+        if leader is None:
+            return
+        leader.tick(self.world.now_ms)
+        for home, words in leader.take_out().items():
+            for _, queue, first, count, *_ in words.deliveries:
+                state = self.state.queues[QueueId(queue)]
+                assert not state.is_locked(first, first + count), f"queue {queue}: {first} is in an open transaction"
+            data, term = msgpack.packb(words.to_wire(self.number, self.term)), self.term
+            self.links[home].append(lambda h=home, t=term, d=data: self.home_hears(h, t, d))  # type: ignore[misc]
+        for target, word, tx in leader.take_words():
+            self.world.words.append((target, self.number, word, tx))
+
+    def home_hears(self, home: int, term: int, data: bytes) -> None:
+        stream = self.world.homes[home].streams[self.number]
+        if term == stream.term:
+            stream.receive(ToHome.from_wire(msgpack.unpackb(data)))
+
+
+class World:
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.faults = True
+        self.now_ms = 0
+        self.queues = [QueueId(1000 * shard + i) for shard in SHARDS for i in (1, 2)]
+        self.deleted: set[int] = set()
+        self.deeds: list[Deed] = []
+        self.acked: set[Place] = set()
+        """Without a transaction."""
+        self.enqueued: dict[tuple[int, bytes], int] = {}
+        self.words: list[tuple[int, int, Word, TxId]] = []
+        self.homes = {node: Home(self, node, 1) for node in HOMES}
+        self.shards = {number: Shard(self, number) for number in SHARDS}
+
+    def happened(self, shard: Shard, applied: Applied) -> None:
+        for queue_id, first, end in applied.enqueued:
+            queue = shard.state.queues.get(queue_id)
+            if queue is None or queue.head > first:
+                continue
+            for _, count, index, slot in queue.places(first, end):
+                payloads = EntryPayloads(shard.load(index))
+                for i in range(count):
+                    key = (int(queue_id), payloads.record(slot + i))
+                    self.enqueued[key] = self.enqueued.get(key, 0) + 1
+
+    def is_gone(self, place: Place) -> bool:
+        queue = self.shards[shard_of(place[0])].state.queues.get(QueueId(place[0]))
+        return queue is None or not queue.alive_parts(place[1], place[1] + 1)
+
+    # ---- what goes wrong
+
+    def crash(self, node: int) -> None:
+        old = self.homes[node]
+        old.dead = True
+        self.homes[node] = Home(self, node, old.incarnation + 1)
+        for shard in self.shards.values():
+            shard.links[node].clear()
+            if shard.leader is not None:
+                shard.leader.node_lost(node)
+        if self.random.random() < 0.7:
+            self.greet(node)
+
+    def greet(self, node: int) -> None:
+        """Leaders tell a home that they lead."""
+        for shard in self.shards.values():
+            if shard.leader is not None:
+                self.homes[node].streams[shard.number].leader_is(1, shard.term)
+
+    def drop_queue(self) -> None:
+        queue = self.random.choice(self.queues)
+        self.deleted.add(queue)
+        self.queues[self.queues.index(queue)] = QueueId(queue + 2)
+        leader = self.shards[shard_of(queue)].leader
+        if leader is not None:
+            leader.drop(queue)
+
+    def carry_word(self) -> None:
+        if not self.words:
+            return
+        i = self.random.randrange(len(self.words))
+        word = self.words[i] if self.faults and self.random.random() < 0.3 else self.words.pop(i)
+        target, source, what, tx = word
+        leader = self.shards[target].leader
+        if leader is not None and not (self.faults and self.random.random() < 0.2):
+            leader.hear(source, what, tx)
+
+    def carry(self, shard: Shard, home: int) -> None:
+        if shard.links[home]:
+            shard.links[home].popleft()()
+
+    # ---- time
+
+    def pass_time(self) -> None:
+        self.now_ms += self.random.choice([10, 100, 100, 1000])
+
+    def step(self) -> None:
+        random = self.random
+        node = random.choice(HOMES)
+        home, shard = self.homes[node], self.shards[random.choice(SHARDS)]
+        moves: list[tuple[float, Callable[[], object]]] = [
+            (6, home.transact),
+            (2, home.publish),
+            (2, home.answer),
+            (2, lambda: home.consume(random.choice(self.queues))),
+            (0.3, home.lose_patience),
+            (14, lambda: shard.home_speaks(node)),
+            (40, lambda: self.carry(shard, node)),
+            (14, shard.leader_speaks),
+            (12, shard.propose),
+            (10, lambda: setattr(shard, "commit", random.randint(shard.commit, len(shard.log)))),
+            (12, shard.apply),
+            (2, shard.follow),
+            (6, self.carry_word),
+            (3, self.pass_time),
+            (0.4, shard.elect),
+            (0.4, lambda: shard.break_link(node)),
+            (0.4, lambda: self.crash(node)),
+            (0.1, self.drop_queue),
+            (0.5, lambda: self.greet(node)),
+            (0.5, lambda: shard.leader.all_attached() if shard.leader and shard.leader.attaching else None),
+        ]
+        random.choices([move for _, move in moves], [weight for weight, _ in moves])[0]()
+
+    def round(self) -> None:
+        """Everybody does everything once, and nothing goes wrong."""
+        self.now_ms += 50
+        for shard in self.shards.values():
+            if shard.leader is None:
+                shard.elect()
+            assert shard.leader is not None
+            if shard.leader.attaching:
+                shard.leader.all_attached()
+            for node in HOMES:
+                self.greet(node)
+                shard.home_speaks(node)
+                while shard.links[node]:
+                    self.carry(shard, node)
+            shard.propose()
+            shard.commit = len(shard.log)
+            shard.apply()
+            shard.leader_speaks()
+        while self.words:
+            self.carry_word()
+
+    @property
+    def is_over(self) -> bool:
+        return (
+            not any(shard.state.transactions or shard.log[shard.commit :] for shard in self.shards.values())
+            and not any(home.open for home in self.homes.values())
+            and not any(shard.leader is not None and shard.leader.wants_entry for shard in self.shards.values())
+        )
+
+    def heal(self) -> None:
+        self.faults = False
+        for _ in range(1000):
+            self.round()
+            if self.is_over:
+                return
+        raise AssertionError(
+            f"transactions do not end: {[s.state.transactions.to_wire() for s in self.shards.values()]}"
+        )
+
+    def judge(self) -> None:
+        """All of each transaction, or nothing."""
+        done: set[Place] = set(self.acked)
+        for deed in self.deeds:
+            there = [self.enqueued.get(key, 0) for key in deed.publishes if key[0] not in self.deleted]
+            assert there in ([0] * len(there), [1] * len(there)), f"{deed.name} happened in part: {there}"
+            if there and deed.told is not None:
+                assert bool(there[0]) is deed.told, f"{deed.name}: the client was told {deed.told}"
+            gone = [self.is_gone(place) for place in deed.acks if place[0] not in self.deleted]
+            committed = bool(there[0]) if there else deed.told or (deed.told is None and all(gone))
+            if committed:
+                assert all(gone), f"{deed.name} is done and what it acked is there"
+                done.update(deed.acks)
+        for deed in self.deeds:
+            for place in deed.acks:
+                if place[0] not in self.deleted and self.is_gone(place):
+                    assert place in done, f"{place} is gone and its transaction {deed.name} did not happen"
+        for shard in self.shards.values():
+            shard.follow()
+            assert shard.leader is not None
+            for queue in shard.leader.queues.values():
+                assert not queue.state.locked
+                placed = queue.ready.count + queue.purging.count + queue.unacked.count
+                assert placed == queue.state.alive, f"queue {queue.id}"
+                absent = [part for part in queue.unacked if part[2].state.name != "PRESENT"]
+                assert not absent, f"queue {queue.id}: {absent} are with nobody"
+
+
+def run(seed: int, steps: int = 1500) -> World:
+    """One history. Raises AssertionError for a broken promise."""
+    world = World(seed)
+    for shard in world.shards.values():
+        shard.elect()
+    for _ in range(steps):
+        world.step()
+    world.heal()
+    world.judge()
+    return world
+
+
+def main() -> None:
+    first = int(sys.argv[1])
+    tally: dict[object, int] = {}
+    for seed in range(first, first + int(sys.argv[2] if len(sys.argv) > 2 else 1)):
+        try:
+            world = run(seed)
+        except BaseException:
+            print(f"seed {seed}")
+            raise
+        for deed in world.deeds:
+            there = [world.enqueued.get(key, 0) for key in deed.publishes if key[0] not in world.deleted]
+            key = (
+                deed.told,
+                deed.commit.refusal,
+                bool(there and there[0]),
+                len({shard_of(q) for q, _ in deed.publishes}),
+            )
+            tally[key] = tally.get(key, 0) + 1
+    for key, count in sorted(tally.items(), key=str):
+        print("told, refusal, happened, shards published to:", key, count)
+
+
+if __name__ == "__main__":
+    main()
