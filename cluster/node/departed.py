@@ -2,14 +2,16 @@
 
 Law: what only that node's memory held is given up: its transient queues leave the catalog, and auto-delete queues
 whose last consumer it brought go. A node that is back in time has lost nothing; one that is back later finds its
-queues deleted and goes on. Who begins to lead a shard does not know the consumers that went with the leader before;
-the catalog says which queues have had any. The catalog's leader alone deletes transient queues, so a minority gives
-nothing up.
+queues deleted and goes on. Where its machine says that no process listens there, its memory is gone for sure: its
+transient queues go sooner, and until then nothing is sent to them. Who begins to lead a shard does not know the
+consumers that went with the leader before; the catalog says which queues have had any. The catalog's leader alone
+deletes transient queues, so a minority gives nothing up.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import trio
 
@@ -23,9 +25,12 @@ from cluster.node.catalog.client import NoQuorum
 from cluster.node.catalog.host import CATALOG_GROUP
 from cluster.node.core import Core
 from cluster.node.logging import get_logger
+from cluster.raft import types as raft
 
 GIVE_UP_AFTER_SECONDS = 10.0
 """Longer than an election and a stalled disk take."""
+ABSENT_AFTER_SECONDS = 1.0
+"""The same where its process is known to have ended: a node that only just begins refuses, too."""
 REVIEW_AFTER_SECONDS = 20.0
 """How long a shard has been led when its leader looks for queues whose consumers went with the leader before: clients
 of a cluster that was off as a whole have come back by then."""
@@ -36,6 +41,8 @@ _DELETIONS_AT_A_TIME = 64
 async def watch_departed(core: Core, broker: Broker) -> None:
     """Until cancelled."""
     missing_since: dict[NodeId, float] = {}
+    ended: dict[int, int] = {}
+    """Node whose process is known to have ended -> the incarnation of its last life."""
     led_since: dict[int, tuple[int, float]] = {}
     """Shard -> term in which this node leads it, and since when; math.inf once it is reviewed."""
     while True:
@@ -52,11 +59,25 @@ async def watch_departed(core: Core, broker: Broker) -> None:
                 led_since[shard] = (term, math.inf)
                 _review(broker, shard, seat.leader)
         reachable = core.reachable()
+        lost: dict[NodeId, list[QueueDefinition]] = {}
         for node in list(core.catalog.catalog.members):
             if node in reachable:
                 missing_since.pop(node, None)
-            elif now - missing_since.setdefault(node, now) >= GIVE_UP_AFTER_SECONDS:
-                await _give_up(core, broker, node)
+                ended.pop(node, None)
+                continue
+            missing = now - missing_since.setdefault(node, now)
+            queues = core.catalog.catalog.queues_at(node)
+            if missing >= GIVE_UP_AFTER_SECONDS:
+                _let_widows_go(core, broker, node)
+            elif missing < ABSENT_AFTER_SECONDS or not core.links.is_absent(raft.NodeId(node)):
+                continue
+            else:
+                last_life = ended.setdefault(node, max([queue.incarnation for queue in queues], default=0))
+                queues = [queue for queue in queues if queue.incarnation <= last_life]
+            lost[node] = queues
+        broker.set_ended(dict(ended))
+        for node, queues in lost.items():
+            await _give_up(core, broker, node, queues)
 
 
 def _review(broker: Broker, shard: int, leader: ShardLeader) -> None:
@@ -67,12 +88,14 @@ def _review(broker: Broker, shard: int, leader: ShardLeader) -> None:
             broker.consumer_left(QueueId(queue_id))
 
 
-async def _give_up(core: Core, broker: Broker, node: NodeId) -> None:
+def _let_widows_go(core: Core, broker: Broker, node: NodeId) -> None:
     for seat in list(core.switchboard.seats.values()):
         if seat.leader is not None:
             for queue_id in seat.leader.take_widowed(node):
                 broker.consumer_left(QueueId(queue_id))
-    queues = core.catalog.catalog.queues_at(node)
+
+
+async def _give_up(core: Core, broker: Broker, node: NodeId, queues: Sequence[QueueDefinition]) -> None:
     if not queues or core.leader_of(CATALOG_GROUP) != core.node:
         return
     log = get_logger("node")

@@ -130,6 +130,11 @@ class Network:
         session = self._sessions.get((min(node, peer), max(node, peer)))
         return session if session is not None and session.up[node] else None
 
+    def refuses(self, node: int, peer: int) -> bool:
+        """Can the machine of a process that is no more be asked for it?"""
+        stalled = self.ways[(node, peer)].stalled or self.ways[(peer, node)].stalled
+        return not stalled and peer not in self.processes
+
     def peers(self, node: int) -> list[NodeId]:
         others = sorted({b for pair in self._sessions if node in pair for b in pair if b != node})
         return [NodeId(peer) for peer in others if self.session(node, peer) is not None]
@@ -308,6 +313,9 @@ class SimulatedLinks:
 
     def is_up(self, peer: NodeId) -> bool:
         return not self._over and self._network.session(self._node, peer) is not None
+
+    def is_absent(self, peer: NodeId) -> bool:
+        return not self._over and self._network.refuses(self._node, peer)
 
     def up_peers(self) -> list[NodeId]:
         return [] if self._over else self._network.peers(self._node)

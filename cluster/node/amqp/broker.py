@@ -104,6 +104,8 @@ class Broker:
         self.replies = DirectReplies(self)
         self.alarm = ""
         """Why publishers are blocked, in RabbitMQ's words; "" when they are not."""
+        self._ended: dict[int, int] = {}
+        """Nodes whose processes are known to have ended, and in which life: nothing is left in its queues."""
         self._client = client
         self._passwords = Passwords()
         self._loopback_user = loopback_user
@@ -123,6 +125,16 @@ class Broker:
     async def catch_up(self) -> None:
         """Raises NoQuorum."""
         await self._client.catch_up()
+
+    def set_ended(self, lives: dict[int, int]) -> None:
+        """Node -> incarnation. Routes found before may lead to their queues."""
+        if lives != self._ended:
+            self._ended = lives
+            self.catalog_changed()
+
+    def is_lost(self, queue: QueueDefinition) -> bool:
+        """Was it in the memory of a process that has ended?"""
+        return not queue.replicated and queue.incarnation <= self._ended.get(queue.home, -1)
 
     def catalog_changed(self) -> None:
         """Routes found before may be wrong now."""
@@ -185,8 +197,10 @@ class Broker:
     ) -> tuple[int, Any]:
         """Ask the queue's leader. `then` runs at once when the reply comes, even after the time is over.
 
-        Raises NoQuorum when no leader answers in time.
+        Raises NoQuorum when no leader answers in time, BrokerError 404 when its node is gone.
         """
+        if self.is_lost(queue):
+            raise self._inaccessible(queue)
         return await self.ask_stream(self.stream_of(queue), op, queue.id, args, then)
 
     async def ask_stream(
@@ -214,14 +228,19 @@ class Broker:
             return answer[0]
         definition = self.catalog.queues.get(queue)
         if definition is not None and not definition.replicated:
-            home = self.catalog.members[definition.home].name
-            raise not_found(f"home node '{home}' of {definition.label} is down or inaccessible")
+            raise self._inaccessible(definition)
         label = definition.label if definition is not None else f"queue {queue}"
         raise NoQuorum(f"{label} has no leader with a quorum")
 
+    def _inaccessible(self, queue: QueueDefinition) -> BrokerError:
+        home = self.catalog.members[queue.home].name
+        return not_found(f"home node '{home}' of {queue.label} is down or inaccessible")
+
     async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int:
         """How many messages it held. Raises BrokerError 406, NoQuorum."""
-        status, value = await self.ask(queue, RequestOp.DELETE, (int(if_unused), int(if_empty)))
+        status, value = 0, 0
+        if not self.is_lost(queue):
+            status, value = await self.ask(queue, RequestOp.DELETE, (int(if_unused), int(if_empty)))
         if status == ReplyStatus.IN_USE:
             raise in_use(queue)
         if status == ReplyStatus.NOT_EMPTY:

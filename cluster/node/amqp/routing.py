@@ -52,6 +52,8 @@ def resolve(
     found = broker.catalog.route(connection.vhost, exchange, routing_key, headers, more_keys, a_property)
     targets: dict[ShardStream, list[QueueId]] = {}
     for queue in found.queues:
+        if broker.is_lost(queue):
+            continue
         targets.setdefault(broker.stream_of(queue), []).append(queue.id)
     definition = broker.catalog.exchange(connection.vhost, exchange)
     return Route(

@@ -141,6 +141,11 @@ class Links:
     def is_up(self, peer: NodeId) -> bool:
         return self._up_peer(peer) is not None
 
+    def is_absent(self, peer: NodeId) -> bool:
+        """Does nobody listen where the peer should? Then its process has ended, or has only just begun."""
+        known = self._peers.get(peer)
+        return known is not None and known.is_absent
+
     def up_peers(self) -> list[NodeId]:
         """Ascending."""
         return sorted(node for node, peer in self._peers.items() if peer.state is PeerState.UP)
@@ -209,6 +214,7 @@ class Links:
                 certificates=self._certificates,
             )
         except STRANGER_ERRORS as error:
+            peer.is_absent = isinstance(error, ConnectionRefusedError)
             kind, text = "dial", describe_error(error)
             if isinstance(error, Refused):
                 if error.code is Refusal.UNFOUNDED:
@@ -216,6 +222,7 @@ class Links:
                 kind, text = error.code.value, f"{text} with {address.name}"
             self._complaints.say(address.name, kind, f"cannot link to {where}: {text}")
             return
+        peer.is_absent = False
         if (identity.node, identity.cluster_id) != (address.node, self._identity.cluster_id):
             sockets.close(sock)
             text = f"is node {identity.node}, expected node {address.node} ({address.name})"

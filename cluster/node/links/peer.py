@@ -84,6 +84,7 @@ class Peer:
         "dialling",
         "failure",
         "incoming",
+        "is_absent",
         "messages_dropped",
         "messages_received",
         "messages_sent",
@@ -101,6 +102,8 @@ class Peer:
         self.incoming: Incoming | None = None
         self.failure = ""
         """Why the state is FAILING."""
+        self.is_absent = False
+        """Was the last attempt to dial it refused by its machine?"""
         self.changed = trio.Event()
         """Set and replaced whenever `state` or an attached connection changes."""
         self.redial = trio.Event()
