@@ -273,6 +273,7 @@ class ShardLeader:
                 exclusive=c.exclusive,
                 passive=c.holder,
                 priority=c.priority,
+                served_end=c.served_end,
             )
             queue.claim(holder, c.held)
             queue.join(holder)

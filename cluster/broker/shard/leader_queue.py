@@ -42,6 +42,7 @@ class Holder:
         "passive",
         "priority",
         "queued",
+        "served_end",
         "state",
         "waiting",
     )
@@ -56,6 +57,7 @@ class Holder:
         exclusive: bool,
         passive: bool,
         priority: int = 0,
+        served_end: int = 0,
     ) -> None:
         self.node = node
         self.consumer = consumer
@@ -64,6 +66,8 @@ class Holder:
         self.exclusive = exclusive
         self.passive = passive
         self.priority = priority
+        self.served_end = served_end
+        """Of what leaders before this one gave it, see `AttachedConsumer`."""
         self.waiting = False
         """Another consumer is the active one (x-single-active-consumer)."""
         self.queued = False
@@ -300,12 +304,15 @@ class LeaderQueue:
         return [h for key, h in self.holders.items() if h.present and key != (node, consumer)]
 
     def elect(self) -> None:
-        """Of consumers of which one at a time is served: the active one stays so, or the next one becomes it."""
+        """Of consumers of which one at a time is served: the active one stays so, or the next one becomes it.
+
+        Under a new leader the active one is who holds something, or else who was served last.
+        """
         if self.active is not None and self.active.present:
             return
         present = [h for h in self.holders.values() if h.present]
         holding = {id(owner) for _, _, owner in self.unacked}
-        self.active = max(present, key=lambda h: (id(h) in holding, h.priority), default=None)
+        self.active = max(present, key=lambda h: (id(h) in holding, h.served_end, h.priority), default=None)
         for holder in present:
             holder.waiting = holder is not self.active
             self.wake(holder)

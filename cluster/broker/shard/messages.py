@@ -96,6 +96,7 @@ class AttachedConsumer:
     held    half-open ranges of seqs that were delivered and whose settle or return is not yet committed
     holder  True for the holder of basic.get deliveries: it gets nothing by itself
     priority  consumers with a higher one are served first
+    served_end  one more than the highest seq that was delivered to it; 0 for nothing
     """
 
     consumer: int
@@ -106,6 +107,7 @@ class AttachedConsumer:
     holder: bool
     held: tuple[tuple[int, int], ...]
     priority: int = 0
+    served_end: int = 0
 
     def to_wire(self) -> list[object]:
         return [
@@ -117,11 +119,12 @@ class AttachedConsumer:
             self.holder,
             self.held,
             self.priority,
+            self.served_end,
         ]
 
     @classmethod
     def from_wire(cls, wire: Sequence[object]) -> AttachedConsumer:
-        consumer, queue, credit, bytes_credit, exclusive, holder, held, priority = wire
+        consumer, queue, credit, bytes_credit, exclusive, holder, held, priority, served_end = wire
         return cls(
             consumer,  # type: ignore[arg-type]
             queue,  # type: ignore[arg-type]
@@ -131,6 +134,7 @@ class AttachedConsumer:
             holder,  # type: ignore[arg-type]
             tuple((a, b) for a, b in held),  # type: ignore[attr-defined]
             priority,  # type: ignore[arg-type]
+            served_end,  # type: ignore[arg-type]
         )
 
 

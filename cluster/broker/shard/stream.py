@@ -57,6 +57,8 @@ class ShardStream:
         self.term = 0
         self.consumers: dict[int, tuple[QueueId, ConsumerSink]] = {}
         self._limits = limits
+        self._served: dict[int, int] = {}
+        """Consumer -> end of what was delivered to it, see `AttachedConsumer`; of those in `consumers`."""
         self._held: dict[QueueId, IntervalMap[int]] = {}
         """Queue -> who holds what, by the consumer's number."""
         self._flights: deque[Flight] = deque()
@@ -227,6 +229,7 @@ class ShardStream:
 
     def leave(self, sink: ConsumerSink) -> None:
         self.consumers.pop(sink.consumer, None)
+        self._served.pop(sink.consumer, None)
 
     # ---- leaders
 
@@ -330,9 +333,11 @@ class ShardStream:
                 self._refuse(QueueId(queue_id), first, count)
                 continue
             self._hold(QueueId(queue_id), first, count, consumer)
+            self._served[consumer] = max(first + count, self._served.get(consumer, 0))
             known[1].deliver(first, count, redelivered, sizes, records)
         for consumer in words.cancelled:
             gone = self.consumers.pop(consumer, None)
+            self._served.pop(consumer, None)
             if gone is not None:
                 gone[1].cancelled()
 
@@ -458,6 +463,7 @@ class ShardStream:
                     told.holder,
                     tuple(held.pop((queue, consumer), ())),
                     told.priority,
+                    self._served.get(consumer, 0),
                 )
             )
         for (queue, consumer), ranges in held.items():

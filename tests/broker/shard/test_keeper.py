@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cluster.amqp.properties import BasicProperties
 from cluster.broker.shard.entry import Mark, QueueId, unpack_column
@@ -134,6 +135,17 @@ def test_the_consumer_that_holds_messages_stays_the_active_one_under_the_next_le
     scene.publish_marked(1, [])
     assert [c for c, _, _ in scene.seqs()] == [1]
     scene.ask(RequestOp.CANCEL, 1)
+    scene.publish_marked(1, [])
+    assert [c for c, _, _ in scene.seqs()] == [2]
+
+
+def test_the_consumer_that_was_served_last_stays_the_active_one_under_the_next_leader() -> None:
+    scene = Timed(single_active_consumer=True)
+    scene.change_leader(
+        replace(holding(1, credit=9), served_end=3),
+        replace(holding(2, credit=9), served_end=5),
+        replace(holding(3, credit=9), priority=9),
+    )
     scene.publish_marked(1, [])
     assert [c for c, _, _ in scene.seqs()] == [2]
 

@@ -154,7 +154,8 @@ def test_an_attachment_tells_consumers_with_their_credit_and_what_they_hold() ->
     stream.leader_lost(2)
     stream.leader_is(3, 2)
     words = out(stream)
-    assert words.attach == [AttachedConsumer(1, QUEUE, 5, 50, exclusive=True, holder=False, held=((0, 3),))]
+    told = AttachedConsumer(1, QUEUE, 5, 50, exclusive=True, holder=False, held=((0, 3),), served_end=3)
+    assert words.attach == [told]
     assert words.credits == [], "the credit is in the attachment"
     stream.receive(ToHome(receipt=(3, 1)))
     stream.leader_lost(3)
@@ -323,3 +324,13 @@ def test_who_publishes_beside_a_transaction_is_refused_all_the_same() -> None:
     stream.leader_is(3, 2)
     batches = out(stream).batches
     assert [(b.number, b.payload) for b in batches] == [(1, b""), (2, b"abcabc"), (3, b"")]
+
+
+def test_a_new_leader_is_told_up_to_where_a_consumer_was_served() -> None:
+    stream, sink = make_stream(), Sink()
+    stream.join(QUEUE, sink)
+    deliver(stream, 1, 7, 2)
+    deliver(stream, 1, 3)
+    stream.leader_lost(2)
+    stream.leader_is(3, 2)
+    assert [consumer.served_end for consumer in out(stream).attach or ()] == [9]
