@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from chaos.clients.workload import (
@@ -31,7 +32,7 @@ PAUSE_SECONDS = 0.2
 CYCLES = 2
 """A name is declared and deleted so often."""
 NOT_FOUND = 404
-_BROKEN = (AMQPError, OSError)
+_BROKEN = (AMQPError, AMQPConnectorException, OSError)
 
 
 class Definer:
