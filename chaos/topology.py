@@ -129,7 +129,7 @@ def declare(grounds: Grounds, directory: Path, *, rate: float, seed: int) -> Wor
             channel.queue_delete(name)
     bindings = {FANOUT: ("plain-0", "plain-1"), **{_exchange(together): pair for together, pair in pairs.items()}}
     for exchange, queues in bindings.items():
-        channel.exchange_declare(exchange, ExchangeType.fanout.value, durable=True)
+        channel.exchange_declare(exchange, ExchangeType("fanout"), durable=True)
         for queue in queues:
             channel.queue_bind(queue, exchange)
     connection.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from chaos.checker.finding import Finding
-from chaos.checker.trail import NEVER, REFUSED, Delivery, Trail
+from chaos.checker.trail import REFUSED, Delivery, Trail
 from chaos.history import NO_COUNT, MessageId
 
 
@@ -65,14 +65,14 @@ def settled(trail: Trail) -> Finding:
     for queue, messages in trail.deliveries.items():
         for message, deliveries in messages.items():
             for index, one in enumerate(deliveries):
-                if one.committed == NEVER or one.how == "requeue":
+                if one.how == "requeue" or not trail.counts(one):
                     continue
-                late = [
+                again = [
                     other
                     for other in deliveries[index + 1 :]
-                    if other.at > one.committed and not trail.disturbed(trail.node_of(other), one.at, other.at)
+                    if other.at > one.committed and not trail.may_be_late(other, one.at)
                 ]
-                if finding.check(holds=not late):
+                if finding.check(holds=not again):
                     finding.show(trail.tell(queue, message))
     return finding
 
@@ -101,8 +101,11 @@ def counts(trail: Trail) -> Finding:
             continue
         for message, deliveries in messages.items():
             for index, one in enumerate(deliveries):
-                before = sum(1 for other in deliveries[:index] if other.how == "requeue" and other.committed < one.at)
-                if before and finding.check(holds=one.count != NO_COUNT and one.count >= before):
+                earlier = [other for other in deliveries[:index] if other.how == "requeue" and trail.counts(other)]
+                before = sum(1 for other in earlier if other.committed < one.at)
+                if not before or trail.may_be_late(one, deliveries[0].at):
+                    continue
+                if finding.check(holds=one.count != NO_COUNT and one.count >= before):
                     finding.show(f"{before} returns before: {trail.tell(queue, message)}")
     return finding
 
@@ -132,7 +135,7 @@ def _was_let_go(trail: Trail, one: Delivery, other: Delivery) -> bool:
     if trail.disturbed(holder.node, one.at, until):
         return True
     # A node that stood still hands out late what it was given before: then `other` was the first.
-    return trail.disturbed(trail.node_of(other), one.at, other.at)
+    return trail.may_be_late(other, one.at)
 
 
 def order(trail: Trail) -> Finding:

@@ -4,7 +4,7 @@ time where that was asked for."""
 from __future__ import annotations
 
 from chaos.checker.finding import Finding
-from chaos.checker.trail import NEVER, ConsumerSeen, Delivery, Trail
+from chaos.checker.trail import ConsumerSeen, Delivery, Trail
 from chaos.history import MessageId, Queue, Transaction
 
 HOME_LOST_SECONDS = 15.0
@@ -26,9 +26,9 @@ def _buried(trail: Trail, source: Queue, finding: Finding) -> None:
         if source.name not in trail.streams[message[0]].queues:
             continue
         lives, deaths = here.get(message, []), there.get(message, [])
-        acked = any(one.how == "ack" and one.committed != NEVER for one in lives)
+        acked = any(one.how == "ack" and trail.counts(one) for one in lives)
         rejected = any(one.how == "reject" for one in lives)
-        surely_rejected = any(one.how == "reject" and one.committed != NEVER for one in lives)
+        surely_rejected = any(one.how == "reject" and trail.counts(one) for one in lives)
         reason = "rejected" if rejected else "expired"
         well = (
             not (acked and deaths)

@@ -271,6 +271,17 @@ class Trail:
     def disturbed(self, node: int, since: float, until: float) -> bool:
         return any(fault.disturbs(node, since, until) for fault in self.faults.values())
 
+    def counts(self, delivery: Delivery) -> bool:
+        """Has its answer taken effect for sure? Not so where its node was out of touch meanwhile: the message may
+        have been somebody else's by then."""
+        return delivery.committed != NEVER and not self.disturbed(
+            self.node_of(delivery), delivery.at, delivery.committed
+        )
+
+    def may_be_late(self, delivery: Delivery, since: float) -> bool:
+        """May it have stood in a socket of a node that hung or was cut off, from before `since`?"""
+        return self.disturbed(self.node_of(delivery), since, delivery.at)
+
     def confirmed(self) -> Iterable[tuple[StreamSeen, Number]]:
         """Every message that the broker has taken."""
         for stream in self.streams.values():
