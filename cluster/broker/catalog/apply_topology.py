@@ -6,6 +6,8 @@ already as asked changes nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cluster.broker.catalog import exchange_rules, queue_rules
 from cluster.broker.catalog.applying import Applying
 from cluster.broker.catalog.arguments import read_arguments
@@ -88,10 +90,13 @@ def declare_queue(state: State, command: DeclareQueue, at: Applying) -> QueueDef
         ConnectionId(command.owner) if command.exclusive else NO_CONNECTION,
         arguments,
         queue_rules.queue_type(vhost, command, arguments),
-        state.lightest_shard() if replicated else NO_SHARD,
+        NO_SHARD,
         NO_NODE if replicated else home,
         0 if replicated else command.incarnation,
     )
+    if replicated:
+        is_local = vhost.policies.queue_settings(queue).get("queue-leader-locator") == "client-local"
+        queue = replace(queue, shard=state.lightest_shard(home if is_local else None))
     state.add_queue(queue)
     at.changes.append(QueueDeclared(queue))
     at.touched = True

@@ -123,9 +123,10 @@ class State:
         if queue.exclusive:
             _drop(self.by_owner, queue.owner, queue.id)
 
-    def lightest_shard(self) -> GroupId:
-        """The shard with the fewest queues, the lowest among equals."""
-        return min(self.shard_load, key=lambda group: (self.shard_load[group], group))
+    def lightest_shard(self, leader: NodeId | None = None) -> GroupId:
+        """The shard with the fewest queues, the lowest among equals; of those that `leader` leads, if there are any."""
+        led = [group for group in self.shard_load if leader is not None and self.placement[group][0] == leader]
+        return min(led or self.shard_load, key=lambda group: (self.shard_load[group], group))
 
 
 def _drop(index: dict[K, dict[QueueId, None]], key: K, queue: QueueId) -> None:
