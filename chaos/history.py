@@ -91,14 +91,13 @@ class StreamEnded(Record, frozen=True, kw_only=True, tag="stream-end"):
 class Transaction(Record, frozen=True, kw_only=True, tag="tx"):
     """Messages first..end of `s`, each published to all the stream's queues in one transaction.
 
-    `unknown`: the connection broke before the answer. `together`: all its queues are in one shard.
+    `unknown`: the connection broke before the answer.
     """
 
     s: str
     first: Number
     end: Number
     outcome: Literal["committed", "rolled-back", "unknown"]
-    together: bool
 
 
 class Consuming(Record, frozen=True, kw_only=True, tag="consume"):

@@ -101,7 +101,6 @@ def routes(rate: float, pairs: dict[bool, tuple[str, str]]) -> tuple[Route, ...]
             rate=3.0,
             client="asynchronous",
             in_transactions=True,
-            together=together,
         )
         for together, queues in pairs.items()
         for node in ALL[:2]

@@ -7,9 +7,6 @@ from chaos.checker.finding import Finding
 from chaos.checker.trail import ConsumerSeen, Delivery, Trail
 from chaos.history import MessageId, Queue, Transaction
 
-HOME_LOST_SECONDS = 15.0
-"""A transaction is without an answer at most so long after its node was struck."""
-
 
 def dead_letters(trail: Trail) -> Finding:
     """A message is settled in its queue, or it died there and is among that queue's dead: never both, never neither."""
@@ -43,26 +40,24 @@ def _buried(trail: Trail, source: Queue, finding: Finding) -> None:
 def transactions(trail: Trail) -> Finding:
     """What was committed is in every queue, what was rolled back in none; without an answer, all or nothing.
 
-    Parts in different shards stand for themselves when the home node was struck before the answer.
+    Whether its queues are in one shard or in several.
     """
     finding = Finding("transactions")
     for one in trail.transactions:
         stream = trail.streams[one.s]
         places = [(queue, (one.s, number)) for queue in stream.queues for number in range(one.first, one.end)]
         present = [bool(trail.of(queue).get(message)) for queue, message in places]
-        if finding.check(holds=_is_whole(trail, one, present)):
+        if finding.check(holds=_is_whole(one, present)):
             missing = [place for place, there in zip(places, present, strict=True) if not there]
             finding.show(f"{one.outcome} {one.s}/{one.first}..{one.end} into {stream.queues}: not in {missing}")
     return finding
 
 
-def _is_whole(trail: Trail, one: Transaction, present: list[bool]) -> bool:
+def _is_whole(one: Transaction, present: list[bool]) -> bool:
     if one.outcome == "committed":
         return all(present)
     if one.outcome == "rolled-back":
         return not any(present)
-    if not one.together and trail.disturbed(trail.streams[one.s].node, one.t - HOME_LOST_SECONDS, one.t):
-        return True
     return all(present) or not any(present)
 
 

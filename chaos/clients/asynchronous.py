@@ -190,7 +190,6 @@ class Asynchronous:
                             first=first,
                             end=end,
                             outcome=outcome,  # type: ignore[arg-type]
-                            together=route.together,
                         )
                     )
                 first = end

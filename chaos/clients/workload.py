@@ -64,8 +64,6 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
     client: str = "steady"
     in_transactions: bool = False
-    together: bool = False
-    """Whether its queues are in one shard, for transactions."""
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):

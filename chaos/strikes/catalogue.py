@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from chaos.strikes import disks, networks, processes
+from chaos.strikes import damage, disks, networks, processes, storms
 from chaos.strikes.strike import Field, Strike
 
 FAULTS: dict[str, type[Strike]] = {
@@ -35,6 +35,8 @@ FAULTS: dict[str, type[Strike]] = {
     "power-all": disks.PowerAll,
     "clock": disks.Clock,
     "memory": disks.Memory,
+    "bit-flip": damage.BitFlip,
+    "storm": storms.Storm,
 }
 TOGETHER_SHARE = 0.3
 """How often two faults overlap."""

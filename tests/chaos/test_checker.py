@@ -17,7 +17,6 @@ from chaos.history import (
     Looked,
     Queue,
     Refused,
-    Stream,
     StreamEnded,
     Stuck,
     Transaction,
@@ -319,12 +318,11 @@ def test_the_next_consumer_takes_over_when_the_active_one_has_gone() -> None:
 # ---- transactions
 
 
-def transaction(outcome: str, queues: tuple[str, ...], *, together: bool = True, node: int = 1) -> Story:
+def transaction(outcome: str, queues: tuple[str, ...]) -> Story:
     """Two messages into two queues, and what of it came out of which."""
     story = Story(Queue(t=0, name=QUEUE), Queue(t=0, name="other"), goes_to=(QUEUE, "other"))
-    story.tell(Stream(t=0, s=STREAM, node=node, queues=(QUEUE, "other")))
     story.publish(1, 3, confirmed=False)
-    story.tell(Transaction(t=0, s=STREAM, first=1, end=3, outcome=outcome, together=together))  # type: ignore[arg-type]
+    story.tell(Transaction(t=0, s=STREAM, first=1, end=3, outcome=outcome))  # type: ignore[arg-type]
     for queue in queues:
         story.consumer(f"c-{queue}", queue=queue)
         for number in (1, 2):
@@ -345,19 +343,6 @@ def test_a_transaction_that_was_rolled_back_and_is_there_is_seen() -> None:
 def test_a_transaction_without_an_answer_may_be_there_or_not() -> None:
     assert transaction("unknown", ()).broken() == ()
     assert transaction("unknown", (QUEUE, "other")).broken() == ()
-
-
-def test_a_struck_node_may_leave_the_part_of_another_shard_undone() -> None:
-    story = transaction("unknown", (QUEUE,), together=False)
-    assert story.broken() == ("transactions",)
-    struck = Story(Queue(t=0, name=QUEUE), Queue(t=0, name="other"), goes_to=(QUEUE, "other"))
-    struck.fault(0, nodes=(1,))
-    struck.publish(confirmed=False)
-    struck.tell(Transaction(t=0, s=STREAM, first=1, end=2, outcome="unknown", together=False))
-    struck.consumer("c")
-    struck.deliver("c")
-    struck.settle("c")
-    assert struck.broken() == ()
 
 
 # ---- dead letters
