@@ -59,7 +59,7 @@ def test_every_variable_that_the_handbook_names_exists() -> None:
 def test_the_metrics_of_the_handbook_are_those_of_a_scrape() -> None:
     report: NodeReport = node_report("mq-0")
     scraped = set(re.findall(r"^# TYPE (\S+)", metrics_text(report).decode(), re.MULTILINE))
-    named = set(re.findall(r"`(clustermq_[a-z0-9_]+)", HANDBOOK.read_text(encoding="utf-8")))
+    named = set(re.findall(r"`((?:clustermq|rabbitmq)_[a-z0-9_]+)", HANDBOOK.read_text(encoding="utf-8")))
     assert named == scraped
 
 
