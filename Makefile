@@ -7,7 +7,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 SEEDS ?= 200
-DURATION ?= 300
+DURATION ?= $(if $(filter chaos,$(MAKECMDGOALS)),1800,300)
+FAULTS ?= all
+SEED ?=
 NODES ?= 3
 AMQP_PORT ?= 5672
 DATA ?= .data/dev
@@ -15,7 +17,7 @@ DATA ?= .data/dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
-.PHONY: help install run test lint types layers simulate simulate-cluster chaos-kill-leader bench bench-quick bench-growth bench-micro clean
+.PHONY: help install run test lint types layers simulate simulate-cluster chaos chaos-kill-leader bench bench-quick bench-growth bench-micro clean
 
 help:
 	@echo 'make install            build .venv with everything in it'
@@ -23,7 +25,8 @@ help:
 	@echo 'make test               linters, types, layers, tests'
 	@echo 'make simulate           consensus under random faults: SEEDS=$(SEEDS)'
 	@echo 'make simulate-cluster   whole nodes and clients under random faults, about 10 s a seed: SEEDS=50'
-	@echo 'make chaos-kill-leader  a real cluster whose leaders are killed: DURATION=$(DURATION) seconds'
+	@echo 'make chaos              a real cluster under every fault, judged: FAULTS=$(FAULTS) DURATION=30m SEED=7'
+	@echo 'make chaos-kill-leader  the same, and only leaders are killed: DURATION=300'
 	@echo 'make bench              beside RabbitMQ, medians of 3 runs, with plots (about 40 minutes)'
 	@echo 'make bench-quick        the main rows of it, once (under 2 minutes)'
 	@echo 'make bench-growth       what one more of each costs: connections, bindings, bytes, nodes'
@@ -60,8 +63,11 @@ simulate: install
 simulate-cluster: install
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
+chaos: install
+	$(BIN)/python -m chaos run --faults $(FAULTS) --duration $(DURATION) $(if $(SEED),--seed $(SEED))
+
 chaos-kill-leader: install
-	$(BIN)/python chaos/kill_leader.py --duration $(DURATION)
+	$(BIN)/python -m chaos run --faults kill-leader --duration $(DURATION) $(if $(SEED),--seed $(SEED))
 
 bench: install
 	$(BIN)/python -m bench.beside_rabbitmq --json .data/bench/beside.json --plots .data/bench

@@ -83,9 +83,10 @@ class Refused(Record, frozen=True, kw_only=True, tag="nack"):
 
 
 class StreamEnded(Record, frozen=True, kw_only=True, tag="stream-end"):
-    """What has no answer is undecided from now on."""
+    """What has no answer is undecided from now on. `orderly`: the client ended it itself."""
 
     s: str
+    orderly: bool = False
 
 
 class Transaction(Record, frozen=True, kw_only=True, tag="tx"):

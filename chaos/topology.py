@@ -37,6 +37,7 @@ CLAIMS = (
     "transactions",
     "dead letters",
     "availability",
+    "connections",
     "recovery",
     "drained",
     "disk",

@@ -18,6 +18,8 @@ REFUSAL_SECONDS = 5.0
 """After so long a node without a majority has to say so (see the guarantees)."""
 REFUSAL_SLACK_SECONDS = 3.0
 """What a busy machine may add."""
+LEADERLESS_SECONDS = 10.0
+"""So long after a majority is back somebody may still be told that there was none."""
 MINORITY_ONSET_SECONDS = 1.5
 """So long a leader that was cut off may believe that it leads."""
 
@@ -171,4 +173,22 @@ def recovery(trail: Trail) -> Finding:
     for stuck in trail.stuck:
         finding.check(holds=False)
         finding.show(stuck.why)
+    return finding
+
+
+def connections(trail: Trail) -> Finding:
+    """A node that nothing is done to keeps its clients, as long as there is a majority to answer them."""
+    finding = Finding("connections")
+    lacking = without_majority(trail)
+    streams = [(one.name, one.node, one.ended, one.orderly) for one in trail.streams.values()]
+    consumers = [(one.name, one.node, one.ended, one.orderly) for one in trail.consumers.values()]
+    for name, node, ended, orderly in streams + consumers:
+        excused = (
+            orderly
+            or ended == NEVER
+            or trail.disturbed(node, ended, ended)
+            or any(span.since <= ended <= span.until + LEADERLESS_SECONDS for span in lacking)
+        )
+        if finding.check(holds=excused):
+            finding.show(f"{name} on node {node} lost its connection, {_moment(trail, ended)}")
     return finding

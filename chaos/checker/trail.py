@@ -78,6 +78,7 @@ class StreamSeen:
     queues: tuple[str, ...]
     opened: float
     ended: float = NEVER
+    orderly: bool = False
     answers: bytearray = field(default_factory=lambda: bytearray(1))
     published_at: list[tuple[float, Number, Number]] = field(default_factory=list)
     confirmed_at: array[float] = field(default_factory=lambda: array("d"))
@@ -178,7 +179,8 @@ class Trail:
             case Stream():
                 self.streams[record.s] = StreamSeen(record.s, record.node, record.queues, record.t)
             case StreamEnded():
-                self.streams[record.s].ended = record.t
+                stream = self.streams[record.s]
+                stream.ended, stream.orderly = record.t, record.orderly
             case Transaction():
                 self._transact(record)
             case Consuming():

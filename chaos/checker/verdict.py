@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaos.checker import messages
-from chaos.checker.availability import availability, minority, recovery
+from chaos.checker.availability import availability, connections, minority, recovery
 from chaos.checker.definitions import definitions
 from chaos.checker.ending import disk, drained, same_cluster
 from chaos.checker.finding import Finding
@@ -34,6 +34,7 @@ INVARIANTS: dict[str, Judge] = {
     "dead letters": dead_letters,
     "availability": availability,
     "minority": minority,
+    "connections": connections,
     "recovery": recovery,
     "drained": drained,
     "same cluster": same_cluster,

@@ -138,7 +138,7 @@ class Asynchronous:
                 number += 1
                 await asyncio.sleep(1.0 / route.rate)
         finally:
-            self.chronicle.write(StreamEnded(t=time.monotonic(), s=stream))
+            self.chronicle.write(StreamEnded(t=time.monotonic(), s=stream, orderly=not self.orders.publishes))
 
     def _published(self, stream: str, first: int, count: int) -> None:
         self.chronicle.write(Published(t=time.monotonic(), s=stream, first=first, end=first + count))
@@ -195,7 +195,7 @@ class Asynchronous:
                 first = end
                 await asyncio.sleep(1.0 / route.rate)
         finally:
-            self.chronicle.write(StreamEnded(t=time.monotonic(), s=stream))
+            self.chronicle.write(StreamEnded(t=time.monotonic(), s=stream, orderly=not self.orders.publishes))
 
     async def _consume(self, connection: AbstractConnection, plan: QueuePlan, node: int) -> None:
         channel = await connection.channel()

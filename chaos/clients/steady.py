@@ -92,10 +92,10 @@ class Outlet:
         chronicle.progress.waiting -= len(numbers)
         chronicle.progress.confirmed += len(numbers) if is_ack else 0
 
-    def end(self) -> None:
+    def end(self, *, orderly: bool) -> None:
         chronicle = self._client.chronicle
         chronicle.progress.waiting -= len(self._open)
-        chronicle.write(StreamEnded(t=time.monotonic(), s=self.name))
+        chronicle.write(StreamEnded(t=time.monotonic(), s=self.name, orderly=orderly))
 
 
 def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
@@ -145,7 +145,7 @@ class Wire:
 
     def _closed(self) -> None:
         for outlet in self.outlets:
-            outlet.end()
+            outlet.end(orderly=False)
         for consumer in self.consumers:
             consumer.lost()
         self.outlets, self.consumers = [], []
@@ -207,7 +207,7 @@ class Steady:
             self._deadline = self._deadline or now + ENDING_SECONDS
             if all(consumer.is_synced for consumer in consumers) or now > self._deadline:
                 for outlet in outlets:
-                    outlet.end()
+                    outlet.end(orderly=True)
                 self.loop.stop()
                 return
         self.loop.call_later(TURN_SECONDS, self._turn)

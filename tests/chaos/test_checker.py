@@ -99,7 +99,7 @@ def test_what_was_refused_or_never_answered_may_stay_away() -> None:
     story = Story()
     story.publish(1, 3, confirmed=False)
     story.tell(Refused(t=0, s=STREAM, first=1, end=2))
-    story.tell(StreamEnded(t=0, s=STREAM))
+    story.tell(StreamEnded(t=0, s=STREAM, orderly=True))
     assert story.broken() == ()
 
 
@@ -450,6 +450,16 @@ def test_a_node_that_is_cut_off_and_says_nothing_is_seen(seconds: float, broken:
     story.fault(0, nodes=(), state="over")
     assert story.broken() == broken
     assert story.finding("minority").checks == 1
+
+
+def test_a_client_that_loses_its_connection_to_a_node_that_nothing_was_done_to_is_seen() -> None:
+    story = well()
+    story.tell(StreamEnded(t=0, s=STREAM))
+    assert story.broken() == ("connections",)
+    struck = Story()
+    struck.fault(0, nodes=(1,))
+    struck.tell(StreamEnded(t=0, s=STREAM))
+    assert struck.broken() == ()
 
 
 def test_a_cluster_that_does_not_get_over_a_fault_is_seen() -> None:
