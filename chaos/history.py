@@ -170,13 +170,14 @@ class Looked(Record, frozen=True, kw_only=True, tag="look"):
 
 class FaultBegan(Record, frozen=True, kw_only=True, tag="fault"):
     """`nodes` are disturbed; those of them that are `down` cannot be part of a majority; a client of one in `minority`
-    can reach it although it cannot reach a majority."""
+    can reach it although it cannot reach a majority. `cut`: pairs of nodes that do not hear each other, besides."""
 
     number: int
     kind: str
     nodes: tuple[int, ...]
     down: tuple[int, ...] = ()
     minority: tuple[int, ...] = ()
+    cut: tuple[tuple[int, int], ...] = ()
 
 
 class FaultMended(Record, frozen=True, kw_only=True, tag="mended"):

@@ -194,6 +194,7 @@ class Run:
                 nodes=struck.nodes,
                 down=struck.down,
                 minority=struck.minority,
+                cut=struck.cut,
             )
         )
         self._history.flush()

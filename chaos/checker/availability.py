@@ -31,19 +31,24 @@ class Span:
 
 
 def without_majority(trail: Trail) -> list[Span]:
-    """When fewer than a majority of nodes were up and connected; from the fault to when they said they were ready."""
+    """When no node was up and connected to a majority; from the fault to when the nodes said they were ready."""
     nodes = trail.began.nodes if trail.began else 3
     marks = sorted({mark for fault in trail.faults.values() for mark in (fault.began, fault.mended)})
     spans: list[Span] = []
     for since, until in pairwise([*marks, NEVER]):
-        down = {node for fault in trail.faults.values() if fault.began <= since < fault.mended for node in fault.down}
-        if nodes - len(down) > nodes // 2:
+        if _has_majority([fault for fault in trail.faults.values() if fault.began <= since < fault.mended], nodes):
             continue
         if spans and spans[-1].until == since:
             spans[-1] = Span(spans[-1].since, until)
         else:
             spans.append(Span(since, until))
     return spans
+
+
+def _has_majority(faults: list[FaultSeen], nodes: int) -> bool:
+    up = set(range(nodes)) - {node for fault in faults for node in fault.down}
+    cut = {frozenset(pair) for fault in faults for pair in fault.cut}
+    return any(sum(frozenset((node, other)) not in cut for other in up) > nodes // 2 for node in up)
 
 
 @dataclass(frozen=True, slots=True)

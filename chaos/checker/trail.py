@@ -120,6 +120,7 @@ class FaultSeen:
     nodes: tuple[int, ...]
     down: tuple[int, ...]
     minority: tuple[int, ...]
+    cut: tuple[tuple[int, int], ...]
     began: float
     mended: float = NEVER
     over: float = NEVER
@@ -193,8 +194,9 @@ class Trail:
             case Looked():
                 self.looked.append(record)
             case FaultBegan():
-                fault = FaultSeen(record.number, record.kind, record.nodes, record.down, record.minority, record.t)
-                self.faults[record.number] = fault
+                self.faults[record.number] = FaultSeen(
+                    record.number, record.kind, record.nodes, record.down, record.minority, record.cut, record.t
+                )
             case FaultMended():
                 self.faults[record.number].mended = record.t
             case FaultOver():
@@ -259,6 +261,8 @@ class Trail:
             stream.confirmed_at.append(record.t)
         elif record.outcome == "rolled-back":
             stream.settle(record.first, record.end, REFUSED)
+        if record.outcome != "unknown":
+            self._answered(stream, record.t, record.first, record.end)
         self.transactions.append(record)
 
     # What the judges ask.

@@ -74,7 +74,7 @@ class Ring(_Weathered):
 
     def choose(self) -> None:
         a, b = self.field.some(2)
-        self.struck = Struck((a, b))
+        self.struck = Struck((a, b), cut=((a, b),))
         self.weather = Weather(cut=frozenset([(a, b), (b, a)]))
 
 

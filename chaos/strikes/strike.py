@@ -19,11 +19,15 @@ from chaos.machine.network import Weather
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """Nodes: `nodes` are disturbed, `down` cannot be part of a majority, `minority` serve clients without one."""
+    """Nodes: `nodes` are disturbed, `down` cannot be part of a majority, `minority` serve clients without one.
+
+    `cut`: pairs of nodes that do not hear each other, although both may be part of a majority.
+    """
 
     nodes: tuple[int, ...] = ()
     down: tuple[int, ...] = ()
     minority: tuple[int, ...] = ()
+    cut: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(slots=True)

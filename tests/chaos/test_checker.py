@@ -10,6 +10,7 @@ from chaos.checker.verdict import INVARIANTS
 from chaos.history import (
     Defined,
     Delivered,
+    FaultBegan,
     Formed,
     Healthy,
     HistoryWriter,
@@ -435,6 +436,21 @@ def test_without_a_majority_nobody_has_to_be_confirmed() -> None:
         story.settle("c", number)
     assert story.broken() == ()
     assert story.verdict().figures.longest_gap_seconds == pytest.approx(1, abs=0.1)
+
+
+def test_two_nodes_that_do_not_hear_each_other_are_no_majority_without_the_third() -> None:
+    story = Story()
+    story.tell(FaultBegan(t=0, number=0, kind="ring", nodes=(0, 2), cut=((0, 2),)))
+    story.wait(6)
+    story.publish(1, 2)
+    assert story.broken() == ("lost",)
+    cut_off = Story()
+    cut_off.tell(FaultBegan(t=0, number=0, kind="ring", nodes=(0, 2), cut=((0, 2),)))
+    cut_off.publish(1, 2, confirmed=False)
+    cut_off.tell(FaultBegan(t=0, number=1, kind="kill-one", nodes=(), down=(1,)))
+    cut_off.wait(6)
+    cut_off.publish(2, 3)
+    assert cut_off.broken() == ("lost",)
 
 
 @pytest.mark.parametrize(("seconds", "broken"), [(4.0, ()), (9.0, ("minority",))])
