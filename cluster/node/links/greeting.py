@@ -104,10 +104,17 @@ async def dial(
     secret: bytes,
     limits: LinkLimits,
     certificates: Certificates | None,
+    connecting: trio.CancelScope,
 ) -> tuple[Socket, Identity]:
-    """A connection on which this node may send, and who listens at its end. Raises STRANGER_ERRORS."""
-    with trio.fail_after(limits.connect_timeout_seconds):
+    """A connection on which this node may send, and who listens at its end. Raises STRANGER_ERRORS.
+
+    `connecting` can be cancelled until there is a connection, and gives up the attempt.
+    """
+    sock = None
+    with trio.fail_after(limits.connect_timeout_seconds), connecting:
         sock = await sockets.connect(host, port)
+    if sock is None:
+        raise sockets.Disconnected("given up")
     try:
         sockets.tune(sock, user_timeout_seconds=limits.link_timeout_seconds)
         with trio.fail_after(limits.handshake_timeout_seconds):

@@ -204,6 +204,7 @@ class Links:
     async def _dial_once(self, peer: Peer) -> None:
         address = peer.address
         where = f"{address.host}:{address.port}"
+        peer.connecting = trio.CancelScope()
         try:
             sock, identity = await dial(
                 address.host,
@@ -212,8 +213,11 @@ class Links:
                 secret=self._secret,
                 limits=self._limits,
                 certificates=self._certificates,
+                connecting=peer.connecting,
             )
         except STRANGER_ERRORS as error:
+            if peer.connecting.cancelled_caught:
+                return
             peer.is_absent = isinstance(error, ConnectionRefusedError)
             kind, text = "dial", describe_error(error)
             if isinstance(error, Refused):
@@ -313,6 +317,8 @@ class Links:
             self._carrier.part(peer, "replaced by a new connection")
         peer.incoming = incoming
         peer.redial.set()
+        # Maybe to where the peer was before, and where nobody answers: it can be reached now.
+        peer.connecting.cancel()
         reason = ""
         try:
             self._carrier.meet(peer)

@@ -81,6 +81,7 @@ class Peer:
         "bytes_sent",
         "calls",
         "changed",
+        "connecting",
         "dialling",
         "failure",
         "incoming",
@@ -109,6 +110,8 @@ class Peer:
         self.redial = trio.Event()
         """Set to dial at once, replaced by the dialling task."""
         self.dialling = trio.CancelScope()
+        self.connecting = trio.CancelScope()
+        """Of the attempt that is under way or was the last, until there is a connection."""
         self.calls: dict[int, Call] = {}
         self.requests_pending = 0
         self.times_up = 0
