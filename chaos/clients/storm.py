@@ -55,7 +55,7 @@ class Storm:
             answer = f"\0{USER}\0{PASSWORD}"
             writer.write(frame.marshal(commands.Connection.StartOk({}, "PLAIN", answer, "en_US"), 0))
             await self._expect(reader, commands.Connection.Tune)
-            writer.write(frame.marshal(commands.Connection.TuneOk(0, 131072, 60), 0))
+            writer.write(frame.marshal(commands.Connection.TuneOk(2047, 131072, 60), 0))
             writer.write(frame.marshal(commands.Connection.Open("/"), 0))
             await self._expect(reader, commands.Connection.OpenOk)
             await asyncio.sleep(random.uniform(0.0, STAY_SECONDS))
