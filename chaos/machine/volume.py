@@ -5,6 +5,7 @@ Law: each is an image in the run's directory, mounted in the run's own mount nam
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,8 @@ from chaos.machine.isolation import run
 
 SIZE_BYTES = 768 << 20
 _BALLAST = "ballast"
+_BLOCK_BYTES = 4096
+_FILL_TRIES = 20
 
 
 def missing_for_volumes() -> str:
@@ -36,11 +39,14 @@ class Volume:
         run("mount", "-o", "loop", str(image), str(directory))
 
     def fill(self, leave_bytes: int) -> None:
-        """Take all space but this."""
-        free = shutil.disk_usage(self.directory).free
+        """Take all space but this, from under a node that writes at the same time."""
         with (self.directory / _BALLAST).open("ab") as file:
-            if free > leave_bytes:
-                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, free - leave_bytes)
+            for _ in range(_FILL_TRIES):
+                taken = shutil.disk_usage(self.directory).free - leave_bytes
+                if taken < _BLOCK_BYTES:
+                    return
+                with contextlib.suppress(OSError):  # the node was quicker: there is less by now
+                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, taken)
 
     def relieve(self) -> None:
         (self.directory / _BALLAST).unlink(missing_ok=True)
