@@ -17,12 +17,13 @@ DATA ?= .data/dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
-.PHONY: help install run test lint types layers simulate simulate-cluster chaos chaos-kill-leader bench bench-quick bench-growth bench-micro clean
+.PHONY: help install run test containers lint types layers simulate simulate-cluster chaos chaos-kill-leader bench bench-quick bench-growth bench-micro clean
 
 help:
 	@echo 'make install            build .venv with everything in it'
 	@echo 'make run                a local cluster: NODES=$(NODES) AMQP_PORT=$(AMQP_PORT) DATA=$(DATA)'
 	@echo 'make test               linters, types, layers, tests'
+	@echo 'make containers         the tests of the image, with a Docker engine of their own (as root)'
 	@echo 'make simulate           consensus under random faults: SEEDS=$(SEEDS)'
 	@echo 'make simulate-cluster   whole nodes and clients under random faults, about 10 s a seed: SEEDS=50'
 	@echo 'make chaos              a real cluster under every fault, judged: FAULTS=$(FAULTS) DURATION=30m SEED=7'
@@ -56,6 +57,9 @@ layers: install
 
 test: lint types layers
 	$(BIN)/python -m pytest
+
+containers:
+	@.ci/engine $(BIN)/python -m pytest tests/containers
 
 simulate: install
 	$(BIN)/python -m tests.raft.simulate --seeds $(SEEDS)

@@ -52,14 +52,16 @@ class SteadyLoad:
         for thread in self._threads:
             thread.join()
 
-    def settle(self, count: int = 20) -> None:
-        """Until so many more are confirmed; a new gap is measured from then on."""
+    def settle(self, count: int = 20) -> float:
+        """Until so many more are confirmed. The gap until then; a new one is measured from then on."""
         wanted = len(self.confirmed) + count
         deadline = time.monotonic() + 60
         while len(self.confirmed) < wanted:
             assert time.monotonic() < deadline, "nothing is confirmed"
             time.sleep(_PAUSE_SECONDS)
+        gap = self.gap()
         self._gap = self._stall = 0.0
+        return gap
 
     def gap(self) -> float:
         """The longest time without a confirm since `settle`, in seconds, less what the machine itself stood still."""

@@ -60,8 +60,8 @@ def test_options_of_the_node_reach_it(tmp_path: Path) -> None:
     config = configuration(objects, pod_names(objects)[0], SECRET, tmp_path)
     assert (config.amqp.heartbeat_seconds, config.amqp.message_size_max) == (30, 1 << 20)
     assert (config.cluster.shards, config.raft.tick_seconds, config.log.format) == (16, 0.1, "logfmt")
-    assert config.node.drain_timeout_seconds == 30
-    assert pod_spec(objects)["terminationGracePeriodSeconds"] == 60
+    assert "drain --wait --timeout 30;" in str(container(objects)["lifecycle"]["preStop"])
+    assert pod_spec(objects)["terminationGracePeriodSeconds"] == 90
 
 
 def test_a_changed_configuration_changes_the_pods() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ OLDEST, NEWEST = "1.27", "1.37"
 KINDS_OF_OPERATORS = {"ServiceMonitor"}
 SECRET = {"cluster-secret": "s3cret", "default-user": "admin", "default-password": "pw"}
 DEFAULTS = NodeConfig(node=NodeSection(name="n", data_dir="/d"))
-MARGIN_SECONDS = 20
+MARGIN_SECONDS = 10
 HASH_OF_CONFIG = "cluster-mq/config"
 LABELS_OF_HELM = {
     "app.kubernetes.io/instance",
@@ -118,11 +119,21 @@ def test_probes_ask_paths_that_the_program_answers(objects: list[Manifest]) -> N
     assert {probe["port"] for probe in probes.values()} == {"http"}
 
 
-def test_the_grace_period_holds_the_pause_and_the_whole_drain(objects: list[Manifest], tmp_path: Path) -> None:
+def test_the_grace_period_holds_what_is_done_before_the_stop_and_the_stop(
+    objects: list[Manifest], tmp_path: Path
+) -> None:
     config = configuration(objects, pod_names(objects)[0], SECRET, tmp_path)
-    command, seconds = container(objects)["lifecycle"]["preStop"]["exec"]["command"]
-    assert command == "sleep"
-    needed = int(seconds) + config.node.drain_timeout_seconds + MARGIN_SECONDS
+    shell, flag, script = container(objects)["lifecycle"]["preStop"]["exec"]["command"]
+    assert (shell, flag) == ("sh", "-c")
+    steps = [step.strip() for step in script.split(";")]
+    assert [re.sub(r"\d+", "N", step) for step in steps] == [
+        "sleep N",
+        "clusterctl await quorum-plus-one --timeout N",
+        "clusterctl drain --wait --timeout N",
+        "true",
+    ]
+    before = sum(int(seconds) for seconds in re.findall(r"\d+", script))
+    needed = before + config.node.drain_timeout_seconds + MARGIN_SECONDS
     assert pod_spec(objects)["terminationGracePeriodSeconds"] >= needed
 
 

@@ -29,7 +29,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $name := include "cluster-mq.name" . -}}
 [node]
 data_dir = "/var/lib/cluster-mq"
-drain_timeout_seconds = {{ .Values.drainTimeoutSeconds }}
+drain_timeout_seconds = 15.0
 
 [cluster]
 name = {{ .Values.clusterName | default $name | toJson }}

@@ -1,0 +1,64 @@
+"""An engine, the image, and one set of pods for all tests, which leave it whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import docker
+import docker.errors
+import pytest
+from testcontainers.core.config import testcontainers_config
+
+from tests.containers.pods import Pods
+from tests.deploy.manifests import BASE, container, kustomize
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    reason = os.environ.get("CLUSTER_MQ_NO_ENGINE")
+    if reason:
+        pytest.skip(f"no Docker engine: {reason}")
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"no Docker engine answers: {str(error)[:200]}")
+    # The reaper is an image to be fetched; everything here is taken away by the fixture that made it.
+    testcontainers_config.ryuk_disabled = True
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def image(engine: docker.DockerClient) -> str:
+    name = os.environ.get("CLUSTER_MQ_TEST_IMAGE") or str(container(kustomize(BASE))["image"])
+    try:
+        engine.images.get(name)
+    except docker.errors.ImageNotFound:
+        pytest.skip(f"the engine has no image {name}: docker build -f deploy/docker/Dockerfile -t {name} .")
+    return name
+
+
+@pytest.fixture(scope="session")
+def started(
+    engine: docker.DockerClient, image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pods]:
+    made = Pods(engine, image, kustomize(BASE), tmp_path_factory.mktemp("files"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.give_up()
+
+
+@pytest.fixture
+def pods(started: Pods) -> Iterator[Pods]:
+    """All three ready, and the cluster healthy."""
+    try:
+        started.wait_healthy()
+        yield started
+    except AssertionError:
+        for pod in started.pods:
+            print(f"--- {pod.name}\n{pod.log()[-3000:]}")
+        raise

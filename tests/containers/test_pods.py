@@ -1,0 +1,125 @@
+"""The image as Kubernetes would run it, through what happens to pods: ends, faults, moves, and a whole outage."""
+
+from __future__ import annotations
+
+import time
+from itertools import permutations
+
+import pika
+import pytest
+
+from tests.cluster.steady_load import SteadyLoad, received
+from tests.containers.pods import AMQP, CREDENTIALS, Pod, Pods
+
+pytestmark = pytest.mark.timeout(240)
+GAP_SECONDS = 2.0
+FAILOVER_SECONDS = 6.0
+"""Without a confirm when a leader fails without a word, on a busy machine of two cores."""
+STOP_SECONDS = 15
+
+
+def load_on(pods: Pods, queue: str, *on: Pod) -> SteadyLoad:
+    """Through those of these pods, or of all, that are ready."""
+    return SteadyLoad(
+        lambda: [(pod.endpoint, AMQP) for pod in on or pods.pods if pod.endpoint], queue, CREDENTIALS
+    )
+
+
+def test_pods_that_start_together_form_one_healthy_cluster_without_writing_to_their_root(pods: Pods) -> None:
+    for pod in pods.pods:
+        assert "HEALTHY   3/3 nodes up" in pod.carry_out("status")
+        assert pod.container.exec_run(["id", "-u"])[1] == b"10001\n"
+        assert pod.container.exec_run(["touch", "/written"])[0] != 0
+        assert pod.container.attrs["HostConfig"]["ReadonlyRootfs"]
+
+
+def test_a_rolling_restart_as_kubernetes_does_it_loses_nothing_and_holds_nobody_up_for_long(pods: Pods) -> None:
+    """preStop, SIGTERM, start with the same volume, readiness; the highest ordinal first."""
+    gaps = []
+    with load_on(pods, "rolled") as load:
+        for index in (2, 1, 0):
+            load.settle()
+            pod = pods[index]
+            pod.carry_out("await", "quorum-plus-one")
+            pod.carry_out("drain", "--wait")
+            assert not pod.ready
+            began = time.monotonic()
+            pod.container.stop(timeout=STOP_SECONDS)
+            assert time.monotonic() - began < STOP_SECONDS - 5
+            pod.container.reload()
+            assert pod.container.attrs["State"]["ExitCode"] == 0, pod.log()[-2000:]
+            pod.container.start()
+            pods.wait_ready(index)
+            gaps.append(load.gap())
+        load.settle()
+    print("gaps:", [round(gap, 2) for gap in gaps], "confirmed:", len(load.confirmed))
+    assert max(gaps) < GAP_SECONDS
+    assert load.confirmed <= received(pods[0].connect(), "rolled", load.confirmed)
+
+
+@pytest.mark.parametrize("fault", ["kill", "freeze", "cut off"])
+def test_a_leader_that_fails_without_a_word_costs_a_short_pause_and_nothing_confirmed(pods: Pods, fault: str) -> None:
+    queue = f"through-{fault}"
+    with pods[0].connect() as connection:
+        connection.channel().queue_declare(queue, durable=True)
+    victim = pods.leader(queue)
+    others = [pod for pod in pods.pods if pod is not victim]
+    with load_on(pods, queue, *others) as load:
+        match fault:
+            case "kill":
+                victim.container.kill()
+            case "freeze":
+                # Docker's own pause fails now and then where cgroups are of version 1 and the machine is busy.
+                victim.container.kill("SIGSTOP")
+            case "cut off":
+                victim.cut_off()
+        gap = load.settle(50)
+        match fault:
+            case "kill":
+                victim.container.start()
+            case "freeze":
+                victim.container.kill("SIGCONT")
+            case "cut off":
+                victim.join_again()
+        pods.wait_healthy()
+        load.settle()
+    print(f"gap: {gap:.2f} s")
+    assert gap < FAILOVER_SECONDS
+    assert load.confirmed <= received(victim.connect(), queue, load.confirmed)
+
+
+def test_a_pod_that_comes_back_at_another_address_is_found_by_its_name(pods: Pods) -> None:
+    pod = pods[1]
+    before = pod.address
+    pod.remove()
+    # Somebody else gets the address that is free now.
+    other = pods.engine.containers.run(
+        pods.image, ["-c", "sleep 60"], entrypoint="sh", detach=True, network=pods.network.name, remove=True
+    )
+    try:
+        pod.create()
+        pods.wait_healthy()
+        assert pod.address != before
+        with load_on(pods, "moved", pod) as load:
+            load.settle(50)
+        assert load.confirmed <= received(pods[2].connect(), "moved", load.confirmed)
+    finally:
+        other.kill()
+
+
+def test_a_whole_outage_ends_whatever_the_order_of_the_starts(pods: Pods) -> None:
+    connection = pods[0].connect()
+    channel = connection.channel()
+    channel.confirm_delivery()
+    channel.queue_declare("kept", durable=True)
+    orders = list(permutations(range(3)))
+    for number, order in enumerate(orders):
+        channel.basic_publish("", "kept", b"%d" % number, pika.BasicProperties(delivery_mode=2), mandatory=True)
+        for pod in pods.pods:
+            pod.container.kill()
+        for index in order:
+            pods[index].container.start()
+        pods.wait_ready()
+        channel = pods[order[2]].connect().channel()
+        channel.confirm_delivery()
+    assert received(pods[0].connect(), "kept", set(range(len(orders)))) == set(range(len(orders)))
