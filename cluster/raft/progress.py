@@ -16,6 +16,9 @@ from cluster.raft.types import LogIndex, SnapshotMeta
 
 _STALLED_REPORTS = 3
 """So many heartbeat replies in a row without any movement mean that what was sent is lost."""
+_BYTES_A_REPORT = 1 << 20
+"""What was sent gets a heartbeat more for each so many bytes: sent again before it can have arrived, a large entry
+would be sent for ever."""
 
 _TRANSFER_TIMEOUTS = 4
 """A snapshot of which no chunk arrived for so many election timeouts is not waited for."""
@@ -35,6 +38,7 @@ class Progress:
         "_inflight",
         "_inflight_bytes",
         "_reported_last",
+        "_sent_bytes",
         "_stalled_reports",
         "commit_sent",
         "cursor",
@@ -58,6 +62,8 @@ class Progress:
         # Last index and data bytes of every append that is not yet acknowledged.
         self._inflight: deque[tuple[LogIndex, int]] = deque()
         self._inflight_bytes = 0
+        # The same in bytes, and while the peer is probed too.
+        self._sent_bytes = 0
         self.commit_sent = LogIndex(0)
         # A peer counts as heard from when it is first known: it gets an election timeout to answer.
         self.heard_tick = tick
@@ -93,6 +99,7 @@ class Progress:
 
     def sent(self, last_index: LogIndex, size: int) -> None:
         """An append up to `last_index` left, with `size` bytes of entry data."""
+        self._sent_bytes += size
         if self.state is ProgressState.PROBE:
             self.probe_sent = True
         else:
@@ -106,6 +113,7 @@ class Progress:
         while inflight and inflight[0][0] <= index:
             self._inflight_bytes -= inflight.popleft()[1]
         self._stalled_reports = 0
+        self._sent_bytes = self._inflight_bytes
         is_news = index > self.match_index
         if is_news:
             self.match_index = index
@@ -136,7 +144,7 @@ class Progress:
         self.next_index = next_index
         self.probe_sent = False
         self._inflight.clear()
-        self._inflight_bytes = 0
+        self._inflight_bytes = self._sent_bytes = 0
         self._stalled_reports = 0
         self.snapshot = None
 
@@ -166,7 +174,7 @@ class Progress:
             self._stalled_reports = 0
             return False
         self._stalled_reports += 1
-        if self._stalled_reports < _STALLED_REPORTS:
+        if self._stalled_reports < _STALLED_REPORTS + self._sent_bytes // _BYTES_A_REPORT:
             return False
         if self.state is ProgressState.REPLICATE and last_index < self.next_index - 1:
             self.probe(LogIndex(self.match_index + 1))

@@ -156,6 +156,16 @@ def test_a_refused_probe_goes_back_to_the_hint_and_never_below_what_is_known() -
     assert progress.next_index == 20, "always at least one step"
 
 
+def test_a_large_entry_is_given_the_time_to_arrive_before_it_is_sent_again() -> None:
+    progress = Progress(RaftConfig(), LogIndex(5), 0)
+    progress.accepted(LogIndex(5))
+    progress.sent(LogIndex(6), 32 << 20)
+    assert not any(progress.reported(LogIndex(5)) for _ in range(32))
+    assert any(progress.reported(LogIndex(5)) for _ in range(5))
+    progress.sent(LogIndex(6), 32 << 20)
+    assert not any(progress.reported(LogIndex(5)) for _ in range(32)), "the probe is as large"
+
+
 def test_one_silent_report_proves_nothing() -> None:
     progress = Progress(RaftConfig(), LogIndex(5), 0)
     progress.accepted(LogIndex(5))

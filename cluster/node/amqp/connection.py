@@ -39,6 +39,8 @@ LOGIN_TIMEOUT_SECONDS = 10.0
 """For everything from accept to connection.open."""
 CLOSE_TIMEOUT_SECONDS = 10.0
 """For the client's answer to our connection.close, and for what is left to do before ours to the client's."""
+UNHURRIED_SECONDS = 5.0
+"""Between two looks at an open connection without heartbeats: thousands that are idle cost next to nothing."""
 _BUFFERS_MAX = 512
 """Buffers given to one sendmsg (IOV_MAX is 1024 on Linux)."""
 _CERTIFIED_MECHANISMS = "PLAIN AMQPLAIN EXTERNAL"
@@ -369,7 +371,7 @@ class Connection:
     async def _keep_alive(self) -> None:
         """Heartbeats both ways (AMQP 0-9-1 §4.2.7)."""
         while True:
-            await trio.sleep(self.machine.heartbeat / 4 or 1.0)
+            await trio.sleep(self.machine.heartbeat / 4 or (UNHURRIED_SECONDS if self.vhost else 1.0))
             now = trio.current_time()
             if self.machine.heartbeat_due(now):
                 self.machine.send_heartbeat()

@@ -61,8 +61,9 @@ class PeerAddress:
 class LinkLimits:
     """Every bound of the links of a node.
 
-    outbox_bytes_max           bulk bytes waiting for one peer. A droppable message over it is dropped, any
-                               other closes the link. An empty outbox admits one message of any size.
+    outbox_bytes_max           bulk bytes waiting for one peer; over it a droppable message is dropped. Any other
+                               closes the link, but not before message_bytes_max more wait: one large message
+                               is no reason. An empty outbox admits one message of any size.
     control_bytes_max          the same for the control lane: full bulk never refuses a heartbeat
     frame_bytes_max            a longer body is split into fragments, between which control goes out
     message_bytes_max          a longer body is refused: ValueError at the sender, the receiver closes the link

@@ -1,7 +1,8 @@
 """The outbox of one connection: what waits to be written, in two lanes.
 
 Law: a frame that has begun is finished first; then every control frame, then bulk. Within a lane the order is
-that of `put`. Each lane is bounded in bytes; over the bound `put` refuses and changes nothing.
+that of `put`. Each lane is bounded in bytes; over the bound `put` refuses and changes nothing. The bulk lane is full
+some way below its bound: while nobody adds what may be dropped to a full one, what may not be dropped has room.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ class Outbox:
         "_bulk",
         "_bulk_bytes",
         "_bulk_bytes_max",
+        "_bulk_full_bytes",
         "_control",
         "_control_bytes",
         "_control_bytes_max",
     )
 
-    def __init__(self, *, bulk_bytes_max: int, control_bytes_max: int) -> None:
+    def __init__(self, *, bulk_bytes_max: int, control_bytes_max: int, bulk_full_bytes: int | None = None) -> None:
+        """`bulk_full_bytes` None: the bulk lane is full at its bound."""
         self._begun: list[Buffer] = []
         self._control: deque[tuple[Frame, int]] = deque()
         self._bulk: deque[tuple[Frame, int]] = deque()
@@ -52,6 +55,7 @@ class Outbox:
         self._bulk_bytes = 0
         self._control_bytes_max = control_bytes_max
         self._bulk_bytes_max = bulk_bytes_max
+        self._bulk_full_bytes = bulk_bytes_max if bulk_full_bytes is None else bulk_full_bytes
 
     @property
     def waiting_bytes(self) -> int:
@@ -60,8 +64,8 @@ class Outbox:
 
     @property
     def is_bulk_full(self) -> bool:
-        """True if no further bulk message can be put."""
-        return 0 < self._bulk_bytes >= self._bulk_bytes_max
+        """True if no bulk message that may be dropped shall be put."""
+        return 0 < self._bulk_bytes >= self._bulk_full_bytes
 
     def put(self, frames: Sequence[Frame], *, control: bool) -> bool:
         """All frames of one message, or none: False when the lane is over its bound."""

@@ -34,7 +34,11 @@ class Outgoing:
     def __init__(self, sock: Socket, identity: Identity, limits: LinkLimits) -> None:
         self.sock = sock
         self.identity = identity
-        self.outbox = Outbox(bulk_bytes_max=limits.outbox_bytes_max, control_bytes_max=limits.control_bytes_max)
+        self.outbox = Outbox(
+            bulk_bytes_max=limits.outbox_bytes_max + limits.message_bytes_max,
+            bulk_full_bytes=limits.outbox_bytes_max,
+            control_bytes_max=limits.control_bytes_max,
+        )
         self.writer_wanted = trio.Event()
         """Set while the socket is full and the writer task alone may write."""
 

@@ -70,16 +70,25 @@ async def test_control_overtakes_even_when_the_transfer_has_begun():
 async def test_a_droppable_message_over_the_bound_is_dropped_and_the_link_stays():
     async with linked_pair(LinkLimits(outbox_bytes_max=1 << 20)) as (first, second):
         sent = [first.links.send(B, 1, bytes(400_000), droppable=True) for _ in range(4)]
-        assert sent == [True, True, False, False]
-        assert first.links.statistics().peers[0].messages_dropped == 2
-        await second.memory.until(lambda: len(second.memory.messages) == 2)
+        assert sent == [True, True, True, False]
+        assert first.links.statistics().peers[0].messages_dropped == 1
+        await second.memory.until(lambda: len(second.memory.messages) == 3)
         assert first.links.is_up(B)
 
 
-async def test_any_other_message_over_the_bound_closes_the_link_which_comes_back():
-    async with linked_pair(LinkLimits(outbox_bytes_max=1 << 20)) as (first, second):
+async def test_what_may_not_be_dropped_follows_the_largest_of_messages():
+    async with linked_pair(LinkLimits(outbox_bytes_max=1 << 20, message_bytes_max=3 << 20)) as (first, second):
+        assert first.links.send(B, 1, bytes(2 << 20))
+        assert first.links.send(B, 1, b"small")
+        assert not first.links.send(B, 1, b"lost", droppable=True)
+        await second.memory.until(lambda: len(second.memory.messages) == 2)
+        assert not first.memory.downs
+
+
+async def test_any_other_message_far_over_the_bound_closes_the_link_which_comes_back():
+    async with linked_pair(LinkLimits(outbox_bytes_max=1 << 20, message_bytes_max=1 << 19)) as (first, second):
         sent = [first.links.send(B, 1, bytes(400_000)) for _ in range(4)]
-        assert sent == [True, True, False, False]
+        assert sent == [True, True, True, False]
         assert not first.memory.downs, "a handler is never called from within send"
         await first.memory.until(lambda: bool(first.memory.downs))
         assert first.memory.downs == [(B, "outbox is full")]
