@@ -1,0 +1,93 @@
+"""Deep queues: how fast a backlog comes and goes, and what it costs while it is there.
+
+    python -m bench.depth [--counts 500000,5000000]
+
+Law: one replicated queue of 256-byte messages on three nodes, fsync on, one publisher with confirms, one consumer with
+acks. A run that lost or repeated a message is a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.systems import build_load, declare, delete
+from bench.table import Table, anonymous_mib, ask, disk_mib, pids, ports, restart_seconds
+from chaos.local_cluster import LocalCluster, wait_until
+
+QUEUE = "deep"
+SIZE = 256
+MEMORY_MIB = {500_000: 150.0, 5_000_000: 250.0}
+"""Messages -> what a node may take in memory."""
+RABBITMQ_FILL, RABBITMQ_DRAIN = 13_000, 28_000
+"""Messages a second of RabbitMQ's quorum queues, on two cores."""
+TIMES = 3
+"""As fast as RabbitMQ, at least."""
+
+
+def load(program: Path, cluster: LocalCluster, mode: str, count: int, *options: str) -> dict[str, Any]:
+    """amqpload's answer. Raises RuntimeError when it found something wrong."""
+    at = f"127.0.0.1:{ports(cluster)[0]}"
+    command = [
+        str(program), "--mode", mode, "--pub", at, "--con", at, "--queue", QUEUE, "--size", str(SIZE),
+        "--count", str(count), "--keep", "--pids", ",".join(map(str, pids(cluster))), *options,
+    ]  # fmt: skip
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{mode}: exit {done.returncode}: {done.stderr.strip()[-300:]}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def depth(program: Path, cluster: LocalCluster, table: Table, count: int) -> None:
+    declare(ports(cluster)[0], QUEUE, {"x-queue-type": "quorum"})
+    filled = load(program, cluster, "pub", count, "--window", "3000")
+    table.row(f"fill with {count}", filled["publish_rate"], "/s", over=RABBITMQ_FILL * TIMES)
+    table.row("  processor time of a message, all nodes", filled["broker_cpu_us_per_msg"], "us")
+    table.row("  memory of a node", anonymous_mib(cluster), "MiB", under=MEMORY_MIB.get(count))
+    table.row("  disk of a node", disk_mib(cluster), "MiB", under=count * SIZE * 2 / (1 << 20))
+    index = next(i for i, node in enumerate(cluster.nodes) if node.name != _leader(cluster))
+    table.row("a follower killed, until it is ready again", restart_seconds(cluster, index), "s", under=4)
+    index = next(i for i, node in enumerate(cluster.nodes) if node.name == _leader(cluster))
+    table.row("its leader killed, until it is ready again", restart_seconds(cluster, index), "s", under=4)
+    wait_until(lambda: bool(_leader(cluster)), "the queue has a leader")
+    drained = load(program, cluster, "drain", count, "--prefetch", "2000")
+    table.row(f"drain of {count}", drained["consume_rate"], "/s", over=RABBITMQ_DRAIN * TIMES)
+    table.row("  processor time of a message, all nodes", drained["broker_cpu_us_per_msg"], "us")
+    time.sleep(3)  # snapshots follow what was settled
+    table.row("  memory of a node", anonymous_mib(cluster), "MiB", under=MEMORY_MIB.get(count))
+    live = max(member["report"]["disk_used_bytes"] for member in ask(cluster, 0, "/api/cluster")["members"])
+    table.row("  live pages of a node's store", live / (1 << 20), "MiB", under=64)
+    delete(ports(cluster)[0], QUEUE)
+
+
+def _leader(cluster: LocalCluster) -> str:
+    leader: str = ask(cluster, 1, f"/api/queues/%2F/{QUEUE}")["leader"]
+    return leader
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--counts", default="500000,5000000")
+    counts = [int(count) for count in parser.parse_args(arguments).counts.split(",")]
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        program = build_load(Path(directory))
+        missed = 0
+        for count in counts:
+            with LocalCluster(3, Path(directory) / str(count)) as cluster:
+                time.sleep(5)  # leaders find their places
+                table = Table(f"a queue of {count} messages of {SIZE} B")
+                depth(program, cluster, table, count)
+                missed += table.missed
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
