@@ -109,10 +109,12 @@ class Transactor:
         self._name = name
         self._node = node
         self._random = Random(f"{name} {world.seed}")
+        self._lives = 0
         self._number = 0
 
     async def run(self) -> None:
         while not self._world.draining:
+            self._lives += 1
             client = await self._world.connect(self._node)
             if client is None:
                 continue
@@ -132,7 +134,8 @@ class Transactor:
         oracle, messages = self._world.oracle, []
         for _ in range(self._random.randint(1, 6)):
             self._number += 1
-            message, queue = (self._name, self._number), self._random.choice(self._world.queues)
+            message = (f"{self._name}.{self._lives}", self._number)
+            queue = self._random.choice(self._world.queues)
             messages.append(message)
             oracle.published(message, queue)
             client.publish("", queue, body_of(message, self._random))

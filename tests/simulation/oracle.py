@@ -4,15 +4,19 @@ Law: it looks on and never helps; it knows only what went through clients' socke
 links. What a disturbance may explain is excused, everything else raises AssertionError at once:
 a confirmed message is acked by somebody in the end, or is a dead letter; a refused one is never delivered; a message is
 delivered as new at most once, and not after it was delivered; new messages of a publisher come to a consumer in order;
-what a consumer that is there holds, or has answered for good, goes to nobody else; only what was rejected dies.
+what a consumer that is there holds, or has answered for good, goes to nobody else; only what was rejected dies; all of
+a transaction happens, or nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
+
+if TYPE_CHECKING:
+    from tests.simulation.movers import Move
 
 MessageId = tuple[str, int]
 """(publisher, number)."""
@@ -83,6 +87,8 @@ class Oracle:
     """No link was disturbed and nobody stood still (crashes are no disturbance to the others)."""
     everything: Calm = field(default_factory=Calm)
     tally: Tally = field(default_factory=Tally)
+    judged_by_moves: str = ""
+    """The queue that is left by transactions only."""
     _sent: dict[MessageId, str] = field(default_factory=dict)
     _confirmed: dict[MessageId, None] = field(default_factory=dict)
     _refused: dict[MessageId, None] = field(default_factory=dict)
@@ -93,6 +99,8 @@ class Oracle:
     _rejected: dict[MessageId, None] = field(default_factory=dict)
     _acked: dict[MessageId, None] = field(default_factory=dict)
     _gone: dict[str, None] = field(default_factory=dict)
+    moves: list[Move] = field(default_factory=list)
+    """Transactions that were tried."""
 
     # ---- publishers
 
@@ -175,4 +183,18 @@ class Oracle:
             queue = self._sent[message]
             what = f"{message[0]}#{message[1]} of {queue}"
             assert queue in self._gone or (queue, message) in self._received_at, f"{what} was never delivered"
-            assert queue in self._gone or message in self._acked, f"{what} is no more and nobody acked it"
+            acked = message in self._acked or queue == self.judged_by_moves
+            assert queue in self._gone or acked, f"{what} is no more and nobody acked it"
+        self._moved_as_a_whole()
+
+    def _moved_as_a_whole(self) -> None:
+        """Everything has been delivered, and the queue of work is empty."""
+        moved: dict[MessageId, int] = {}
+        for move in self.moves:
+            there = [(self._sent[message], message) in self._received_at for message in move.put]
+            assert all(there) or not any(there), f"{move} happened in part: {there}"
+            for message in move.taken if there[0] else ():
+                moved[message] = moved.get(message, 0) + 1
+        for queue, message in self._received_at:
+            if queue == self.judged_by_moves:
+                assert moved.get(message, 0) == 1, f"{message} was taken in {moved.get(message, 0)} transactions"

@@ -30,6 +30,7 @@ from tests.simulation.agenda import Agenda
 from tests.simulation.client import Client, Gone, Refused
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Faults
+from tests.simulation.movers import WORK, Mover
 from tests.simulation.network import Network
 from tests.simulation.oracle import DEAD, Oracle, Tally
 from tests.simulation.process import Process
@@ -68,7 +69,7 @@ class World:
         members = tuple(PeerSpec(f"n-{node}", f"host-{node}", 25672) for node in self.nodes)
         self.charter = Charter("simulated", members, SHARDS)
         self.agenda = Agenda()
-        self.oracle = Oracle()
+        self.oracle = Oracle(judged_by_moves=WORK)
         self.replicas = Replicas(self._promised)
         self.network = Network(self.agenda, Random(f"network {seed}"), self._arrived)
         self.processes: dict[int, Process] = self.network.processes
@@ -169,8 +170,9 @@ class World:
         await self._declare()
         publishers = [Publisher(self, f"p{node}", node) for node in self.nodes]
         consumers = [Consumer(self, f"c{i}", self.nodes[i % NODES]) for i in range(2 * NODES)]
-        actors: list[Publisher | Transactor | Consumer | Architect] = [*publishers, *consumers]
+        actors: list[Publisher | Transactor | Mover | Consumer | Architect] = [*publishers, *consumers]
         actors += [Architect(self, "a1"), Architect(self, "a2"), Transactor(self, "t1", 1), Transactor(self, "t2", 2)]
+        actors += [Mover(self, "m1", 3), Mover(self, "m2", 1)]
         for actor in actors:
             nursery.start_soon(actor.run)
         faults = Faults(self)
@@ -194,7 +196,7 @@ class World:
             client = await self.connect(self.nodes[0])
         try:
             await client.open()
-            for queue in (*self.queues, DEAD):
+            for queue in (*self.queues, DEAD, WORK):
                 arguments: FieldTable = {}
                 if queue in self.mortal:
                     arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD}
@@ -226,8 +228,10 @@ class World:
                 known = definitions.get(queue_id)
                 if known is None and queue_id < HIDDEN_QUEUES:
                     return False
-                if state.alive and (known is None or known.name in (*self.queues, DEAD)):
+                if state.alive and (known is None or known.name in (*self.queues, DEAD, WORK)):
                     return False
+            if host.state.transactions:
+                return False
             snapshots.setdefault(host.shard, set()).add(host.state.snapshot())
             if any(not stream.quiet for stream in process.core.switchboard.streams.values()):
                 return False
@@ -245,7 +249,7 @@ class World:
                 queues = {q: (x.ready.count, x.unacked.count) for q, x in leader.queues.items() if q in alive}
                 told = f" leads: attaching={leader.attaching} (ready, unacked)={queues}"
             lines.append(f"node {process.node} shard {host.shard} term {host.term} at {host.state.applied_index}"
-                         f" queues={alive}{told}")
+                         f" queues={alive} transactions={host.state.transactions.to_wire()}{told}")
         for process in self.processes.values():
             if process.core is None:
                 lines.append(f"node {process.node} has no core")

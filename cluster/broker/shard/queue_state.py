@@ -137,7 +137,7 @@ class QueueState:
 
     def reject(self, first: int, end: int) -> list[Range]:
         """What is alive in `[first, end)` is in limbo now. Returns the parts that were not before."""
-        return [part for a, b in self._free_parts(first, end) for part in self.limbo.add(a, b)]
+        return [part for a, b in self.free_parts(first, end) for part in self.limbo.add(a, b)]
 
     def lock(self, first: int, end: int) -> list[Range]:
         """What is alive in `[first, end)` waits for the outcome of a transaction. Returns those parts."""
@@ -146,15 +146,11 @@ class QueueState:
             self.locked.add(a, b)
         return parts
 
-    def is_locked(self, first: int, end: int) -> bool:
-        """Is anything of `[first, end)` locked?"""
-        return any(a < end and first < b for a, b in self.locked)
-
     def unlock(self, first: int, end: int) -> list[Range]:
         """Returns what was locked in `[first, end)`, which is all alive."""
         return self.locked.remove(first, end)
 
-    def _free_parts(self, first: int, end: int) -> list[Range]:
+    def free_parts(self, first: int, end: int) -> list[Range]:
         """What of `[first, end)` is alive and not locked."""
         parts = self.alive_parts(first, end)
         if not self.locked:
@@ -217,7 +213,7 @@ class QueueState:
 
     def give_back(self, first: int, end: int) -> list[Range]:
         """Count a return of what is alive and not locked in `[first, end)`. Returns those parts."""
-        parts = self._free_parts(first, end)
+        parts = self.free_parts(first, end)
         for a, b in parts:
             for seq in range(a, b):
                 self.returned[seq] = self.returned.get(seq, 0) + 1

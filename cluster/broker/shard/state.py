@@ -161,9 +161,10 @@ class ShardState:
         return refusal is None and op is TxOp.DECIDE
 
     def _is_taken(self, part: Prepared) -> bool:
+        """Has anything that it answers been answered by others? (Where the queue is no more, that does not matter.)"""
         for queue_id, first, end in part.answers():
             queue = self.queues.get(QueueId(queue_id))
-            if queue is not None and queue.is_locked(first, end):
+            if queue is not None and queue.free_parts(first, end) != [(first, end)]:
                 return True
         return False
 

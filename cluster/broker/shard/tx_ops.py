@@ -57,7 +57,7 @@ class Refusal(IntEnum):
     BUSY = 3
     """Too many transactions are open in the shard, or too large ones."""
     TAKEN = 4
-    """It answers a delivery that another open transaction answers too."""
+    """It answers a delivery that somebody else answers, or has answered, to whom it went when this node was silent."""
 
 
 class Word(IntEnum):

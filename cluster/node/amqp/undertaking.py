@@ -31,7 +31,7 @@ _WHY = {
     Refusal.LATE: "a shard waited too long for it",
     Refusal.FULL: "a queue is full",
     Refusal.BUSY: "too many transactions are open",
-    Refusal.TAKEN: "a delivery is answered by another transaction",
+    Refusal.TAKEN: "a delivery went to another consumer",
 }
 
 

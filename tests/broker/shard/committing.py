@@ -317,7 +317,8 @@ class Shard:
         for home, words in leader.take_out().items():
             for _, queue, first, count, *_ in words.deliveries:
                 state = self.state.queues[QueueId(queue)]
-                assert not state.is_locked(first, first + count), f"queue {queue}: {first} is in an open transaction"
+                free = state.free_parts(first, first + count)
+                assert free == [(first, first + count)], f"queue {queue}: {first} is in an open transaction"
             data, term = msgpack.packb(words.to_wire(self.number, self.term)), self.term
             self.links[home].append(lambda h=home, t=term, d=data: self.home_hears(h, t, d))  # type: ignore[misc]
         for target, word, tx in leader.take_words():
