@@ -51,6 +51,8 @@ _REVIEWS_A_TICK = 2000
 """Queues that are looked at again in one go after a change of policies: a hundred thousand must not stop the node."""
 _LINKING_SECONDS = 1.0
 """How long after its start a node may lack links to nodes that are there."""
+SETTLES_HELD_MAX = 1000
+"""Acked messages of one shard that wait, until the next tick at most, for a publish to share its entry of the log."""
 _LEGS_MAX = 8
 """Times that the parts give each other something to do within one turn, before other tasks have theirs."""
 Request = Callable[[NodeId, Any], Awaitable[Any]]
@@ -103,7 +105,7 @@ class Core:
             wake=self._wakeup.wake,
             propose=self.propose,
             queue_unused=self._queue_unused,
-            limits=StreamLimits(),
+            limits=StreamLimits(settles_held_max=SETTLES_HELD_MAX),
         )
         leader_limits = LeaderLimits(config.limits.payload_memory_max // (charter.shards + 1))
         self.catalog = CatalogHost(self)
@@ -213,6 +215,7 @@ class Core:
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(TICK_SECONDS)
+                self.switchboard.hasten_settles()
                 self._settings_changed(
                     [self._to_review.popleft() for _ in range(min(len(self._to_review), _REVIEWS_A_TICK))]
                 )

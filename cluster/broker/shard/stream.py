@@ -3,7 +3,8 @@
 Law: pure. A batch, once numbered, is re-sent unchanged and in order to every new leader until its receipt
 comes, so that what it holds is done exactly once. At most `batches_in_flight` are out; what comes meanwhile
 fills the next one. `held` is what was delivered to a channel of this node and whose settle or return has no
-receipt yet: it is told to a new leader. A request is re-sent until it is answered.
+receipt yet: it is told to a new leader. A request is re-sent until it is answered. Settles that nobody waits for let
+others go first (`settles_held_max`): they join the next batch that has to go, or go when they are hastened.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ REFUSED = -1
 class StreamLimits:
     """batches_in_flight    numbered batches without a receipt; beyond it operations wait in the open batch
     batch_bytes_max      payload bytes at which the open batch is closed and the next one begins
+    settles_held_max     settled messages at which a batch goes that holds nothing else; fewer wait until `hasten`
     """
 
     batches_in_flight: int = 4
     batch_bytes_max: int = 1 << 20
+    settles_held_max: int = 0
 
 
 def _nobody_waits(status: int, value: object) -> None:
@@ -70,6 +73,10 @@ class ShardStream:
         self._sizes: array[int] = array("I")
         self._runs: list[int] = []
         self._settles: list[int] = []
+        self._settled = 0
+        """Messages in `_settles`."""
+        self._hastened = False
+        """Shall they go as soon as they can?"""
         self._returns: list[int] = []
         self._rejects: list[int] = []
         self._marks: list[int] = []
@@ -183,7 +190,12 @@ class ShardStream:
             settles[-1] += count
         else:
             settles += (queue, first, count)
+        self._settled += count
         self._settle_sinks[sink] = self._settle_sinks.get(sink, 0) + count
+
+    def hasten(self) -> None:
+        """Settles that wait for others to go with wait no longer."""
+        self._hastened = bool(self._settles)
 
     def reject(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
         """A consumer will not have these messages, and they shall not come again (basic.reject, basic.nack)."""
@@ -277,18 +289,34 @@ class ShardStream:
             or self._new_requests
             or self._credits
             or self._sealed
-            or self._is_open
+            or self._batch_due
         )
 
     @property
     def _is_open(self) -> bool:
         """Is there anything in the open batch?"""
-        return bool(self._runs or self._settles or self._returns or self._rejects or self._transactions)
+        return bool(self._settles) or self._batch_due
+
+    @property
+    def _batch_due(self) -> bool:
+        """Is there something in the open batch that does not wait?"""
+        return bool(
+            self._runs
+            or self._returns
+            or self._rejects
+            or self._transactions
+            or (self._settles and (self._hastened or self._settled >= self._limits.settles_held_max))
+        )
+
+    @property
+    def holds_settles(self) -> bool:
+        """Do settles wait for something to go with?"""
+        return bool(self._settles) and not self._batch_due
 
     @property
     def quiet(self) -> bool:
         """Is everything done that was asked for?"""
-        return not self._flights and not self.busy
+        return not self._flights and not self._is_open and not self.busy
 
     def take_out(self) -> FromHome | None:
         """What to send to the leader now; None for nothing."""
@@ -304,10 +332,12 @@ class ShardStream:
         else:
             out.credits = [(queue, consumer, n, size) for (queue, consumer), (n, size) in self._credits.items()]
             out.requests = self._new_requests
+        if out.requests:
+            self.hasten()
         self._new_requests = []
         self._credits.clear()
         while len(self._flights) < self._limits.batches_in_flight:
-            if not self._sealed and not self._is_open:
+            if not self._sealed and not self._batch_due:
                 break
             if not self._sealed:
                 self._seal()
@@ -437,6 +467,8 @@ class ShardStream:
         self._sizes = array("I")
         self._runs = []
         self._settles = []
+        self._settled = 0
+        self._hastened = False
         self._returns = []
         self._rejects = []
         self._marks = []

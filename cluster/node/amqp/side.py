@@ -41,6 +41,8 @@ class Side:
 
     async def committed(self) -> None:
         """Until everything that was published, settled or given back is committed. Raises NoQuorum."""
+        if self.uncommitted:
+            self.connection.broker.switchboard.hasten_settles()
         while before := self.uncommitted:
             self._all_committed = trio.Event()
             with trio.move_on_after(LEADER_TIMEOUT_SECONDS):

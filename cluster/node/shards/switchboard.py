@@ -9,6 +9,7 @@ again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from cluster.broker.shard.entry import SHARD_SESSIONS, Batch, EntryCorrupt, QueueId
@@ -51,7 +52,10 @@ class Switchboard:
         queue_unused: Callable[[QueueId], None],
         limits: StreamLimits,
     ) -> None:
-        """`wake` asks for a `pump` soon; `propose` marks a group as having something to propose."""
+        """`wake` asks for a `pump` soon; `propose` marks a group as having something to propose.
+
+        `limits` hold for streams to replicated shards; queues in memory have no log that settles should be spared.
+        """
         self.seats: dict[int, Seat] = {}
         self.streams: dict[int, ShardStream] = {}
         self._node = node
@@ -61,6 +65,8 @@ class Switchboard:
         self._propose = propose
         self._queue_unused = queue_unused
         self._limits = limits
+        self._holding: dict[ShardStream, None] = {}
+        """Streams whose settles may wait for something to go with."""
         self._disturbed: dict[Seat, None] = {}
         self._busy: dict[ShardStream, None] = {}
         self._leaderless: dict[int, float] = {}
@@ -70,8 +76,10 @@ class Switchboard:
         """This node's stream to a shard."""
         stream = self.streams.get(shard)
         if stream is None:
-            kind = LocalStream if shard >= LOCAL_SHARDS else ShardStream
-            stream = kind(shard=shard, node=self._node, incarnation=self._incarnation, limits=self._limits)
+            kind, limits = ShardStream, self._limits
+            if shard >= LOCAL_SHARDS:
+                kind, limits = LocalStream, replace(limits, settles_held_max=0)
+            stream = kind(shard=shard, node=self._node, incarnation=self._incarnation, limits=limits)
             self.streams[shard] = stream
         return stream
 
@@ -95,10 +103,19 @@ class Switchboard:
                 words = stream.take_out()
                 if words is not None:
                     self._to_leader(stream, words)
+                if stream.holds_settles:
+                    self._holding[stream] = None
             disturbed, self._disturbed = self._disturbed, {}
             for seat in disturbed:
                 self._settle_seat(seat)
         self._wake()
+
+    def hasten_settles(self) -> None:
+        """What channels have settled waits for no publish any longer."""
+        holding, self._holding = self._holding, {}
+        for stream in holding:
+            stream.hasten()
+            self.stirred(stream)
 
     def _settle_seat(self, seat: Seat) -> None:
         leader = seat.leader

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cluster.broker.shard.entry import Batch, QueueId
 from cluster.broker.shard.messages import AttachedConsumer, FromHome, Reply, ReplyStatus, RequestOp, ToHome
 from cluster.broker.shard.stream import ShardStream, StreamLimits
@@ -334,3 +336,60 @@ def test_a_new_leader_is_told_up_to_where_a_consumer_was_served() -> None:
     stream.leader_lost(2)
     stream.leader_is(3, 2)
     assert [consumer.served_end for consumer in out(stream).attach or ()] == [9]
+
+
+def patient_stream() -> ShardStream:
+    stream = ShardStream(shard=1, node=1, incarnation=3, limits=StreamLimits(settles_held_max=10))
+    stream.leader_is(2, 1)
+    out(stream)
+    return stream
+
+
+def test_a_settle_waits_for_a_publish_and_shares_its_batch() -> None:
+    stream, sink = patient_stream(), Sink()
+    stream.settle(QUEUE, 3, 1, sink)
+    assert stream.take_out() is None
+    assert stream.holds_settles
+    assert not stream.quiet
+    publish(stream, sink, 1, b"a")
+    (batch,) = out(stream).batches
+    assert triples(batch.settles) == [(QUEUE, 3, 1)]
+    assert triples(batch.runs) == [(QUEUE, 0, 1)]
+    assert not stream.holds_settles
+
+
+def test_credit_does_not_wait_with_the_settle_that_it_comes_from() -> None:
+    stream, sink = patient_stream(), Sink()
+    stream.settle(QUEUE, 3, 1, sink)
+    stream.credit(QUEUE, 1, 1, 0)
+    words = out(stream)
+    assert words.credits == [(QUEUE, 1, 1, 0)]
+    assert not words.batches
+
+
+def test_settles_wait_no_longer_when_they_are_hastened_or_many_or_something_is_asked() -> None:
+    acts: list[Callable[[ShardStream], object]] = [
+        lambda stream: stream.hasten(),
+        lambda stream: stream.settle(QUEUE, 20, 9, Sink()),
+        lambda stream: stream.request(RequestOp.INFO, QUEUE, (), lambda status, value: None),
+        lambda stream: stream.give_back(QUEUE, 20, 1, Sink()),
+        lambda stream: stream.reject(QUEUE, 20, 1, Sink()),
+    ]
+    for act in acts:
+        stream = patient_stream()
+        stream.settle(QUEUE, 3, 1, Sink())
+        assert stream.take_out() is None
+        act(stream)
+        (batch,) = out(stream).batches
+        assert triples(batch.settles)[0] == (QUEUE, 3, 1)
+
+
+def test_a_settle_that_comes_after_a_batch_went_waits_again() -> None:
+    stream = patient_stream()
+    stream.settle(QUEUE, 3, 1, Sink())
+    stream.hasten()
+    out(stream)
+    stream.settle(QUEUE, 4, 1, Sink())
+    assert stream.take_out() is None
+    stream.settle(QUEUE, 5, 9, Sink())
+    assert triples(out(stream).batches[0].settles) == [(QUEUE, 4, 10)]
