@@ -110,7 +110,7 @@ def _member(member: Document) -> str:
     if member["lag"]:
         remarks.append(f"{count(member['lag'])} behind")
     if member["fault"]:
-        remarks.append(f"stopped: {member['fault']}")
+        remarks.append(member["fault"])
     return f"{member['node']} ({', '.join(remarks)})" if remarks else str(member["node"])
 
 

@@ -41,7 +41,7 @@ from cluster.raft.group import RaftConfig
 from cluster.raft.messages import Append, Message, SnapshotChunkMessage, from_wire, to_wire
 from cluster.raft.runtime import GroupHandler, PromptWriter, Runtime, RuntimeConfig, Writer
 from cluster.raft.runtime.wakeup import Wakeup
-from cluster.raft.storage import Storage
+from cluster.raft.storage import Storage, StorageCorrupt
 from cluster.raft.types import NOBODY, GroupId, LogIndex, NodeId
 
 _BULK = (Append, SnapshotChunkMessage)
@@ -279,6 +279,9 @@ class Core:
         if dead:
             self.runtime.compact_payloads(group, dead, ())
 
+    def damaged(self, group: GroupId, error: StorageCorrupt) -> None:
+        self.runtime.damaged(group, error)
+
     # ---- for the catalog
 
     def catalog_applied(self, index: int, changes: list[Change], askers: Container[NodeId] | None) -> None:
@@ -357,6 +360,12 @@ class Core:
             self.aside.add(node)
         else:
             self.aside.discard(node)
+
+    def group_damaged(self, group: GroupId, text: str) -> None:
+        if text:
+            self._log.error("damaged data: this replica is rebuilt from the others", group=group, reason=text)
+        else:
+            self._log.warning("the replica is whole again", group=group)
 
     # ---- for links
 

@@ -167,6 +167,8 @@ class Reports:
             return GroupReport(group, "stopped", 0, "", 0, 0, 0, 0, (), fault=report.stopped)
         configuration = status.configuration
         role: ReplicaRole = "learner" if self._core.node in configuration.learners else _ROLES[status.role]
+        if report.repairing:
+            role = "repairing"
         return GroupReport(
             id=group,
             role=role,
@@ -178,6 +180,7 @@ class Reports:
             last_index=status.last_index,
             voters=tuple([self._names[n] for n in configuration.voters]),
             learners=tuple([self._names[n] for n in configuration.learners]),
+            fault=f"being rebuilt from the others: {report.repairing}" if report.repairing else "",
             match_indexes={self._names[n]: replica.match_index for n, replica in status.progress.items()},
         )
 

@@ -60,6 +60,7 @@ class Election:
         state = self._state
         return (
             state.role is not Role.LEADER
+            and state.repair is None
             and state.membership.is_needed(state.node, state.log.commit_index)
             and not self._receiver.refuses_appends()
         )
@@ -105,7 +106,7 @@ class Election:
 
     def pre_vote_requested(self, message: PreVoteRequest) -> None:
         state, watch = self._state, self._watch
-        if message.term <= state.term:
+        if message.term <= state.term or state.repair is not None:
             self._refuse_pre_vote(message.source)
         elif watch.is_loyal():
             watch.defer(message)

@@ -25,6 +25,8 @@ from cluster.raft.messages import (
     PreVoteRequest,
     ReadIndexReply,
     ReadIndexRequest,
+    RepairReply,
+    RepairRequest,
     SnapshotChunkMessage,
     SnapshotChunkReply,
     TimeoutNow,
@@ -44,9 +46,10 @@ from cluster.raft.ready import (
     Role,
     RoleChange,
 )
+from cluster.raft.repair import Repair
 from cluster.raft.snapshot_receiver import SnapshotReceiver
 from cluster.raft.state import GroupState
-from cluster.raft.storage import GroupStorage
+from cluster.raft.storage import GroupStorage, Health
 from cluster.raft.types import (
     NOBODY,
     Configuration,
@@ -84,8 +87,13 @@ class RaftGroup:
         storage: GroupStorage,
         config: RaftConfig,
         random: Random,
+        is_damaged: bool = False,
     ) -> None:
-        self._state = GroupState(node, group, storage, config)
+        """`is_damaged`: of what the storage has only term and vote are believed; see `Repair`.
+
+        Raises StorageCorrupt.
+        """
+        self._state = GroupState(node, group, storage, config, random, is_damaged=is_damaged)
         self._receiver = SnapshotReceiver(self._state)
         self._election = Election(self._state, self._receiver, random)
         self._follower = Follower(self._state, self._receiver)
@@ -142,6 +150,7 @@ class RaftGroup:
             log.last_index,
             state.configuration,
             self._leadership.status() if self._leadership else {},
+            state.repair is not None,
         )
 
     @property
@@ -308,16 +317,48 @@ class RaftGroup:
         return True
 
     def _appended(self, message: Append) -> None:
-        if self._election.hear_leader(message.source):
+        if self._election.hear_leader(message.source) and self._takes(message):
             self._follower.append(message)
 
     def _heartbeat(self, message: Heartbeat) -> None:
         if self._election.hear_leader(message.source):
+            repair = self._state.repair
+            if repair is not None and message.round:
+                repair.heartbeat(message.term)
+                self._ask_for_repair(repair, message.source)
             self._follower.heartbeat(message)
 
     def _chunk(self, message: SnapshotChunkMessage) -> None:
-        if self._election.hear_leader(message.source):
+        if self._election.hear_leader(message.source) and self._takes(message):
             self._receiver.receive(message)
+
+    def _takes(self, message: Append | SnapshotChunkMessage) -> bool:
+        """Whether this member may take something in from its leader: under repair, only what it asked for."""
+        repair = self._state.repair
+        if repair is None or repair.takes(message.term):
+            return True
+        self._ask_for_repair(repair, message.source)
+        return False
+
+    def _ask_for_repair(self, repair: Repair, leader: NodeId) -> None:
+        state = self._state
+        if repair.take_question():
+            state.reply(RepairRequest(state.group, state.node, leader, state.term, repair.nonce))
+
+    def _repair_requested(self, message: RepairRequest) -> None:
+        leadership = self._leadership
+        if leadership is not None:
+            leadership.repair_requested(message)
+
+    def _repair_answered(self, message: RepairReply) -> None:
+        state = self._state
+        repair = state.repair
+        if repair is None or message.nonce != repair.nonce or message.source != state.leader:
+            return
+        if repair.health is Health.DAMAGED:
+            repair.health = Health.REBUILDING
+            state.begin_again(message.configuration)
+        repair.answered(message.term, message.last_index)
 
     def _append_replied(self, message: AppendReply) -> None:
         leadership = self._leadership
@@ -364,5 +405,7 @@ _HANDLERS: dict[type[Message], Callable[[RaftGroup, Any], None]] = {
     SnapshotChunkMessage: RaftGroup._chunk,
     SnapshotChunkReply: RaftGroup._chunk_replied,
     ReadIndexRequest: RaftGroup._read_requested,
+    RepairRequest: RaftGroup._repair_requested,
+    RepairReply: RaftGroup._repair_answered,
     ReadIndexReply: RaftGroup._read_answered,
 }

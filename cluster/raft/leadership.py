@@ -24,6 +24,8 @@ from cluster.raft.messages import (
     AppendReply,
     Heartbeat,
     HeartbeatReply,
+    RepairReply,
+    RepairRequest,
     SnapshotChunkReply,
     TimeoutNow,
 )
@@ -262,6 +264,22 @@ class Leadership:
         if self._snapshots.replied(progress, reply, self._ticks):
             self.advance_commit()
             self.has_work = True
+
+    def repair_requested(self, request: RepairRequest) -> None:
+        """A peer lost its log: whatever it acknowledged is not known to be there any more."""
+        progress = self._progress.get(request.source)
+        if progress is None:
+            return
+        progress.heard_tick = self._ticks
+        progress.connected()
+        self.has_work = True
+        state = self._state
+        base = state.membership.at(state.log.snapshot_index)
+        state.outbox.append(
+            RepairReply(
+                state.group, state.node, request.source, state.term, request.nonce, state.log.last_index, base
+            )
+        )
 
     # -- committing
 

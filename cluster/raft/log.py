@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from cluster.raft.storage import Compacted, GroupStorage, Unavailable
+from cluster.raft.storage import Compacted, GroupStorage, InitialState, Unavailable
 from cluster.raft.types import Entry, LogIndex, SnapshotMeta, Term
 
 _ENTRY_OVERHEAD_BYTES = 128
@@ -44,8 +44,7 @@ class RaftLog:
         "stable_index",
     )
 
-    def __init__(self, storage: GroupStorage, tail_bytes: int) -> None:
-        initial = storage.initial_state()
+    def __init__(self, storage: GroupStorage, initial: InitialState, tail_bytes: int) -> None:
         self._storage = storage
         self._tail_bytes_max = tail_bytes
         self.snapshot_index = initial.snapshot.index

@@ -183,6 +183,30 @@ class ReadIndexReply:
     index: LogIndex
 
 
+@dataclass(slots=True)
+class RepairRequest:
+    """A member that lost its log asks its leader how much there was; see `Repair`."""
+
+    group: GroupId
+    source: NodeId
+    target: NodeId
+    term: Term
+    nonce: int
+
+
+@dataclass(slots=True)
+class RepairReply:
+    """The leader's log ends at `last_index`; `configuration` is the one in force where it begins."""
+
+    group: GroupId
+    source: NodeId
+    target: NodeId
+    term: Term
+    nonce: int
+    last_index: LogIndex
+    configuration: Configuration
+
+
 Message: TypeAlias = (
     PreVoteRequest
     | PreVoteReply
@@ -197,6 +221,8 @@ Message: TypeAlias = (
     | TimeoutNow
     | ReadIndexRequest
     | ReadIndexReply
+    | RepairRequest
+    | RepairReply
 )
 
 _KINDS = tuple(EntryKind)
@@ -227,13 +253,7 @@ def to_wire(message: Message) -> list[Any]:
             kind, tail = 8, [message.granted]
         case SnapshotChunkMessage():
             meta = message.meta
-            configuration = meta.configuration
-            members: list[Any] = [
-                list(configuration.voters),
-                list(configuration.outgoing_voters),
-                list(configuration.learners),
-                list(configuration.next_learners),
-            ]
+            members = _members(meta.configuration)
             kind = 9
             tail = [meta.index, meta.term, members, message.cursor, message.data, message.next_cursor]
         case SnapshotChunkReply():
@@ -244,10 +264,31 @@ def to_wire(message: Message) -> list[Any]:
             kind, tail = 12, [message.context]
         case ReadIndexReply():
             kind, tail = 13, [message.context, message.index]
+        case RepairRequest():
+            kind, tail = 14, [message.nonce]
+        case RepairReply():
+            kind, tail = 15, [message.nonce, message.last_index, _members(message.configuration)]
         case _:
             assert_never(message)
     head[0] = kind
     return head + tail
+
+
+def _members(configuration: Configuration) -> list[list[int]]:
+    return [
+        list(configuration.voters),
+        list(configuration.outgoing_voters),
+        list(configuration.learners),
+        list(configuration.next_learners),
+    ]
+
+
+def _configuration(members: Any) -> Configuration:
+    """Inverse of `_members`. Raises ValueError."""
+    _expect(members, list, list, list, list)
+    for half in members:
+        _numbers(half)
+    return Configuration(*(tuple(half) for half in members))
 
 
 def from_wire(wire: list[Any]) -> Message:
@@ -335,11 +376,7 @@ def _snapshot_chunk(head: _Head, tail: list[Any]) -> SnapshotChunkMessage:
     _expect(tail[:-1], int, int, list, bytes, bytes)
     _cursor(tail[-1])
     index, term, members, cursor, data, next_cursor = tail
-    _expect(members, list, list, list, list)
-    for half in members:
-        _numbers(half)
-    configuration = Configuration(*(tuple(half) for half in members))
-    meta = SnapshotMeta(LogIndex(index), Term(term), configuration)
+    meta = SnapshotMeta(LogIndex(index), Term(term), _configuration(members))
     return SnapshotChunkMessage(*head, meta, cursor, data, next_cursor)
 
 
@@ -369,6 +406,17 @@ def _read_index_reply(head: _Head, tail: list[Any]) -> ReadIndexReply:
     return ReadIndexReply(*head, *tail)
 
 
+def _repair_request(head: _Head, tail: list[Any]) -> RepairRequest:
+    _expect(tail, int)
+    return RepairRequest(*head, *tail)
+
+
+def _repair_reply(head: _Head, tail: list[Any]) -> RepairReply:
+    _expect(tail, int, int, list)
+    nonce, last_index, members = tail
+    return RepairReply(*head, nonce, LogIndex(last_index), _configuration(members))
+
+
 _DECODERS: dict[int, Callable[[_Head, list[Any]], Message]] = {
     1: _append,
     2: _append_reply,
@@ -383,4 +431,6 @@ _DECODERS: dict[int, Callable[[_Head, list[Any]], Message]] = {
     11: _timeout_now,
     12: _read_index_request,
     13: _read_index_reply,
+    14: _repair_request,
+    15: _repair_reply,
 }

@@ -13,7 +13,7 @@ from cluster.raft.messages import Message
 from cluster.raft.ready import Persist
 from cluster.raft.snapshot_receiver import SnapshotReceiver
 from cluster.raft.state import GroupState
-from cluster.raft.storage import GroupWrite
+from cluster.raft.storage import GroupWrite, Health
 from cluster.raft.types import Entry, HardState, LogIndex, NodeId, SnapshotMeta, Term
 
 
@@ -23,6 +23,7 @@ class Persistence:
     __slots__ = (
         "_delete",
         "_hard_state",
+        "_health",
         "_newest_index",
         "_outstanding",
         "_receiver",
@@ -44,6 +45,9 @@ class Persistence:
         self._delete: set[LogIndex] = set()
         self._replace: dict[LogIndex, Entry] = {}
         self._replace_bytes = 0
+        # What the store has been told of a repair.
+        repair = state.repair
+        self._health = repair.health if repair is not None else Health.SOUND
 
     # -- what the state machine wants
 
@@ -79,6 +83,7 @@ class Persistence:
             or state.log.has_unoffered()
             or self._hard_state != (state.term, state.vote)
             or self._receiver.has_write()
+            or self._next_health() is not None
             or (self.has_compaction() and not self._holds(hold_snapshot))
         )
 
@@ -91,18 +96,22 @@ class Persistence:
         if installed is not None:
             assert not log.has_unoffered(), "entries came in after the last chunk"
             return self._offer(GroupWrite(state.group, self._hard_state_write(), install=installed))
+        health = self._next_health()
         truncate_from, entries = log.take_unoffered()
         staged = self._receiver.take_chunk()
         snapshot: tuple[SnapshotMeta, bytes] | None = None
         delete: Sequence[LogIndex] = ()
         replace: Sequence[Entry] = ()
-        if self.has_compaction() and not self._holds(hold_snapshot):
+        if health is Health.REBUILDING:
+            snapshot = (SnapshotMeta(LogIndex(0), Term(0), state.membership.at(LogIndex(0))), b"")
+        elif self.has_compaction() and not self._holds(hold_snapshot):
             snapshot, delete, replace = self._take_compaction()
         hard_state = self._hard_state_write()
         if hard_state is None and entries and log.commit_index > log.snapshot_index:
             # The hint costs nothing here, and spares a restart the wait for a leader.
             hard_state = HardState(state.term, state.vote, log.commit_index)
-        if not (hard_state or entries or truncate_from or staged or snapshot or delete or replace):
+        of_contents = entries or truncate_from or staged or snapshot or delete or replace
+        if hard_state is None and health is None and not of_contents:
             if not state.after_persist:
                 return None
             return self._offer(GroupWrite(state.group))
@@ -110,6 +119,7 @@ class Persistence:
             GroupWrite(
                 state.group,
                 hard_state,
+                health,
                 staged[0] if staged else None,
                 (staged[1],) if staged else (),
                 None,
@@ -133,7 +143,14 @@ class Persistence:
             state.install(write.install)
             return write.install
         state.log.offered_is_durable()
-        if write.snapshot is not None:
+        if write.health is not None:
+            self._health = write.health
+            if write.health is Health.DAMAGED:
+                assert state.repair is not None
+                state.repair.health = Health.DAMAGED
+            elif write.health is Health.SOUND:
+                state.repair = None
+        if write.snapshot is not None and write.health is not Health.REBUILDING:
             meta = write.snapshot[0]
             state.log.compacted(meta)
             state.membership.compacted(meta.index)
@@ -146,6 +163,17 @@ class Persistence:
         self._hard_state = (state.term, state.vote)
         self._outstanding = Persist(write, messages, state.term, state.vote)
         return self._outstanding
+
+    def _next_health(self) -> Health | None:
+        """What the store is to be told of a repair now."""
+        state, repair = self._state, self._state.repair
+        if repair is None:
+            return None
+        if repair.health is None:
+            return Health.DAMAGED
+        if repair.health is not self._health:
+            return repair.health
+        return Health.SOUND if repair.is_over(state.term, state.log.stable_index) else None
 
     def _hard_state_write(self) -> HardState | None:
         state = self._state

@@ -140,3 +140,5 @@ class GroupStatus:
     last_index: LogIndex
     configuration: Configuration
     progress: Mapping[NodeId, ReplicaStatus]
+    is_repairing: bool = False
+    """It lost its log and does not vote until it has everything again."""

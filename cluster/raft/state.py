@@ -7,12 +7,14 @@ is durable. A reply never says what a crash could take back: `reply` chooses bet
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 
 from cluster.raft.log import RaftLog
 from cluster.raft.membership import MembershipHistory, decode_configuration
 from cluster.raft.messages import AppendReply, Message
 from cluster.raft.ready import RaftConfig, ReadState, Role
-from cluster.raft.storage import GroupStorage
+from cluster.raft.repair import Repair
+from cluster.raft.storage import EMPTY_SNAPSHOT, GroupStorage, Health, InitialState
 from cluster.raft.types import (
     NOBODY,
     Configuration,
@@ -41,19 +43,36 @@ class GroupState:
         "node",
         "outbox",
         "read_states",
+        "repair",
         "role",
         "storage",
         "term",
         "vote",
     )
 
-    def __init__(self, node: NodeId, group: GroupId, storage: GroupStorage, config: RaftConfig) -> None:
-        initial = storage.initial_state()
+    def __init__(
+        self,
+        node: NodeId,
+        group: GroupId,
+        storage: GroupStorage,
+        config: RaftConfig,
+        random: Random,
+        *,
+        is_damaged: bool,
+    ) -> None:
+        """`is_damaged`: of the storage, term and vote are believed, and nothing else."""
+        initial = _bereft(storage) if is_damaged else storage.initial_state()
         self.node = node
         self.group = group
         self.storage = storage
         self.config = config
-        self.log = RaftLog(storage, config.tail_bytes)
+        self.log = RaftLog(storage, initial, config.tail_bytes)
+        self.repair: Repair | None = None
+        """None for a member in full right."""
+        if is_damaged:
+            self.repair = Repair(None, random)
+        elif initial.health is not Health.SOUND:
+            self.repair = Repair(initial.health, random)
         self.membership = MembershipHistory(initial.snapshot.index, initial.snapshot.configuration)
         self.term = self._durable_term = initial.hard_state.term
         self.vote = self._durable_vote = initial.hard_state.vote
@@ -104,6 +123,11 @@ class GroupState:
         self.log.reset(meta)
         self.membership = MembershipHistory(meta.index, meta.configuration)
 
+    def begin_again(self, configuration: Configuration) -> None:
+        """A member that lost its log, and has nothing yet, takes over the configuration that logs began with."""
+        assert self.log.last_index == self.log.snapshot_index == 0
+        self.membership = MembershipHistory(LogIndex(0), configuration)
+
     # -- durability
 
     def hard_state_is_durable(self) -> bool:
@@ -129,6 +153,8 @@ class GroupState:
 
         Acknowledgements are cumulative: one that still waits for the disk is replaced by a later one.
         """
+        if self.repair is not None:
+            self.repair.matched(self.term, index)
         ack = AppendReply(self.group, self.node, leader, self.term, index, False, LogIndex(0), Term(0))
         waiting = self.after_persist[-1] if self.after_persist else None
         if (
@@ -141,3 +167,8 @@ class GroupState:
                 self.after_persist[-1] = ack
         else:
             self.reply(ack, index)
+
+
+def _bereft(storage: GroupStorage) -> InitialState:
+    """A group of which nothing is left but term and vote."""
+    return InitialState(storage.hard_state(), EMPTY_SNAPSHOT, LogIndex(1), LogIndex(0), Health.DAMAGED)

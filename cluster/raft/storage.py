@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
-from cluster.raft.types import Entry, GroupId, HardState, LogIndex, SnapshotMeta, Term
+from cluster.raft.types import Configuration, Entry, GroupId, HardState, LogIndex, SnapshotMeta, Term
 
 
 class StorageError(Exception):
@@ -40,6 +41,22 @@ class Unavailable(StorageError):
     """The asked index lies above `last_index`."""
 
 
+class Health(IntEnum):
+    """Whether what a store has of a group can be believed. SOUND -> DAMAGED -> REBUILDING -> SOUND.
+
+    DAMAGED      the log and the snapshot stay where they are, unread: the group looks empty. Term and vote hold
+    REBUILDING   they are deleted, and what is there now came from a leader since; some of it may still be missing
+    """
+
+    SOUND = 0
+    DAMAGED = 1
+    REBUILDING = 2
+
+
+EMPTY_SNAPSHOT = SnapshotMeta(LogIndex(0), Term(0), Configuration(()))
+"""Of a group that nobody bootstrapped, or that lost everything."""
+
+
 @dataclass(frozen=True, slots=True)
 class InitialState:
     """What a group finds when it starts. A new group: term 0, index 0, `snapshot` as bootstrapped."""
@@ -48,6 +65,7 @@ class InitialState:
     snapshot: SnapshotMeta
     first_index: LogIndex
     last_index: LogIndex
+    health: Health = Health.SOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,7 @@ class GroupWrite:
 
     forget           this node is no member any more: log and snapshot go; the hard state stays, for a vote is cast once
     hard_state       replaces the stored one
+    health           the group's next health; what it says is done with the contents, see `Health`
     install          finish a received snapshot: the chunks staged for `install` become the group's state, the
                      log becomes empty after `install.index`, entries and snapshot that were there are gone
     stage            chunks of a snapshot being received (for `stage_meta`), kept apart until installed;
@@ -81,6 +100,7 @@ class GroupWrite:
 
     group: GroupId
     hard_state: HardState | None = None
+    health: Health | None = None
     stage_meta: SnapshotMeta | None = None
     stage: Sequence[SnapshotChunk] = ()
     install: SnapshotMeta | None = None
@@ -95,7 +115,11 @@ class GroupWrite:
 class GroupStorage(Protocol):
     """The read side of one group, as the core sees it."""
 
-    def initial_state(self) -> InitialState: ...
+    def initial_state(self) -> InitialState:
+        """Raises StorageCorrupt."""
+
+    def hard_state(self) -> HardState:
+        """Term and vote alone, whatever became of the rest. Raises StorageCorrupt."""
 
     def term(self, index: LogIndex) -> Term:
         """Term of a stored entry, or of the snapshot's last. Raises Compacted, Unavailable, StorageCorrupt."""

@@ -3,6 +3,7 @@
 Law: a voter that heard from its leader within `election_ticks` helps nobody else to be elected, unless the
 leader itself asked for it (Raft thesis §4.2.3, §6.4.1, §9.6); losing the leader's connection ends that at
 once. A vote goes once per term, to a log at least as up to date as the voter's own (Raft paper §5.2, §5.4.1).
+A member under repair votes for nobody.
 Nothing is decided by the clock: ticks come in, random numbers come from the injected source.
 """
 
@@ -120,5 +121,7 @@ class LeaderWatch:
     def may_vote(self, request: VoteRequest) -> bool:
         """Judge a request of this very term."""
         state = self._state
+        if state.repair is not None:
+            return False
         free = state.vote == request.source or (state.vote == NOBODY and state.leader == NOBODY)
         return free and state.log.is_current(request.last_index, request.last_term)

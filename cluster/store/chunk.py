@@ -54,6 +54,19 @@ def decode_part(group: GroupId, part: int, record: Buffer) -> bytes:
     return decode_blob(group, part + 1, record, f"part {part} of the snapshot's index")
 
 
+def check_record(group: GroupId, key: Buffer, record: Buffer) -> None:
+    """Raises StorageCorrupt unless this is a record of the group, and stands where it was put."""
+    if len(key) != _KEY.size:
+        raise StorageCorrupt(f"group {group}: a key is damaged")
+    kind, position = key_position(key)
+    if kind == INDEX_PART:
+        decode_part(group, position, record)
+    elif kind == LOG:
+        check_entry(group, position, record)
+    else:
+        raise StorageCorrupt(f"group {group}: a record is of unknown kind {kind}")
+
+
 def cut_chunk(cursor: bytes, records: Iterable[tuple[Buffer, Buffer]], max_bytes: int) -> SnapshotChunk:
     """The chunk that starts at `cursor`: at least one of `records` (key, stored record), which begin there,
     then as many as fit in `max_bytes`."""
@@ -81,13 +94,7 @@ def chunk_records(group: GroupId, data: bytes) -> Iterator[tuple[bytes, memoryvi
         key = data[offset : offset + _KEY.size]
         offset = start + length
         record = view[start:offset]
-        kind, position = key_position(key)
-        if kind == INDEX_PART:
-            decode_part(group, position, record)
-        elif kind != LOG:
-            raise StorageCorrupt(f"group {group}: a received snapshot chunk has records of unknown kind {kind}")
-        else:
-            check_entry(group, position, record)
+        check_record(group, key, record)
         yield key, record
 
 

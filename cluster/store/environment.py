@@ -2,6 +2,7 @@
 
 Law: `write` is one transaction and is on the platter when it returns: pages by fdatasync, then the meta page by
 O_DSYNC (`sync` and `metasync` on). No writable map: a full disk must be an error of a write and not a SIGBUS.
+Every commit carries its own number inside its trees, so that a root that leads to older pages is found out.
 The map is only replaced while no reader is inside `read` (the gate); readers are short, and nobody else waits.
 After the device failed once, nothing is written any more: what is in the page cache can no longer be believed.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from cluster.store.directory import DATA_NAME
 
 Result = TypeVar("Result")
 
+_STAMP = struct.Struct(">Q")
 _FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CORRUPT_ERRORS = (
     lmdb.CorruptedError,
@@ -63,6 +66,7 @@ class GrowingEnvironment:
         self.grow_count = 0
         self._gate = threading.Lock()
         self._failure: StorageIO | None = None
+        self._stamped: tuple[lmdb._Database, bytes] | None = None
         try:
             self._env = lmdb.open(
                 str(path),
@@ -102,7 +106,31 @@ class GrowingEnvironment:
 
     def _open_all(self, names: list[bytes]) -> list[lmdb._Database]:
         with self._gate, self._env.begin(write=True) as txn:
-            return [self._env.open_db(name, txn=txn) for name in names]
+            before = txn.stat()["entries"]
+            handles = [self._env.open_db(name, txn=txn) for name in names]
+            if txn.stat()["entries"] != before:
+                self._stamp(txn)
+            return handles
+
+    def stamp_with(self, database: lmdb._Database, key: bytes) -> None:
+        """From now on every commit leaves its number under `key`, in a database that nearly every write touches.
+
+        Raises StorageCorrupt if what is there is not of the last commit.
+        """
+        with self.read() as txn:
+            found = txn.get(key, db=database)
+            stamp = bytes(found) if found is not None else None
+            is_empty = txn.stat(database)["entries"] == 0
+        last = self._env.info()["last_txnid"]
+        # The first commit of all makes the database itself. One that has contents and no stamp is of an older program.
+        if (stamp is None and is_empty and last > 1) or stamp not in (None, _STAMP.pack(last)):
+            raise StorageCorrupt(f"{self.path / DATA_NAME} is damaged: its trees are not those of its last commit")
+        self._stamped = (database, key)
+
+    def _stamp(self, txn: lmdb.Transaction[bytes]) -> None:
+        if self._stamped is not None:
+            database, key = self._stamped
+            txn.put(key, _STAMP.pack(txn.id()), db=database)
 
     @contextmanager
     def read(self) -> Iterator[lmdb.Transaction[memoryview]]:
@@ -131,7 +159,9 @@ class GrowingEnvironment:
 
     def _transact(self, body: Callable[[lmdb.Transaction[bytes]], Result]) -> Result:
         with self._env.begin(write=True) as txn:
-            return body(txn)
+            result = body(txn)
+            self._stamp(txn)
+            return result
 
     def _growing(self, act: Callable[[], Result], limit: int) -> Result:
         """What `act` returns, however often the map had to grow for it, up to `limit` bytes."""

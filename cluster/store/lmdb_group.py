@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import lmdb
 
-from cluster.raft.storage import InitialState, SnapshotChunk, StorageCorrupt
-from cluster.raft.types import Entry, GroupId, LogIndex, SnapshotMeta, Term
-from cluster.store.chunk import LOG, cut_chunk, decode_part, key_position, log_key, part_key
+from cluster.raft.storage import EMPTY_SNAPSHOT, Health, InitialState, SnapshotChunk, StorageCorrupt
+from cluster.raft.types import Entry, GroupId, HardState, LogIndex, SnapshotMeta, Term
+from cluster.store.chunk import LOG, check_record, cut_chunk, decode_part, key_position, log_key, part_key
 from cluster.store.environment import GrowingEnvironment
 from cluster.store.record import (
     ENTRY_HEADER_SIZE,
@@ -26,14 +26,16 @@ from cluster.store.record import (
     decode_head,
     decode_term,
 )
-from cluster.store.state import NEW_HARD_STATE, NEW_SNAPSHOT, GroupState, check_in_log
+from cluster.store.state import NEW_HARD_STATE, GroupState, check_in_log
 
 STATE_NAME = b"state"
 NODE_NAME = b"node"
 _STATE_KEY = struct.Struct(">IB")
 HARD_STATE = 0
 HEAD = 1
-NEW_HEAD = SnapshotHead(0, 0, NEW_SNAPSHOT)
+COMMIT_KEY = _STATE_KEY.pack(0xFFFFFFFF, 0)
+"""Key of the number of the last commit in the state database: no group's."""
+NEW_HEAD = SnapshotHead(0, 0, EMPTY_SNAPSHOT)
 
 Slots = tuple["lmdb._Database", "lmdb._Database"]
 
@@ -75,14 +77,33 @@ def load_head(txn: lmdb.Transaction[Buffer], state: lmdb._Database, group: Group
     return decode_head(group, record) if record is not None else NEW_HEAD
 
 
+def load_hard_state(
+    txn: lmdb.Transaction[Buffer], state: lmdb._Database, group: GroupId
+) -> tuple[HardState, LogIndex | None]:
+    """Term and vote of a group, and where its log ends if that is known. Raises StorageCorrupt."""
+    record = txn.get(state_key(group, HARD_STATE), db=state)
+    if record is not None:
+        return decode_hard_state(group, record)
+    if txn.get(state_key(group, HEAD), db=state) is not None:
+        raise StorageCorrupt(f"group {group}: the hard state is missing")
+    return NEW_HARD_STATE, None
+
+
 def load_state(
     txn: lmdb.Transaction[Buffer], state: lmdb._Database, slots: Slots, group: GroupId
 ) -> tuple[GroupState, SnapshotHead]:
     """A group as the last write left it, nothing being received. Raises StorageCorrupt."""
+    hard_state, written_last = load_hard_state(txn, state, group)
     head = load_head(txn, state, group)
-    record = txn.get(state_key(group, HARD_STATE), db=state)
-    hard_state = decode_hard_state(group, record) if record is not None else NEW_HARD_STATE
-    return GroupState(hard_state, head.meta, last_index(txn, slots[head.slot], head.meta)), head
+    if head.health is Health.DAMAGED:
+        return GroupState(hard_state, health=head.health), head
+    last = last_index(txn, slots[head.slot], head.meta)
+    is_known = txn.get(state_key(group, HARD_STATE), db=state) is not None
+    if is_known != (txn.get(state_key(group, HEAD), db=state) is not None) or (last and not is_known):
+        raise StorageCorrupt(f"group {group}: the snapshot's meta is missing")
+    if written_last not in (None, last):
+        raise StorageCorrupt(f"group {group}: the log ends at entry {last}, but was written up to {written_last}")
+    return GroupState(hard_state, head.meta, last, health=head.health), head
 
 
 class LmdbGroup:
@@ -109,6 +130,10 @@ class LmdbGroup:
             return GroupState().initial_state()
         with self._environment.read() as txn:
             return load_state(txn, self._state, slots, self._group)[0].initial_state()
+
+    def hard_state(self) -> HardState:
+        with self._environment.read() as txn:
+            return load_hard_state(txn, self._state, self._group)[0]
 
     def term(self, index: LogIndex) -> Term:
         with self._environment.read() as txn:
@@ -192,10 +217,11 @@ class LmdbGroup:
             for key, record in cursor:
                 if bytes(key) >= end:
                     return
+                check_record(self._group, key, record)
                 yield key, record
 
     def _open(self, txn: lmdb.Transaction[memoryview]) -> tuple[SnapshotHead, lmdb._Database | None]:
-        """The group's head, and the slot it names; None for a group nobody wrote to."""
+        """The group's head, and the slot it names; None for a group nobody wrote to, or whose contents are damaged."""
         slots = self._slots.get(self._group)
         if slots is None:
             return NEW_HEAD, None
@@ -205,7 +231,7 @@ class LmdbGroup:
         if record != known:
             head = decode_head(self._group, record) if record else NEW_HEAD
             self._decoded = (record, head)
-        return head, slots[head.slot]
+        return head, slots[head.slot] if head.health is not Health.DAMAGED else None
 
     def _check_in_log(
         self,

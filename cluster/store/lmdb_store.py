@@ -14,24 +14,28 @@ from pathlib import Path
 
 import lmdb
 
-from cluster.raft.storage import GroupWrite, StorageCorrupt, StorageFull
+from cluster.raft.storage import GroupWrite, Health, StorageCorrupt, StorageFull
 from cluster.raft.types import GroupId
 from cluster.store.chunk import accept
 from cluster.store.directory import DATA_NAME, DataDirectory
 from cluster.store.environment import GrowingEnvironment
 from cluster.store.identity import Identity, decode_identity, encode_identity
 from cluster.store.lmdb_group import (
+    COMMIT_KEY,
+    NEW_HEAD,
     NODE_NAME,
     STATE_NAME,
     LmdbGroup,
     Slots,
     group_of,
     group_of_state,
+    load_hard_state,
     load_head,
     load_state,
     slot_names,
 )
 from cluster.store.lmdb_write import GroupWriter, adds_data
+from cluster.store.probe import check_file
 from cluster.store.record import SnapshotHead
 from cluster.store.state import GroupState, after
 from cluster.store.statistics import StoreStatistics
@@ -71,6 +75,8 @@ class LmdbStore:
         self._writing = threading.Lock()
         self._directory = DataDirectory(path)
         try:
+            if not self._directory.is_new:
+                check_file(path, 2 * groups_max + 2)
             if map_size_max is None:
                 map_size_max = max(map_size, int(self._space() * MAP_SIZE_MAX_SHARE))
             self._environment = GrowingEnvironment(
@@ -95,6 +101,7 @@ class LmdbStore:
 
     def _open(self) -> None:
         self._state, self._node = self._environment.open_databases([STATE_NAME, NODE_NAME])
+        self._environment.stamp_with(self._state, COMMIT_KEY)
         if self._directory.is_new:
             self._directory.mark_used()
         with self._environment.read() as txn, txn.cursor() as cursor:
@@ -117,10 +124,11 @@ class LmdbStore:
         with self._environment.read() as txn:
             for group, slots in self._slots.items():
                 try:
-                    slot = slots[1 - load_head(txn, self._state, group).slot]
+                    head = load_head(txn, self._state, group)
                 except StorageCorrupt:
                     continue  # the group's reader will say so; the others go on
-                if txn.stat(slot)["entries"]:
+                slot = slots[1 - head.slot]
+                if head.health is not Health.DAMAGED and txn.stat(slot)["entries"]:
                     unfinished.append(slot)
 
         def drop(txn: lmdb.Transaction[bytes]) -> None:
@@ -137,7 +145,8 @@ class LmdbStore:
     def groups(self) -> Sequence[GroupId]:
         """Every group that was written to, ascending."""
         with self._environment.read() as txn, txn.cursor(self._state) as cursor:
-            return sorted({group_of_state(key) for key in cursor.iternext(keys=True, values=False)})
+            keys = [bytes(key) for key in cursor.iternext(keys=True, values=False)]
+        return sorted({group_of_state(key) for key in keys if key != COMMIT_KEY})
 
     def write(self, writes: Sequence[GroupWrite]) -> None:
         """All of `writes`, durably, in one transaction. Reads may go on in other threads.
@@ -170,15 +179,28 @@ class LmdbStore:
             group = write.group
             slots = self._slots[group]
             known = moved.get(group) or self._known.get(group)
-            before, head = known or load_state(txn, self._state, slots, group)
+            if known is None and write.health is Health.DAMAGED:
+                before, head = self._bereft(txn, group)
+            else:
+                before, head = known or load_state(txn, self._state, slots, group)
             _, accepted = accept(before.received, write.stage_meta, write.stage)
             state = after(group, before, write)
             writer = GroupWriter(txn, self._state, slots, group, head)
             if known is None:
-                writer.make_known()
+                writer.make_known(before)
             writer.apply(write, accepted)
+            if state.hard_state != before.hard_state or state.last_index != before.last_index:
+                writer.put_hard_state(state)
             moved[group] = (state, writer.head)
         return moved
+
+    def _bereft(self, txn: lmdb.Transaction[bytes], group: GroupId) -> tuple[GroupState, SnapshotHead]:
+        """A group of which only the hard state is believed. Raises StorageCorrupt."""
+        try:
+            head = load_head(txn, self._state, group)
+        except StorageCorrupt:
+            head = NEW_HEAD
+        return GroupState(load_hard_state(txn, self._state, group)[0]), head
 
     def read_identity(self) -> Identity | None:
         """The owner of this directory; None before the first `write_identity`.

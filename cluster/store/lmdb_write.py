@@ -11,11 +11,12 @@ from dataclasses import replace
 
 import lmdb
 
-from cluster.raft.storage import GroupWrite, SnapshotChunk
+from cluster.raft.storage import EMPTY_SNAPSHOT, GroupWrite, Health, SnapshotChunk
 from cluster.raft.types import GroupId, LogIndex, SnapshotMeta
 from cluster.store.chunk import INDEX_PART, chunk_records, key_position, log_key, part_key, split_index
 from cluster.store.lmdb_group import HARD_STATE, HEAD, NEW_HEAD, Slots, state_key
-from cluster.store.record import SnapshotHead, decode_hard_state, encode_entry, encode_hard_state, encode_head
+from cluster.store.record import SnapshotHead, encode_entry, encode_hard_state, encode_head
+from cluster.store.state import GroupState
 
 
 def adds_data(write: GroupWrite) -> bool:
@@ -46,10 +47,9 @@ class GroupWriter:
         Raises StorageCorrupt for a damaged chunk, and what LMDB raises.
         """
         if write.forget:
-            self._forget()
-        if write.hard_state is not None:
-            record = encode_hard_state(self._group, write.hard_state)
-            self._txn.put(state_key(self._group, HARD_STATE), record, db=self._state)
+            self._empty(NEW_HEAD)
+        if write.health is not None:
+            self._become(write.health)
         for chunk in accepted:
             self._stage(chunk)
         if write.install is not None:
@@ -67,25 +67,34 @@ class GroupWriter:
         for entry in write.replace_entries:
             self._replace(slot, log_key(entry.index), encode_entry(self._group, entry))
 
-    def make_known(self) -> None:
-        """A group exists once its head is stored, whatever its first write brings."""
+    def put_hard_state(self, state: GroupState) -> None:
+        """Term and vote, and where the log ends: a log that lost its end is found out."""
+        record = encode_hard_state(self._group, state.hard_state, state.last_index)
+        self._txn.put(state_key(self._group, HARD_STATE), record, db=self._state)
+
+    def make_known(self, state: GroupState) -> None:
+        """A group exists once its head and its hard state are stored, whatever its first write brings."""
         if self._txn.get(state_key(self._group, HEAD), db=self._state) is None:
             self._put_head(self.head)
+            self.put_hard_state(state)
+
+    def _become(self, health: Health) -> None:
+        match health:
+            case Health.DAMAGED:
+                self._put_head(SnapshotHead(self.head.slot, 0, EMPTY_SNAPSHOT, health))
+            case Health.REBUILDING:
+                self._empty(replace(NEW_HEAD, health=health))
+            case Health.SOUND:
+                self._put_head(replace(self.head, health=health))
 
     def _put_head(self, head: SnapshotHead) -> None:
         self._txn.put(state_key(self._group, HEAD), encode_head(self._group, head), db=self._state)
         self.head = head
 
-    def _forget(self) -> None:
+    def _empty(self, head: SnapshotHead) -> None:
         for slot in self._slots:
             self._txn.drop(slot, delete=False)
-        self._put_head(NEW_HEAD)
-        record = self._txn.get(state_key(self._group, HARD_STATE), db=self._state)
-        if record is not None:
-            kept = replace(decode_hard_state(self._group, record), commit_index=LogIndex(0))
-            self._txn.put(
-                state_key(self._group, HARD_STATE), encode_hard_state(self._group, kept), db=self._state
-            )
+        self._put_head(head)
 
     def _stage(self, chunk: SnapshotChunk) -> None:
         """Checked records go into the other slot, in the form and place they will be read from."""
@@ -99,7 +108,7 @@ class GroupWriter:
         """The other slot becomes the group's own. No record is copied."""
         slot = 1 - self.head.slot
         self._txn.drop(self._slots[self.head.slot], delete=False)
-        self._put_head(SnapshotHead(slot, self._count_parts(self._slots[slot]), meta))
+        self._put_head(SnapshotHead(slot, self._count_parts(self._slots[slot]), meta, self.head.health))
 
     def _count_parts(self, slot: lmdb._Database) -> int:
         with self._txn.cursor(slot) as cursor:
@@ -124,7 +133,7 @@ class GroupWriter:
             part_count += 1
         for part in range(part_count, self.head.part_count):
             self._txn.delete(part_key(part), db=slot)
-        self._put_head(SnapshotHead(self.head.slot, part_count, meta))
+        self._put_head(SnapshotHead(self.head.slot, part_count, meta, self.head.health))
 
     def _replace(self, slot: lmdb._Database, key: bytes, record: bytes) -> None:
         """A payload that is gone stays gone."""

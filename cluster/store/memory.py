@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 from cluster.raft.storage import (
     GroupWrite,
+    Health,
     InitialState,
     SnapshotChunk,
     StorageCorrupt,
     StorageFull,
 )
-from cluster.raft.types import Entry, GroupId, LogIndex, SnapshotMeta, Term
+from cluster.raft.types import Entry, GroupId, HardState, LogIndex, SnapshotMeta, Term
 from cluster.store.chunk import (
     INDEX_PART,
     accept,
@@ -81,6 +82,10 @@ class MemoryGroup:
     def initial_state(self) -> InitialState:
         with self._lock:
             return self.state.initial_state()
+
+    def hard_state(self) -> HardState:
+        with self._lock:
+            return self.state.hard_state
 
     def term(self, index: LogIndex) -> Term:
         with self._lock:
@@ -146,7 +151,8 @@ class MemoryGroup:
 
     def apply(self, write: GroupWrite, state: GroupState, staged: list[_Staged]) -> None:
         """Carry out a write that `after` allowed and that leads to `state`."""
-        if write.forget:
+        if write.forget or write.health in (Health.DAMAGED, Health.REBUILDING):
+            # What a store on a disk would keep unread until it is rebuilt, this one has no use for.
             self.contents, self.staged = _Contents(), _Contents()
             self.damaged.clear()
         for chunk in staged:

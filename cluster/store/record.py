@@ -12,7 +12,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from cluster.raft.storage import StorageCorrupt
+from cluster.raft.storage import Health, StorageCorrupt
 from cluster.raft.types import (
     Configuration,
     Entry,
@@ -32,7 +32,9 @@ _PLACE = struct.Struct(">IQ")
 _CRC = struct.Struct(">I")
 _ENTRY = struct.Struct(">IIIB3xQ")
 """header checksum, data checksum, data length, kind, term"""
-_HARD = struct.Struct(">IQQQ")
+_HARD = struct.Struct(">IQQQQ")
+_HARD_WITHOUT_END = struct.Struct(">IQQQ")
+"""As format 1 had it at first."""
 _META = struct.Struct(">QQHHHH")
 _HEAD = struct.Struct(">BI")
 
@@ -83,18 +85,27 @@ def decode_entry(group: GroupId, index: int, record: Buffer) -> Entry:
     return Entry(term, LogIndex(index), kind, bytes(record[ENTRY_HEADER_SIZE:]))
 
 
-def encode_hard_state(group: GroupId, state: HardState) -> bytes:
-    """Stored form of a hard state."""
-    body = _HARD.pack(0, state.term, state.vote, state.commit_index)[4:]
+def encode_hard_state(group: GroupId, state: HardState, last_index: LogIndex) -> bytes:
+    """Stored form of a hard state, and of where the log ends."""
+    body = _HARD.pack(0, state.term, state.vote, state.commit_index, last_index)[4:]
     return _CRC.pack(zlib.crc32(body, group)) + body
 
 
-def decode_hard_state(group: GroupId, record: Buffer) -> HardState:
-    """A stored hard state. Raises StorageCorrupt."""
-    if len(record) != _HARD.size or _CRC.unpack_from(record)[0] != zlib.crc32(record[4:], group):
+def decode_hard_state(group: GroupId, record: Buffer) -> tuple[HardState, LogIndex | None]:
+    """A stored hard state, and the index of the last entry that was in the log with it; None if that was not
+    written yet. Raises StorageCorrupt."""
+    if (
+        len(record) not in (_HARD.size, _HARD_WITHOUT_END.size)
+        or _CRC.unpack_from(record)[0] != zlib.crc32(record[4:], group)
+    ):
         raise StorageCorrupt(f"group {group}: the hard state does not match its checksum")
-    _, term, vote, commit_index = _HARD.unpack(record)
-    return HardState(Term(term), NodeId(vote), LogIndex(commit_index))
+    last_index: int | None = None
+    if len(record) == _HARD.size:
+        _, term, vote, commit_index, last_index = _HARD.unpack(record)
+    else:
+        _, term, vote, commit_index = _HARD_WITHOUT_END.unpack(record)
+    end = LogIndex(last_index) if last_index is not None else None
+    return HardState(Term(term), NodeId(vote), LogIndex(commit_index)), end
 
 
 def encode_blob(group: GroupId, position: int, body: Buffer) -> bytes:
@@ -139,24 +150,27 @@ def decode_meta(body: bytes) -> SnapshotMeta:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotHead:
-    """Where a group's snapshot is: its slot (0 or 1), and how many parts its index has."""
+    """Where a group's snapshot is: its slot (0 or 1), and how many parts its index has; and the group's health."""
 
     slot: int
     part_count: int
     meta: SnapshotMeta
+    health: Health = Health.SOUND
 
 
 _HEAD_POSITION = 0
+_HEALTH_SHIFT = 1
+"""The first byte of a head: the slot, and above it the health."""
 
 
 def encode_head(group: GroupId, head: SnapshotHead) -> bytes:
     """Stored form of a snapshot's head."""
-    body = _HEAD.pack(head.slot, head.part_count) + encode_meta(head.meta)
+    body = _HEAD.pack(head.slot | head.health << _HEALTH_SHIFT, head.part_count) + encode_meta(head.meta)
     return encode_blob(group, _HEAD_POSITION, body)
 
 
 def decode_head(group: GroupId, record: Buffer) -> SnapshotHead:
     """A stored snapshot head. Raises StorageCorrupt."""
     body = decode_blob(group, _HEAD_POSITION, record, "the snapshot's meta")
-    slot, part_count = _HEAD.unpack_from(body)
-    return SnapshotHead(slot, part_count, decode_meta(body[_HEAD.size :]))
+    packed, part_count = _HEAD.unpack_from(body)
+    return SnapshotHead(packed & 1, part_count, decode_meta(body[_HEAD.size :]), Health(packed >> _HEALTH_SHIFT))

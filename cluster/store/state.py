@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cluster.raft.storage import Compacted, GroupWrite, InitialState, Unavailable
-from cluster.raft.types import NOBODY, Configuration, GroupId, HardState, LogIndex, SnapshotMeta, Term
+from cluster.raft.storage import EMPTY_SNAPSHOT, Compacted, GroupWrite, Health, InitialState, Unavailable
+from cluster.raft.types import NOBODY, GroupId, HardState, LogIndex, SnapshotMeta, Term
 from cluster.store.chunk import Received, accept
 
 NEW_HARD_STATE = HardState(Term(0), NOBODY, LogIndex(0))
-NEW_SNAPSHOT = SnapshotMeta(LogIndex(0), Term(0), Configuration(()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +20,10 @@ class GroupState:
     """A group as of the last durable write. A group nobody wrote to is `GroupState()`."""
 
     hard_state: HardState = NEW_HARD_STATE
-    snapshot: SnapshotMeta = NEW_SNAPSHOT
-    last_index: LogIndex = NEW_SNAPSHOT.index
+    snapshot: SnapshotMeta = EMPTY_SNAPSHOT
+    last_index: LogIndex = EMPTY_SNAPSHOT.index
     received: Received | None = None
+    health: Health = Health.SOUND
 
     @property
     def first_index(self) -> LogIndex:
@@ -32,7 +32,7 @@ class GroupState:
 
     def initial_state(self) -> InitialState:
         """The part of it that consensus starts from."""
-        return InitialState(self.hard_state, self.snapshot, self.first_index, self.last_index)
+        return InitialState(self.hard_state, self.snapshot, self.first_index, self.last_index, self.health)
 
 
 def after(group: GroupId, state: GroupState, write: GroupWrite) -> GroupState:
@@ -43,6 +43,11 @@ def after(group: GroupId, state: GroupState, write: GroupWrite) -> GroupState:
     if write.hard_state is not None:
         assert write.hard_state.term >= state.hard_state.term, f"group {group}: the term went back"
         state = replace(state, hard_state=write.hard_state)
+    if write.health is not None:
+        state = _become(group, state, write.health)
+    if state.health is Health.DAMAGED:
+        of_contents = write.stage or write.install or write.entries or write.snapshot or write.delete_entries
+        assert not of_contents, f"group {group}: damaged contents are written to"
     received, _ = accept(state.received, write.stage_meta, write.stage)
     state = replace(state, received=received)
     if write.install is not None:
@@ -50,7 +55,7 @@ def after(group: GroupId, state: GroupState, write: GroupWrite) -> GroupState:
         assert received.meta == write.install, f"group {group}: another snapshot is staged than installed"
         assert received.next_cursor is None, f"group {group}: the staged snapshot is not complete"
         assert write.install.index >= state.snapshot.index, f"group {group}: an older snapshot is installed"
-        state = GroupState(state.hard_state, write.install, write.install.index, None)
+        state = GroupState(state.hard_state, write.install, write.install.index, None, state.health)
     if write.truncate_from is not None:
         assert write.truncate_from >= state.first_index, f"group {group}: truncation reaches the snapshot"
         state = replace(state, last_index=LogIndex(min(state.last_index, write.truncate_from - 1)))
@@ -69,6 +74,18 @@ def after(group: GroupId, state: GroupState, write: GroupWrite) -> GroupState:
     for entry in write.replace_entries:
         assert entry.index <= state.snapshot.index, f"group {group}: entry {entry.index} is still in the log"
     return state
+
+
+def _become(group: GroupId, state: GroupState, health: Health) -> GroupState:
+    match health:
+        case Health.DAMAGED:
+            pass
+        case Health.REBUILDING:
+            assert state.health is Health.DAMAGED, f"group {group}: sound contents are thrown away"
+        case Health.SOUND:
+            assert state.health is Health.REBUILDING, f"group {group}: damaged contents are taken for sound"
+            return replace(state, health=health)
+    return GroupState(state.hard_state, health=health)
 
 
 def check_in_log(group: GroupId, index: int, *, first_index: int, last_index: int) -> None:

@@ -33,6 +33,8 @@ class Checks:
         self.entries: dict[tuple[Term, LogIndex], tuple[EntryKind, bytes, Term]] = {}
         self.committed: list[Entry] = []
         self.digests: list[bytes] = [b""]
+        self.lost: dict[NodeId, LogIndex] = {}
+        """How far the log of a member went that is damaged now: what it had acknowledged was on its disk then."""
 
     @property
     def commit_index(self) -> int:
@@ -45,8 +47,8 @@ class Checks:
         assert self.leaders.setdefault(group.term, group.node) == group.node, (
             f"nodes {self.leaders[group.term]} and {group.node} both lead term {group.term}"
         )
-        assert disk.hard_state.term == group.term
-        assert disk.hard_state.vote == group.node
+        assert disk.hard_state().term == group.term
+        assert disk.hard_state().vote == group.node
         log = group._state.log
         for entry in reversed(self.committed):
             if entry.index <= max(disk.meta.index, log.snapshot_index):
@@ -96,6 +98,8 @@ class Checks:
 
         def holds(node: NodeId) -> int:
             disk = disks[node]
+            if not disk.is_sound and log.commit_index <= self.lost[node]:
+                return 1
             if log.commit_index <= disk.meta.index:
                 return 1
             return int(log.commit_index <= disk.last_index and disk.term(log.commit_index) == term)
@@ -120,13 +124,13 @@ class Checks:
     def leaves(self, message: Message, disk: Disk) -> None:
         """Called when a message leaves its source, whose disk is `disk`."""
         if isinstance(message, (AppendReply, VoteReply, SnapshotChunkReply)):
-            assert message.term <= disk.hard_state.term, "a reply left before its term was durable"
-        if isinstance(message, VoteReply) and message.granted and message.term == disk.hard_state.term:
-            assert disk.hard_state.vote == message.target, "a vote left before it was durable"
-        if isinstance(message, AppendReply) and not message.rejected and message.term == disk.hard_state.term:
+            assert message.term <= disk.hard_state().term, "a reply left before its term was durable"
+        if isinstance(message, VoteReply) and message.granted and message.term == disk.hard_state().term:
+            assert disk.hard_state().vote == message.target, "a vote left before it was durable"
+        if isinstance(message, AppendReply) and not message.rejected and message.term == disk.hard_state().term:
             assert message.index <= disk.last_index, "an acknowledgement left before its entries were durable"
         if isinstance(message, PreVoteReply) and not message.granted:
-            assert message.term <= disk.hard_state.term
+            assert message.term <= disk.hard_state().term
 
     def reads(self, index: LogIndex, committed_when_asked: int) -> None:
         assert index >= committed_when_asked, "a read does not see what was committed before it was asked for"

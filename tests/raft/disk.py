@@ -9,7 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from cluster.raft.storage import Compacted, GroupWrite, InitialState, SnapshotChunk, Unavailable
+from cluster.raft.storage import (
+    EMPTY_SNAPSHOT,
+    Compacted,
+    GroupWrite,
+    Health,
+    InitialState,
+    SnapshotChunk,
+    StorageCorrupt,
+    Unavailable,
+)
 from cluster.raft.types import (
     NOBODY,
     Configuration,
@@ -27,7 +36,10 @@ class Disk:
     """A `GroupStorage` with `apply`."""
 
     def __init__(self, configuration: Configuration) -> None:
-        self.hard_state = HardState(Term(0), NOBODY, LogIndex(0))
+        self.term_and_vote = HardState(Term(0), NOBODY, LogIndex(0))
+        self.health = Health.SOUND
+        self.is_damaged = False
+        """Reading anything but term and vote fails."""
         self.meta = SnapshotMeta(LogIndex(0), Term(0), configuration)
         self.index = b""
         self.log: list[Entry] = []
@@ -36,6 +48,10 @@ class Disk:
         self.staged_meta: SnapshotMeta | None = None
         self.staged_next: bytes | None = b""
         self.reads = 0
+
+    @property
+    def is_sound(self) -> bool:
+        return self.health is Health.SOUND and not self.is_damaged
 
     @property
     def first_index(self) -> LogIndex:
@@ -49,10 +65,13 @@ class Disk:
 
     def apply(self, write: GroupWrite) -> None:
         if write.hard_state is not None:
-            assert write.hard_state.term >= self.hard_state.term
-            same_term = write.hard_state.term == self.hard_state.term
-            assert not same_term or self.hard_state.vote in (NOBODY, write.hard_state.vote), "voted twice"
-            self.hard_state = write.hard_state
+            assert write.hard_state.term >= self.term_and_vote.term
+            same_term = write.hard_state.term == self.term_and_vote.term
+            assert not same_term or self.term_and_vote.vote in (NOBODY, write.hard_state.vote), "voted twice"
+            self.term_and_vote = write.hard_state
+        if write.health is not None:
+            self._become(write.health)
+        assert self.health is not Health.DAMAGED or not (write.stage or write.entries or write.install)
         if write.install is not None:
             assert self.staged_next is None
             assert write.install == self.staged_meta
@@ -80,7 +99,27 @@ class Disk:
             assert entry.index <= self.meta.index
             self.payloads[entry.index] = entry.data
 
+    def _become(self, health: Health) -> None:
+        match health:
+            case Health.DAMAGED:
+                self._empty()
+            case Health.REBUILDING:
+                assert self.health is Health.DAMAGED
+                self._empty()
+            case Health.SOUND:
+                assert self.health is Health.REBUILDING
+        self.health = health
+
+    def _empty(self) -> None:
+        self.meta, self.index = EMPTY_SNAPSHOT, b""
+        self.log, self.payloads = [], {}
+        self.staged, self.staged_meta, self.staged_next = {}, None, b""
+        self.is_damaged = False
+
     def _compact(self, meta: SnapshotMeta, index: bytes) -> None:
+        if meta.index == 0:
+            self.meta = meta
+            return
         assert self.meta.index < meta.index <= self.last_index
         count = meta.index - self.meta.index
         assert self.log[count - 1].term == meta.term
@@ -100,7 +139,15 @@ class Disk:
     # -- the read side
 
     def initial_state(self) -> InitialState:
-        return InitialState(self.hard_state, self.meta, self.first_index, self.last_index)
+        self._check()
+        return InitialState(self.term_and_vote, self.meta, self.first_index, self.last_index, self.health)
+
+    def hard_state(self) -> HardState:
+        return self.term_and_vote
+
+    def _check(self) -> None:
+        if self.is_damaged:
+            raise StorageCorrupt("the log is damaged")
 
     def term(self, index: LogIndex) -> Term:
         self.reads += 1
@@ -122,6 +169,7 @@ class Disk:
         return found
 
     def _entry(self, index: LogIndex) -> Entry:
+        self._check()
         if index <= self.meta.index:
             raise Compacted(f"{index} is compacted")
         if index > self.last_index:
@@ -129,6 +177,7 @@ class Disk:
         return self.log[index - self.first_index]
 
     def snapshot_meta(self) -> SnapshotMeta:
+        self._check()
         return self.meta
 
     def snapshot_index(self) -> bytes:

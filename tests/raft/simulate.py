@@ -50,7 +50,8 @@ def make_weather(random: Random) -> Weather:
 class Storm:
     """Clients and faults, each a process of its own in virtual time, until the storm is over."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, damage: bool = False) -> None:
+        """`damage`: logs rot as well, one at a time; members are not changed then."""
         self.random = Random(seed)
         nodes = self.random.randint(3, 5)
         founders = self.random.randint(min(3, nodes), nodes) if self.random.random() < 0.9 else 1
@@ -63,7 +64,7 @@ class Storm:
         for mean_ticks, fault in (
             (self.random.choice([20, 40]), self._partition),
             (45, self._crash),
-            (self.random.choice([12, 60]), self._change_members),
+            (self.random.choice([12, 60]), self._damage if damage else self._change_members),
             (60, self._transfer),
             (90, self._step_down),
             (90, self._campaign),
@@ -134,6 +135,15 @@ class Storm:
         learners = self.random.sample(rest, self.random.randint(0, len(rest)))
         target = Configuration(tuple(sorted(voters)), (), tuple(sorted(learners)))
         self.world.act(self._leader_or_any(), lambda group: group.propose_configuration(target))
+
+    def _damage(self) -> None:
+        """Any member's, while all others are sound and another can lead."""
+        world = self.world
+        victim = self._leader_or_any() if self.random.random() < 0.5 else self._any()
+        others = [member for member in world.members.values() if member is not victim]
+        voters = victim.disk.meta.configuration.voters
+        if all(member.disk.is_sound for member in others) and set(voters) - {victim.node}:
+            world.damage(victim.node)
 
     def _transfer(self) -> None:
         target = self._any().node
@@ -208,12 +218,12 @@ class Storm:
         )
 
 
-def run_seed(seed: int) -> World:
-    return Storm(seed).run()
+def run_seed(seed: int, *, damage: bool = False) -> World:
+    return Storm(seed, damage=damage).run()
 
 
-def command(seed: int) -> str:
-    return f"python -m tests.raft.simulate --seeds 1 --first {seed}"
+def command(seed: int, *, damage: bool = False) -> str:
+    return f"python -m tests.raft.simulate --seeds 1 --first {seed}" + (" --damage" if damage else "")
 
 
 def main() -> int:
@@ -221,26 +231,28 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many seeds")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
     parser.add_argument("--keep-going", action="store_true", help="go on after a failure")
+    parser.add_argument("--damage", action="store_true", help="logs rot as well")
     options = parser.parse_args()
     began = time.monotonic()
-    entries = reads = installs = failures = 0
+    entries = reads = installs = repairs = failures = 0
     for seed in range(options.first, options.first + options.seeds):
         try:
-            world = run_seed(seed)
+            world = run_seed(seed, damage=options.damage)
         except Exception:  # noqa: BLE001 - whatever it is, the seed is told
             failures += 1
             if failures <= 3:
                 traceback.print_exc()
-            print(f"seed {seed} failed; repeat with: {command(seed)}", flush=True)
+            print(f"seed {seed} failed; repeat with: {command(seed, damage=options.damage)}", flush=True)
             if not options.keep_going:
                 return 1
             continue
         entries += world.checks.commit_index
         reads += world.reads_answered
         installs += world.snapshots_installed
+        repairs += world.repairs
     print(
         f"{options.seeds} seeds, {failures} failed: {entries} entries committed, {reads} reads answered, "
-        f"{installs} snapshots installed, {time.monotonic() - began:.1f} s"
+        f"{installs} snapshots installed, {repairs} logs repaired, {time.monotonic() - began:.1f} s"
     )
     return 1 if failures else 0
 

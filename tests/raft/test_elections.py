@@ -64,8 +64,8 @@ def test_a_candidate_does_not_win_before_its_own_vote_is_durable() -> None:
     ensemble = Ensemble()
     ensemble.do(1, RaftGroup.campaign)
     ensemble.settle(without_writes_of=[1])
-    assert ensemble.disks[2].hard_state.vote == 1
-    assert ensemble.disks[3].hard_state.vote == 1
+    assert ensemble.disks[2].hard_state().vote == 1
+    assert ensemble.disks[3].hard_state().vote == 1
     assert ensemble.role(1) is Role.CANDIDATE
     ensemble.write(1)
     assert ensemble.role(1) is Role.LEADER
@@ -78,7 +78,7 @@ def test_a_vote_is_durable_before_it_is_told() -> None:
     ensemble.write(2)
     [reply] = ensemble.take(2)
     assert reply == VoteReply(GROUP, TWO, ONE, Term(1), True)
-    assert ensemble.disks[2].hard_state.vote == 1
+    assert ensemble.disks[2].hard_state().vote == 1
 
 
 def test_a_vote_goes_once_per_term_even_after_a_restart() -> None:

@@ -23,7 +23,7 @@ def a_log(terms: Sequence[int], tail_bytes: int = 1000, stored: Sequence[int] = 
     disk = Disk(members(1, 2, 3))
     if stored:
         fill(disk, stored)
-    log = RaftLog(disk, tail_bytes)
+    log = RaftLog(disk, disk.initial_state(), tail_bytes)
     for term in terms:
         log.append(Entry(Term(term), LogIndex(log.last_index + 1), EntryKind.COMMAND, b"x"))
     return log
@@ -54,7 +54,7 @@ def test_below_the_snapshot_there_is_nothing_to_compare() -> None:
     fill(disk, [1, 2, 2, 3])
     meta = SnapshotMeta(LogIndex(3), Term(2), members(1))
     disk.apply(GroupWrite(GROUP, snapshot=(meta, b"")))
-    log = RaftLog(disk, 0)
+    log = RaftLog(disk, disk.initial_state(), 0)
     assert log.divergence(LogIndex(4), Term(1)) == 3
     assert log.term(LogIndex(3)) == 2
     with pytest.raises(Compacted):
@@ -85,7 +85,7 @@ def test_against_a_plain_list_every_operation_gives_the_same_log() -> None:
     source = random.Random(seed)
     for _ in range(30):
         disk = Disk(members(1))
-        log = RaftLog(disk, source.choice([0, 300, 5000]))
+        log = RaftLog(disk, disk.initial_state(), source.choice([0, 300, 5000]))
         model: list[int] = []
         durable: list[int] = []
         offered: GroupWrite | None = None

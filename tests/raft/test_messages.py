@@ -18,6 +18,8 @@ from cluster.raft.messages import (
     PreVoteRequest,
     ReadIndexReply,
     ReadIndexRequest,
+    RepairReply,
+    RepairRequest,
     SnapshotChunkMessage,
     SnapshotChunkReply,
     TimeoutNow,
@@ -63,6 +65,8 @@ MESSAGES: list[Message] = [
     TimeoutNow(*HEAD),
     ReadIndexRequest(*HEAD, 99),
     ReadIndexReply(*HEAD, 99, INDEX),
+    RepairRequest(*HEAD, 1 << 61),
+    RepairReply(*HEAD, 1 << 61, INDEX, META.configuration),
 ]
 
 

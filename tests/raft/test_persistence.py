@@ -166,7 +166,7 @@ def test_the_commit_hint_never_exceeds_the_written_log() -> None:
         ensemble.settle(without_writes_of=[1])
     ensemble.settle()
     for disk in ensemble.disks.values():
-        assert disk.hard_state.commit_index <= disk.last_index
+        assert disk.hard_state().commit_index <= disk.last_index
 
 
 def test_committed_entries_are_handed_out_in_bounded_pieces_each_once() -> None:
@@ -210,7 +210,7 @@ def test_a_term_is_durable_before_a_refusal_that_names_it() -> None:
     ensemble.do(2, lambda group: group.step(append(1, 3, (7, 2))))
     assert ensemble.take(2) == []
     ensemble.write(2)
-    assert ensemble.disks[2].hard_state == HardState(Term(3), NodeId(0), LogIndex(0))
+    assert ensemble.disks[2].hard_state() == HardState(Term(3), NodeId(0), LogIndex(0))
     [refusal] = ensemble.take(2)
     assert refusal == AppendReply(GROUP, TWO, ONE, Term(3), LogIndex(7), True, LogIndex(0), Term(0))
 

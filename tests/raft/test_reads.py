@@ -212,4 +212,4 @@ def test_an_election_that_the_leader_asked_for_is_not_refused_out_of_loyalty() -
     assert request.transfer
     ensemble.hand(request)
     ensemble.write(3)
-    assert ensemble.disks[3].hard_state.vote == 2
+    assert ensemble.disks[3].hard_state().vote == 2

@@ -21,11 +21,11 @@ FAILED_ONCE = [
 """Each fails again when the mistake beside it is made again."""
 
 
-def run(seed: int) -> None:
+def run(seed: int, *, damage: bool = False) -> None:
     try:
-        run_seed(seed)
+        run_seed(seed, damage=damage)
     except BaseException:
-        print(f"\nseed {seed} failed; repeat with: {command(seed)}")
+        print(f"\nseed {seed} failed; repeat with: {command(seed, damage=damage)}")
         raise
 
 
@@ -39,6 +39,13 @@ def test_nothing_that_raft_promises_is_broken_in_any_weather(batch: int) -> None
     first = int(os.environ.get("RAFT_FIRST_SEED", random.SystemRandom().randrange(1 << 40))) + batch * SEEDS_PER_BATCH
     for seed in range(first, first + SEEDS_PER_BATCH):
         run(seed)
+
+
+@pytest.mark.parametrize("batch", range(2))
+def test_a_log_that_rots_costs_nothing_that_was_committed(batch: int) -> None:
+    first = int(os.environ.get("RAFT_FIRST_SEED", random.SystemRandom().randrange(1 << 40))) + batch * SEEDS_PER_BATCH
+    for seed in range(first, first + SEEDS_PER_BATCH):
+        run(seed, damage=True)
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

@@ -17,6 +17,7 @@ import msgpack
 
 from cluster.raft.group import NotLeader, Persist, ProposalDropped, RaftConfig, RaftGroup, Role
 from cluster.raft.messages import Message, from_wire, to_wire
+from cluster.raft.storage import Health
 from cluster.raft.types import Configuration, GroupId, LogIndex, NodeId
 from tests.raft.checks import Checks, check_invariants
 from tests.raft.disk import Disk
@@ -75,6 +76,7 @@ class World:
         self.proposals = 0
         self.reads_answered = 0
         self.snapshots_installed = 0
+        self.repairs = 0
         for node in self.members:
             self.start(node)
 
@@ -98,8 +100,25 @@ class World:
 
     def start(self, node: NodeId) -> None:
         member = self.members[node]
-        if member.is_up:
+        if not member.is_up:
+            self._begin(member, is_damaged=member.disk.is_damaged)
+
+    def damage(self, node: NodeId) -> None:
+        """The log of a member that runs turns out to be damaged; whatever was said before is still under way."""
+        member = self.members[node]
+        if member.group is None:
             return
+        if member.write is not None and self.random.random() < self.weather.crash_keeps_write:
+            self._apply(member, member.write)
+        member.write = None
+        known = self.checks.lost.get(node, LogIndex(0)) if member.disk.health is not Health.SOUND else LogIndex(0)
+        self.checks.lost[node] = max(known, member.disk.last_index)
+        member.disk.is_damaged = True
+        self.repairs += 1
+        self._begin(member, is_damaged=True)
+
+    def _begin(self, member: Member, *, is_damaged: bool) -> None:
+        node = member.node
         member.life += 1
         member.group = RaftGroup(
             node=node,
@@ -107,8 +126,9 @@ class World:
             storage=member.disk,
             config=self.weather.config,
             random=Random(self.random.random()),
+            is_damaged=is_damaged,
         )
-        member.applied_index = member.disk.meta.index
+        member.applied_index = LogIndex(0) if is_damaged else member.disk.meta.index
         if member.applied_index:
             self.checks.restores(member.disk.meta.index, member.disk.index)
         member.asked.clear()

@@ -164,9 +164,7 @@ def test_a_data_file_that_was_cut_off_is_corrupt_and_no_crash(tmp_path: Path, le
 def test_a_foreign_data_file_is_corrupt(tmp_path: Path, content: bytes) -> None:
     LmdbStore(tmp_path).close()
     (tmp_path / "data.mdb").write_bytes(content)
-    with pytest.raises(
-        StorageCorrupt, match=f"^{tmp_path}/data.mdb is damaged: MDB_INVALID: File is not an LMDB file$"
-    ):
+    with pytest.raises(StorageCorrupt, match=f"^{tmp_path}/data.mdb is damaged: "):
         LmdbStore(tmp_path)
     (tmp_path / "data.mdb").unlink()
 
@@ -176,7 +174,7 @@ def test_a_data_file_of_an_unknown_lmdb_format_is_corrupt(tmp_path: Path) -> Non
     with (tmp_path / "data.mdb").open("r+b") as file:
         file.seek(20)  # the version in the first meta page: a header of 16 bytes, then magic, then version
         file.write(b"\x77\x00\x00\x00")
-    with pytest.raises(StorageCorrupt, match=f"^{tmp_path}/data.mdb is damaged: .*LMDB data format v119"):
+    with pytest.raises(StorageCorrupt, match=f"^{tmp_path}/data.mdb is damaged: its meta page 0 is none"):
         LmdbStore(tmp_path)
 
 

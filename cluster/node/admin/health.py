@@ -142,7 +142,7 @@ def judge(cluster: ClusterReport, groups: Sequence[GroupView]) -> Verdict:
     for group in groups:
         if not group.leader and group.spare >= 0:
             problems.append(f"group {group.id} has no leader")
-        problems += [f"group {group.id} on {name} stopped: {fault}" for name, fault in group.faults.items()]
+        problems += [f"group {group.id} on {name}: {fault}" for name, fault in group.faults.items()]
     if not groups:
         problems.append("the cluster is not founded yet")
     health = Health.NO_QUORUM if lost else Health.DEGRADED if problems else Health.HEALTHY

@@ -116,7 +116,7 @@ def _group_metrics(groups: tuple[GroupReport, ...]) -> Iterator[Metric]:
     flags: dict[str, tuple[str, Callable[[GroupReport], bool]]] = {
         "leader": ("1 on the leader of the group", lambda group: group.role == "leader"),
         "has_leader": ("1 while this replica knows a leader", lambda group: bool(group.leader)),
-        "stopped": ("1 when this replica stopped because of a fault", lambda group: bool(group.fault)),
+        "stopped": ("1 while this replica has no vote because of a fault", lambda group: bool(group.fault)),
     }
     for name, (text, holds) in flags.items():
         metric = GaugeMetricFamily(f"clustermq_group_{name}", text, labels=["group"])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 Phase = Literal["starting", "running", "draining", "drained"]
-ReplicaRole = Literal["leader", "follower", "candidate", "learner", "stopped"]
+ReplicaRole = Literal["leader", "follower", "candidate", "learner", "repairing", "stopped"]
 CATALOG_GROUP = 0
 
 
@@ -21,8 +21,8 @@ class GroupReport:
     """A Raft group as one of its replicas sees it.
 
     `leader` is "" while the replica knows none. `match_indexes` is what the leader knows of the others' logs (name ->
-    last index that is surely there); empty on other replicas. `fault` says why a replica stopped (`"checksum of
-    entry 17 does not match"`), else "".
+    last index that is surely there); empty on other replicas. `fault` says why a replica takes no
+    part or has no vote (`"being rebuilt from the others: group 2: entry 17 does not match its checksum"`), else "".
     """
 
     id: int

@@ -3,6 +3,7 @@
 Law: the copy changes only by committed entries, in order. Commands that come while a write is under way share the
 next entry. Every command submitted here ends in exactly one of: its outcome, or `Superseded` (this node lost the
 lead before it was applied: whether it will be is unknown, and commands are made so that repeating them is safe).
+The copy never goes back: a log that was lost is taken from the others again, and what of it was applied is passed over.
 """
 
 from __future__ import annotations
@@ -137,6 +138,8 @@ class CatalogHost:
         changes: list[Change] = []
         askers: set[NodeId] | None = set()
         for entry in entries:
+            if entry.index <= self.applied_index:
+                continue
             self.applied_index = entry.index
             self._snapshots.applied(entry)
             outcome: Outcome | None = None
@@ -163,6 +166,8 @@ class CatalogHost:
         self._services.catalog_applied(self.applied_index, changes, askers)
 
     def restore(self, meta: SnapshotMeta, data: bytes) -> None:
+        if meta.index <= self.applied_index:
+            return
         if data:
             self.catalog.restore(data)
         self._snapshots.restored(len(data))

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from cluster.broker.shard.entry import EntryCorrupt
 from cluster.broker.shard.leader import LeaderLimits
+from cluster.broker.shard.state import ShardState
 from cluster.node.shards.seat import Seat, SeatServices
 from cluster.raft.group import NotLeader, ProposalDropped, Role
 from cluster.raft.storage import GroupStorage, StorageCorrupt
@@ -34,6 +35,9 @@ class HostLimits:
 class HostServices(SeatServices, Protocol):
     """What a replica needs from its node, besides."""
 
+    def damaged(self, group: GroupId, error: StorageCorrupt) -> None:
+        """What the log has of the group cannot be believed: give up its lead, and have it rebuilt."""
+
     def propose(self, group: GroupId) -> None:
         """Ask the group's host for an entry when the next write round starts."""
 
@@ -42,7 +46,8 @@ class HostServices(SeatServices, Protocol):
 
 
 class ShardHost(Seat):
-    """A `GroupHandler` for one shard."""
+    """A `GroupHandler` for one shard. A payload that turns out to be damaged ends its lead before anything of it
+    is handed out; the next leader has it."""
 
     def __init__(
         self,
@@ -63,7 +68,11 @@ class ShardHost(Seat):
         self._entries_since_snapshot = 0
         self._rested_at = 0
 
+    def damaged(self, error: StorageCorrupt) -> None:
+        self._host_services.damaged(self.group, error)
+
     def load(self, index: int) -> bytes:
+        """Raises StorageCorrupt."""
         data = self._storage.payload(LogIndex(index))
         if data is None:
             raise StorageCorrupt(f"group {self.group}: entry {index} is alive but not in the log")
@@ -127,13 +136,18 @@ class ShardHost(Seat):
 
     def restore(self, meta: SnapshotMeta, data: bytes) -> None:
         self.end()
-        if data:
-            try:
-                self.state.restore(data)
-            except EntryCorrupt as error:
-                raise StorageCorrupt(f"group {self.group}: {error}") from error
-        kept = [i for i in self._storage.payload_indexes() if i not in self.state.live]
-        self.state.dead.extend(kept)
+        if not data:
+            self.state = ShardState()
+            return
+        try:
+            self.state.restore(data)
+        except EntryCorrupt as error:
+            raise StorageCorrupt(f"group {self.group}: {error}") from error
+        kept = set(self._storage.payload_indexes())
+        missing = self.state.live.keys() - kept
+        if missing:
+            raise StorageCorrupt(f"group {self.group}: entry {min(missing)} is alive but not in the log")
+        self.state.dead.extend(sorted(kept - self.state.live.keys()))
 
     def role_changed(self, role: Role, term: Term, leader: NodeId) -> None:
         self.role = role

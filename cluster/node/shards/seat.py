@@ -2,12 +2,13 @@
 
 Law: a seat without a leader drops every word. Words carry the term they are meant for; others are dropped. After
 a term begins, nothing is delivered until every node that may hold something has attached, or the time for it is over.
+Whatever a leader does may want a payload; if that is damaged, what the leader was about to say is not said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from cluster.broker.shard.entry import Batch, QueueId
 from cluster.broker.shard.leader import LeaderLimits, ShardLeader
@@ -15,7 +16,9 @@ from cluster.broker.shard.messages import FromHome, RequestOp, ToHome
 from cluster.broker.shard.state import ShardState
 from cluster.broker.shard.tx_ops import TxId, Word
 from cluster.node.shards.view import CatalogView
+from cluster.raft.storage import StorageCorrupt
 
+_T = TypeVar("_T")
 ATTACH_TIMEOUT_SECONDS = 1.0
 """How long a new leader waits for other nodes to tell what their channels hold."""
 
@@ -107,16 +110,19 @@ class Seat:
         leader = self.leader
         if leader is None or term != self.term:
             return
-        if words.attach is not None:
-            leader.attach(node, words.attach)
-            self._attended(leader, node)
-        for batch in words.batches:
-            if batch.node == node:
-                leader.receive_batch(batch)
-        for queue, consumer, messages, size in words.credits:
-            leader.credit(node, QueueId(queue), consumer, messages, size)
-        for request, op, queue, args in words.requests:
-            leader.request(node, request, RequestOp(op), QueueId(queue), args)
+        try:
+            if words.attach is not None:
+                leader.attach(node, words.attach)
+                self._attended(leader, node)
+            for batch in words.batches:
+                if batch.node == node:
+                    leader.receive_batch(batch)
+            for queue, consumer, messages, size in words.credits:
+                leader.credit(node, QueueId(queue), consumer, messages, size)
+            for request, op, queue, args in words.requests:
+                leader.request(node, request, RequestOp(op), QueueId(queue), args)
+        except StorageCorrupt as error:
+            self.damaged(error)
         self._services.disturbed(self)
 
     def link_up(self, node: int) -> None:
@@ -127,14 +133,14 @@ class Seat:
         leader = self.leader
         if leader is not None:
             leader.node_lost(node)
-            self._attended(leader, node)
+            self._guarded(lambda: self._attended(leader, node), None)
             self._services.disturbed(self)
 
     def check_deadline(self) -> None:
         """To be called now and then: whoever has not attached in time is not waited for."""
         leader = self.leader
         if leader is not None and leader.attaching and self._services.now() >= self._attach_deadline:
-            leader.all_attached()
+            self._guarded(leader.all_attached, None)
             self._services.disturbed(self)
 
     def queue_dropped(self, queue: QueueId) -> None:
@@ -145,14 +151,16 @@ class Seat:
 
     def settings_changed(self, queues: Iterable[QueueId]) -> None:
         """The catalog says something else, or something at all, of these queues of the shard."""
-        if self.leader is not None:
+        leader = self.leader
+        if leader is not None:
             for queue in queues:
-                self.leader.settings_changed(queue)
+                self._guarded(lambda queue=queue: leader.settings_changed(queue), None)  # type: ignore[misc]
             self._services.disturbed(self)
 
     def tick(self, now_ms: int) -> None:
         """Time passes. To be called every few hundredths of a second, with Unix milliseconds."""
-        if self.leader is not None and self.leader.tick(now_ms):
+        leader = self.leader
+        if leader is not None and self._guarded(lambda: leader.tick(now_ms), False):
             self._services.disturbed(self)
 
     def post_arrived(self, node: int, term: int, session: int, batch: Batch | None) -> None:
@@ -175,7 +183,22 @@ class Seat:
             self._services.disturbed(self)
 
     def take_out(self) -> dict[int, ToHome]:
-        return self.leader.take_out() if self.leader is not None else {}
+        return self._guarded(self.leader.take_out, {}) if self.leader is not None else {}
+
+    def take_post(self) -> Sequence[tuple[int, int, int, Batch | None]]:
+        """See `ShardLeader.take_post`."""
+        return self._guarded(self.leader.take_post, []) if self.leader is not None else ()
+
+    def damaged(self, error: StorageCorrupt) -> None:
+        """What the log has of the shard cannot be believed."""
+        raise error
+
+    def _guarded(self, act: Callable[[], _T], otherwise: _T) -> _T:
+        try:
+            return act()
+        except StorageCorrupt as error:
+            self.damaged(error)
+            return otherwise
 
     def _attended(self, leader: ShardLeader, node: int) -> None:
         self._awaited.discard(node)

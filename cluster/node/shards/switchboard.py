@@ -133,7 +133,7 @@ class Switchboard:
                 self._at_home(seat.shard, seat.term, words)
             else:
                 self._sender.send(NodeId(node), Kind.SHARD_TO_HOME, words.to_wire(seat.shard, seat.term))
-        for target, session, incarnation, batch in leader.take_post():
+        for target, session, incarnation, batch in seat.take_post():
             self._post(seat, target, session, incarnation, batch)
         for target, word, tx in leader.take_words():
             self._word(target, [target, seat.shard, int(word), *tx])

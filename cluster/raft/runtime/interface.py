@@ -44,7 +44,8 @@ class GroupHandler(Protocol):
         """Committed entries in order, each once, NOOP and CONFIG included."""
 
     def restore(self, meta: SnapshotMeta, data: bytes) -> None:
-        """Become the state as of `meta.index`; b"" is the state of a group that never made a snapshot."""
+        """Become the state as of `meta.index`; b"" is the state of a group that never made a snapshot, or that
+        lost what it had: everything is applied again then."""
 
     def role_changed(self, role: Role, term: Term, leader: NodeId) -> None:
         """Any of the three changed. `leader` is NOBODY when unknown."""
@@ -54,10 +55,14 @@ class GroupHandler(Protocol):
 
 
 class StorageListener(Protocol):
-    """Who must know that the disk is full."""
+    """Who must know how the disk is."""
 
     def storage_full_changed(self, is_full: bool, text: str) -> None:
         """`text` says what is full; "" when it is no more."""
+
+    def group_damaged(self, group: GroupId, text: str) -> None:
+        """What the storage has of the group cannot be believed, for this reason. It is taken from the peers again;
+        `text` is "" when that is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +117,17 @@ class RuntimeStatistics:
     is_storage_full: bool
     is_stalled: bool
     groups_stopped: int
+    groups_repairing: int
 
 
 @dataclass(frozen=True, slots=True)
 class GroupReport:
-    """A group as its driver sees it. `stopped` says why it takes no part any more; "" while it does.
+    """A group as its driver sees it. `stopped` says why it takes no part; "" while it does. `status` is None then.
 
-    `status` is None for a group whose storage could not be read at the start.
+    `repairing` says what was damaged, while the group's log is taken from the others again; else "".
     """
 
     group: GroupId
     stopped: str
     status: GroupStatus | None
+    repairing: str = ""

@@ -1,7 +1,9 @@
 """The roster: which groups take part on this node, and which were stopped by damage in their storage.
 
 Law: a group is a member or stopped, never both. StorageCorrupt stops the group it was met in and no other: a
-stopped group neither votes nor leads, and its handler was told that it follows nobody.
+stopped group neither votes nor leads, and its handler was told that it follows nobody. As soon as nothing of it is
+under way to the disk it comes back as a member under repair, with its term and its vote and nothing else. A group
+whose term and vote cannot be read never comes back under this node's id: that ends the node.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from cluster.raft.ready import NotLeader, Ready, Role
 from cluster.raft.runtime.interface import GroupHandler, GroupReport, RuntimeConfig
 from cluster.raft.runtime.mailbox import Outbox
 from cluster.raft.runtime.member import Member
-from cluster.raft.storage import Storage, StorageCorrupt
+from cluster.raft.storage import EMPTY_SNAPSHOT, Storage, StorageCorrupt
 from cluster.raft.types import NOBODY, GroupId, NodeId
 
 _P = ParamSpec("_P")
@@ -25,7 +27,7 @@ _T = TypeVar("_T")
 class Roster:
     """`members` may change under any call that can stop a group: iterate over a copy."""
 
-    __slots__ = ("_config", "_node", "_outbox", "_random", "_storage", "members", "stopped")
+    __slots__ = ("_config", "_faults", "_handlers", "_node", "_outbox", "_random", "_storage", "members", "stopped")
 
     def __init__(self, node: NodeId, storage: Storage, config: RuntimeConfig, random: Random, outbox: Outbox) -> None:
         self._node = node
@@ -36,23 +38,42 @@ class Roster:
         self.members: dict[GroupId, Member] = {}
         self.stopped: dict[GroupId, str] = {}
         """Why, by group."""
+        self._handlers: dict[GroupId, GroupHandler] = {}
+        self._faults: dict[GroupId, str] = {}
+        """What brought groups under repair, as far as this life of the node knows."""
 
     def add(self, group: GroupId, handler: GroupHandler) -> None:
         """A member from what the storage has of the group; stopped at once if that is damaged."""
         assert group not in self.members
         self.stopped.pop(group, None)
-        storage = self._storage.group(group)
-        config = self._config.raft_of.get(group, self._config.raft)
+        self._handlers[group] = handler
         try:
-            raft = RaftGroup(node=self._node, group=group, storage=storage, config=config, random=self._random)
+            self._admit(group, is_damaged=False)
         except StorageCorrupt as error:
             self.stopped[group] = str(error)
-        else:
-            self.members[group] = Member(raft, handler, storage)
+
+    def _admit(self, group: GroupId, *, is_damaged: bool) -> None:
+        storage = self._storage.group(group)
+        raft = RaftGroup(
+            node=self._node,
+            group=group,
+            storage=storage,
+            config=self._config.raft_of.get(group, self._config.raft),
+            random=self._random,
+            is_damaged=is_damaged,
+        )
+        self.members[group] = Member(raft, self._handlers[group], storage)
+
+    def repair(self, group: GroupId) -> None:
+        """Let a stopped group come back with nothing. Raises StorageCorrupt if its term and vote cannot be read."""
+        self._admit(group, is_damaged=True)
+        self._faults[group] = self.stopped.pop(group)
+        self._handlers[group].restore(EMPTY_SNAPSHOT, b"")
 
     def remove(self, group: GroupId) -> None:
         self.members.pop(group, None)
         self.stopped.pop(group, None)
+        self._handlers.pop(group, None)
 
     def start(self, group: GroupId) -> None:
         """Restore the handler of a member."""
@@ -68,6 +89,7 @@ class Roster:
             return None
 
     def stop(self, group: GroupId, error: StorageCorrupt) -> None:
+        """Damage was met. A group that is stopped already stays so."""
         member = self.members.pop(group, None)
         if member is None:
             return
@@ -90,4 +112,7 @@ class Roster:
         """Raises KeyError for a group that is neither member nor stopped."""
         if group in self.stopped:
             return GroupReport(group, self.stopped[group], None)
-        return GroupReport(group, "", self.members[group].status())
+        status = self.members[group].status()
+        if not status.is_repairing:
+            return GroupReport(group, "", status)
+        return GroupReport(group, "", status, self._faults.get(group, "its log was damaged"))

@@ -31,15 +31,15 @@ from cluster.raft.runtime.roster import Roster
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.runtime.write_rounds import Pending, WriteRounds
 from cluster.raft.runtime.writer import ThreadWriter, WriteOutcome, Writer
-from cluster.raft.storage import GroupWrite, Storage, StorageCorrupt
+from cluster.raft.storage import GroupWrite, Health, Storage, StorageCorrupt
 from cluster.raft.types import NOBODY, Configuration, Entry, GroupId, LogIndex, NodeId
 
 
 class Runtime:
     """See the law of this file. Everything is called on the Trio thread.
 
-    `writer` None means a thread of its own. A group whose storage is damaged at the start is stopped, see
-    `report`; the others go on.
+    `writer` None means a thread of its own. A group whose storage turns out to be damaged, at the start or later, is
+    rebuilt from its peers, see `Repair`; the others go on.
     """
 
     def __init__(
@@ -126,7 +126,8 @@ class Runtime:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until `stop` or cancellation; then waits for a write under way.
 
-        Raises, in an ExceptionGroup, StorageIO and our own errors.
+        Raises, in an ExceptionGroup, StorageIO, StorageCorrupt if a group's term and vote are damaged or the file as
+        a whole is, and our own errors.
         """
         writer = self._writer or ThreadWriter(self._storage)
         self._busy_writer = writer
@@ -225,6 +226,11 @@ class Runtime:
             self._roster.guard(group, self._roster.members[group].raft.compact_payloads, delete, replace)
             self._touch(group)
 
+    def damaged(self, group: GroupId, error: StorageCorrupt) -> None:
+        """The handler found what it read of the group's storage damaged."""
+        self._roster.stop(group, error)
+        self._touch(group)
+
     def report(self, group: GroupId) -> GroupReport:
         """Raises KeyError for a group this node takes no part in."""
         return self._roster.report(group)
@@ -250,6 +256,7 @@ class Runtime:
             is_storage_full=bool(rounds.full_text),
             is_stalled=self._is_stalled,
             groups_stopped=len(self._roster.stopped),
+            groups_repairing=sum(member.status().is_repairing for member in self._roster.members.values()),
         )
 
     def _touch(self, group: GroupId) -> None:
@@ -271,6 +278,8 @@ class Runtime:
         self._round_count += 1
         if self._ended is not None:
             self._finish_write(self._ended)
+        if self._roster.stopped:
+            self._repair()
         if self._inbox:
             self._step_inbox()
         if self._tick_is_due:
@@ -290,6 +299,18 @@ class Runtime:
                 self._touched[group] = None
         if self._touched or (not self._rounds.is_writing and (self._dirty or self._has_unwritten())):
             self._wakeup.wake()
+
+    def _repair(self) -> None:
+        """Bring groups back whose storage was damaged. Raises StorageCorrupt for one that cannot come back."""
+        for group in [group for group in self._roster.stopped if not self._rounds.holds(group)]:
+            fault = self._roster.stopped[group]
+            self._roster.repair(group)
+            self._touched[group] = None
+            self._tell_damage(group, fault)
+
+    def _tell_damage(self, group: GroupId, fault: str) -> None:
+        if self._listener is not None:
+            self._listener.group_damaged(group, fault)
 
     def _has_unwritten(self) -> bool:
         return bool(self._unwritten or self._forgotten) or self._rounds.is_due(trio.current_time())
@@ -331,7 +352,7 @@ class Runtime:
             if self._rounds.is_blocked(member):
                 self._held[group] = None
                 continue
-            data = member.handler.take_proposal(limit)
+            data = self._roster.guard(group, member.handler.take_proposal, limit)
             if data is None:
                 continue
             try:
@@ -394,6 +415,9 @@ class Runtime:
         for pending in finished.durable:
             self._settle(pending.member.raft.group, pending)
         for pending, error in finished.corrupt:
+            if pending.persist.write.health is not None:
+                # Not even this can be written: there is more wrong with the file than the records of one group.
+                raise error
             self._roster.stop(pending.member.raft.group, error)
         full = self._rounds.full_text
         if full != self._told_full:
@@ -404,5 +428,7 @@ class Runtime:
     def _settle(self, group: GroupId, pending: Pending) -> None:
         if self._roster.members.get(group) is pending.member:
             self._roster.guard(group, pending.member.raft.persisted, pending.persist)
+            if pending.persist.write.health is Health.SOUND:
+                self._tell_damage(group, "")
             self._outbox.put(pending.persist.messages)
             self._touch(group)

@@ -81,7 +81,7 @@ def test_a_group_without_a_leader_an_alarm_and_a_stopped_replica_are_problems() 
         "Do not stop mq-0 or mq-1: it would cost a quorum.",
         "mq-1: memory alarm: publishers are blocked, consumers go on",
         "group 1 has no leader",
-        "group 1 on mq-2 stopped: checksum of entry 17 does not match",
+        "group 1 on mq-2: checksum of entry 17 does not match",
     )
 
 

@@ -155,6 +155,9 @@ class Full:
     def storage_full_changed(self, is_full: bool, text: str) -> None:
         self.told.append((is_full, text))
 
+    def group_damaged(self, group: GroupId, text: str) -> None:
+        """Told by the runtime's report as well."""
+
 
 class Node:
     """One runtime, what it stands on and what stands on it. `start` again after `kill`."""

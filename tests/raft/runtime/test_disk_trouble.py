@@ -3,7 +3,7 @@ import trio
 
 from cluster.raft.group import Role
 from cluster.raft.runtime import RuntimeConfig
-from cluster.raft.storage import StorageCorrupt, StorageFull, StorageIO
+from cluster.raft.storage import Health, StorageCorrupt, StorageFull, StorageIO
 from cluster.raft.types import GroupId, LogIndex, NodeId
 from cluster.store.memory import MemoryStore
 from tests.raft.runtime.cluster import Network, Node, bootstrap, running_cluster
@@ -107,16 +107,18 @@ async def test_a_lone_voter_whose_fsync_stalls_goes_on_leading(autojump_clock):
         assert leader.machines[G].role[1] == 1
 
 
-async def test_damage_met_by_a_write_stops_only_the_group_it_is_in(autojump_clock):
+async def test_damage_met_by_a_write_concerns_only_the_group_it_is_in_which_is_rebuilt(autojump_clock):
     async with running_cluster([G, H]) as cluster:
         await cluster.leader(G)
         await cluster.leader(H)
         victim = cluster.leader_of(G)
         await trio.sleep(1)
+        repairs = []
 
         def damaged(writes, write=victim.storage.write):
-            if any(write.group == G for write in writes):
+            if not repairs and any(write.group == G and write.health is None for write in writes):
                 raise StorageCorrupt("group 1: record 5 is damaged")
+            repairs.extend(write.health for write in writes if write.health is not None)
             write(writes)
 
         victim.storage.write = damaged
@@ -125,15 +127,14 @@ async def test_damage_met_by_a_write_stops_only_the_group_it_is_in(autojump_cloc
         await cluster.until_all_have(H, [b"b"])
         successor = await cluster.leader(G, other_than=victim.node)
         successor.machines[G].want(b"c")
-        await successor.machines[G].until(lambda: b"c" in successor.machines[G].commands)
-        assert victim.runtime.report(G).stopped == "group 1: record 5 is damaged"
-        assert victim.runtime.report(H).stopped == ""
-        assert victim.machines[G].role[0] is Role.FOLLOWER
-        assert victim.runtime.statistics().groups_stopped == 1
-        assert list(victim.runtime.groups) == [H]
+        await victim.machines[G].until(lambda: b"c" in victim.machines[G].commands)
+        await trio.sleep(0.5)
+        assert victim.machines[G].commands == successor.machines[G].commands
+        assert repairs == [Health.DAMAGED, Health.REBUILDING, Health.SOUND]
+        assert victim.runtime.statistics().groups_repairing == 0
 
 
-async def test_a_group_that_is_damaged_at_the_start_is_reported_and_the_others_run(autojump_clock):
+async def test_damage_that_nobody_can_repair_is_kept_and_reported_and_the_other_groups_run(autojump_clock):
     network = Network(RuntimeConfig())
     storage = MemoryStore()
     bootstrap(storage, [G, H], LONE)
@@ -151,9 +152,58 @@ async def test_a_group_that_is_damaged_at_the_start_is_reported_and_the_others_r
         again = Node(LONE[0], network, [G, H], storage, seed=1)
         nursery.start_soon(again.run)
         await again.machines[H].until(lambda: again.machines[H].commands == [b"a"])
-        assert again.runtime.report(G).status is None
-        assert again.runtime.report(G).stopped
+        await trio.sleep(10)
+        assert again.runtime.report(G).repairing == "group 1: entry 1 does not match its checksum"
+        assert again.runtime.statistics().groups_repairing == 1
+        assert storage.group(G).initial_state().health is Health.DAMAGED
         nursery.cancel_scope.cancel()
+
+
+async def test_two_of_three_that_are_damaged_wait_for_the_third_and_throw_nothing_away(autojump_clock):
+    async with running_cluster([G]) as cluster:
+        leader = await cluster.leader(G)
+        leader.machines[G].want(b"a")
+        await cluster.until_all_have(G, [b"a"])
+        await trio.sleep(0.2)
+        followers = [node for node in cluster.nodes if node is not leader]
+        leader.kill()
+        for node in followers:
+            node.runtime.damaged(G, StorageCorrupt("group 1: entry 2 does not match its checksum"))
+        await trio.sleep(20)
+        for node in followers:
+            assert node.runtime.report(G).repairing == "group 1: entry 2 does not match its checksum"
+            assert node.storage.group(G).initial_state().health is Health.DAMAGED
+            assert node.machines[G].role[0] is Role.FOLLOWER
+
+
+async def test_a_leader_that_finds_damage_is_rebuilt_from_its_successor_under_traffic(autojump_clock):
+    async with running_cluster([G]) as cluster:
+        expected = []
+        for round_ in range(6):
+            leader = await cluster.leader(G)
+            for number in range(20):
+                command = b"%d.%d" % (round_, number)
+                leader.machines[G].want(command)
+                expected.append(command)
+                await leader.machines[G].until(lambda command=command, leader=leader: leader.machines[G].has(command))
+            leader.runtime.damaged(G, StorageCorrupt("group 1: entry 5 does not match its checksum"))
+            assert leader.machines[G].role[0] is Role.FOLLOWER
+            await cluster.leader(G, other_than=leader.node)
+            await cluster.until_all_have(G, expected)
+            await trio.sleep(2)
+            assert not leader.runtime.report(G).repairing
+
+
+async def test_a_node_whose_vote_cannot_be_read_ends(autojump_clock):
+    def unreadable():
+        raise StorageCorrupt("group 1: the hard state does not match its checksum")
+
+    with pytest.RaisesGroup(StorageCorrupt, flatten_subgroups=True):
+        async with running_cluster([G]) as cluster:
+            leader = await cluster.leader(G)
+            leader.storage.group(G).hard_state = unreadable
+            leader.runtime.damaged(G, StorageCorrupt("group 1: entry 5 does not match its checksum"))
+            await trio.sleep(1)
 
 
 async def test_a_device_that_refuses_stops_the_node(autojump_clock):
