@@ -1,6 +1,7 @@
 """A memory limit for one node, by a control group of its own (v2 or v1).
 
-Law: the group is empty when it is removed; it is removed when the run ends.
+Law: the group is empty when it is removed; it is removed when the run ends. What a run that was killed left behind is
+removed by the next one.
 """
 
 from __future__ import annotations
@@ -15,11 +16,8 @@ def _parent() -> tuple[Path, str, str] | None:
     """(directory to make groups in, name of the limit's file, what means no limit)."""
     if (_ROOT / "memory" / "memory.limit_in_bytes").exists():
         return _ROOT / "memory", "memory.limit_in_bytes", "-1"
-    if (
-        "memory" in (_ROOT / "cgroup.subtree_control").read_text().split()
-        if (_ROOT / "cgroup.subtree_control").exists()
-        else False
-    ):
+    controllers = _ROOT / "cgroup.subtree_control"
+    if controllers.exists() and "memory" in controllers.read_text().split():
         return _ROOT, "memory.max", "max"
     return None
 
@@ -41,6 +39,9 @@ class MemoryGroup:
         base, self._file, self._unlimited = parent
         self._directory = base / f"chaos-{os.getpid()}-{name}"
         self._base = base
+        for left in base.glob("chaos-*"):
+            if not Path("/proc", left.name.split("-")[1]).exists():
+                left.rmdir()
         self._directory.mkdir(exist_ok=True)
 
     def limit(self, pid: int, size: int) -> None:
