@@ -6,6 +6,7 @@ client would have seen. A publish whose outcome is unknown is counted as neither
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -20,6 +21,11 @@ from tests.cluster.clients import PERSISTENT
 Address = tuple[str, int]
 _STALL_LOOK_SECONDS = 0.01
 _PAUSE_SECONDS = 0.02
+
+
+def unhurried(seconds: float) -> float:
+    """That time on a machine that carries its load; longer while others want several times of what it has."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 class SteadyLoad:

@@ -41,9 +41,7 @@ def image(engine: docker.DockerClient) -> str:
 
 
 @pytest.fixture(scope="session")
-def started(
-    engine: docker.DockerClient, image: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Pods]:
+def started(engine: docker.DockerClient, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
     made = Pods(engine, image, kustomize(BASE), tmp_path_factory.mktemp("files"))
     try:
         made.start()

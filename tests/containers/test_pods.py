@@ -8,21 +8,19 @@ from itertools import permutations
 import pika
 import pytest
 
-from tests.cluster.steady_load import SteadyLoad, received
+from tests.cluster.steady_load import SteadyLoad, received, unhurried
 from tests.containers.pods import AMQP, CREDENTIALS, Pod, Pods
 
 pytestmark = pytest.mark.timeout(240)
 GAP_SECONDS = 2.0
-FAILOVER_SECONDS = 6.0
-"""Without a confirm when a leader fails without a word, on a busy machine of two cores."""
+FAILOVER_SECONDS = 4.0
+"""Without a confirm when a leader fails without a word."""
 STOP_SECONDS = 15
 
 
 def load_on(pods: Pods, queue: str, *on: Pod) -> SteadyLoad:
     """Through those of these pods, or of all, that are ready."""
-    return SteadyLoad(
-        lambda: [(pod.endpoint, AMQP) for pod in on or pods.pods if pod.endpoint], queue, CREDENTIALS
-    )
+    return SteadyLoad(lambda: [(pod.endpoint, AMQP) for pod in on or pods.pods if pod.endpoint], queue, CREDENTIALS)
 
 
 def test_pods_that_start_together_form_one_healthy_cluster_without_writing_to_their_root(pods: Pods) -> None:
@@ -53,7 +51,7 @@ def test_a_rolling_restart_as_kubernetes_does_it_loses_nothing_and_holds_nobody_
             gaps.append(load.gap())
         load.settle()
     print("gaps:", [round(gap, 2) for gap in gaps], "confirmed:", len(load.confirmed))
-    assert max(gaps) < GAP_SECONDS
+    assert max(gaps) < unhurried(GAP_SECONDS)
     assert load.confirmed <= received(pods[0].connect(), "rolled", load.confirmed)
 
 
@@ -84,7 +82,7 @@ def test_a_leader_that_fails_without_a_word_costs_a_short_pause_and_nothing_conf
         pods.wait_healthy()
         load.settle()
     print(f"gap: {gap:.2f} s")
-    assert gap < FAILOVER_SECONDS
+    assert gap < unhurried(FAILOVER_SECONDS)
     assert load.confirmed <= received(victim.connect(), queue, load.confirmed)
 
 

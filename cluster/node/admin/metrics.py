@@ -99,6 +99,11 @@ class _NodeCollector(Collector):
             yield GaugeMetricFamily(f"clustermq_{name}", text, value=getattr(report, name))
         for name, text in _COUNTERS.items():
             yield CounterMetricFamily(f"clustermq_{name}", text, value=getattr(report, name))
+        yield GaugeMetricFamily(
+            "clustermq_certificate_expires_seconds",
+            "Unix time at which the node's certificate expires; 0 without one",
+            value=report.certificate_expires_at,
+        )
         fsync = GaugeMetricFamily("clustermq_fsync_seconds", "Recent time of a write", labels=["quantile"])
         fsync.add_metric(["0.5"], report.fsync_p50_seconds)
         fsync.add_metric(["0.99"], report.fsync_p99_seconds)

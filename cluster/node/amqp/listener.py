@@ -124,7 +124,5 @@ def _begin(sock: Socket, ends: Ends, broker: Broker) -> Connection:
     return connection
 
 
-
-
 def _peer(ends: Ends) -> str:
     return f"{ends.client_host}:{ends.client_port}"
