@@ -26,6 +26,8 @@ from cluster.store.directory import DATA_NAME
 Result = TypeVar("Result")
 
 _STAMP = struct.Struct(">Q")
+_SHORT_WRITE_BYTES_MAX = 16 << 20
+"""An entry's payload is one write; so much is left at most after one that came short."""
 _FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CORRUPT_ERRORS = (
     lmdb.CorruptedError,
@@ -179,10 +181,22 @@ class GrowingEnvironment:
                 self._resize(min(size * 2, limit))
                 self.grow_count += 1
             except lmdb.Error as error:
+                if error.code == errno.EIO and self._has_no_space():
+                    # LMDB calls a write that came short an I/O error (mdb_page_flush).
+                    raise StorageFull(f"no space left for {self.path / DATA_NAME}: a write came short") from error
                 translated = translate(error, self.path)
                 if isinstance(translated, StorageIO):
                     self._failure = translated
                 raise translated from error
+
+    def _has_no_space(self) -> bool:
+        """Whether the file system may have had less than a single write of LMDB needs.
+
+        A device that fails may be full, too. It is not believed for that: the transaction is void, the next one
+        writes and syncs all its pages anew, and LMDB itself refuses everything after a meta page that failed.
+        """
+        status = os.statvfs(self.path)
+        return status.f_bavail * status.f_frsize < _SHORT_WRITE_BYTES_MAX
 
     def _resize(self, map_size: int) -> None:
         """Replace the map while nobody reads. LMDB never makes it smaller than what is in use."""

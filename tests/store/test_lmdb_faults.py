@@ -7,6 +7,8 @@ at /dev/full (ENOSPC), or at /proc/self/mem, whose first pages nobody may write 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +62,34 @@ def test_a_full_disk_refuses_the_write_and_the_next_one_goes_on(tmp_path: Path) 
     assert store.group(G).initial_state().last_index == 6
     store.close()
     store = LmdbStore(tmp_path)
+    assert data_of(store.group(G), 1, 6) == [b"data of %d" % n for n in range(1, 7)]
+    store.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(directory)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def test_a_disk_that_takes_a_part_of_a_write_is_full_and_has_not_failed(small_disk: Path) -> None:
+    store = LmdbStore(small_disk / "store", map_size=64 << 20, map_size_max=64 << 20)
+    store.write([appended(1, 3)])
+    ballast = small_disk / "ballast"
+    for leave in (5 << 12, 9 << 12, 40 << 12, 0):
+        free = shutil.disk_usage(small_disk).free
+        ballast.write_bytes(bytes(max(0, free - leave)))
+        with pytest.raises(StorageFull, match=r"^no space left for "):
+            store.write([GroupWrite(G, entries=[entry(4, bytes(1 << 20))])])
+        assert store.group(G).initial_state().last_index == 3
+        ballast.unlink()
+    store.write([appended(4, 6)])
     assert data_of(store.group(G), 1, 6) == [b"data of %d" % n for n in range(1, 7)]
     store.close()
 
