@@ -13,11 +13,12 @@ SEED ?=
 NODES ?= 3
 AMQP_PORT ?= 5672
 DATA ?= .data/dev
+BENCH_LIMITS := many_queues depth many_clients
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
-.PHONY: help install run test containers lint types layers simulate simulate-cluster chaos chaos-kill-leader bench bench-quick bench-growth bench-micro clean
+.PHONY: help install run test containers lint types layers simulate simulate-cluster chaos chaos-kill-leader bench bench-quick bench-growth bench-limits bench-micro clean
 
 help:
 	@echo 'make install            build .venv with everything in it'
@@ -31,6 +32,7 @@ help:
 	@echo 'make bench              beside RabbitMQ, medians of 3 runs, with plots (about 40 minutes)'
 	@echo 'make bench-quick        the main rows of it, once (under 2 minutes)'
 	@echo 'make bench-growth       what one more of each costs: connections, bindings, bytes, nodes'
+	@echo 'make bench-limits       many queues, deep queues, many clients, each against its goal (part of make bench)'
 	@echo 'make bench-micro        the micro benchmarks of the parts'
 
 install: $(STAMP)
@@ -75,12 +77,16 @@ chaos-kill-leader: install
 
 bench: install
 	$(BIN)/python -m bench.beside_rabbitmq --json .data/bench/beside.json --plots .data/bench
+	@$(MAKE) bench-limits
 
 bench-quick: install
 	$(BIN)/python -m bench.beside_rabbitmq --quick
 
 bench-growth: install
 	$(BIN)/python -m bench.growth --json .data/bench/growth.json --plots .data/bench
+
+bench-limits: install
+	@missed=0; for rows in $(BENCH_LIMITS); do $(BIN)/python -m bench.$$rows || missed=1; done; exit $$missed
 
 bench-micro: install
 	@set -e; for file in bench/micro_*.py; do \

@@ -1,8 +1,8 @@
 """When the catalog's copy writes a snapshot of itself, and how: bit by bit, beside everything else.
 
-Law: a snapshot is begun when the log since the last one has grown by half of that one's size, so what a command costs
-does not grow with the catalog, and a node that starts replays no more than that. Writing one never keeps the loop
-longer than a piece takes. One at a time; one that is overtaken by an installed snapshot is given up.
+Law: a snapshot is begun when the log since the last one has grown to a quarter of that one's size, so what a command
+costs does not grow with the catalog, and a node that starts replays little more than that. Writing one never keeps
+the loop longer than a piece takes. One at a time; one that is overtaken by an installed snapshot is given up.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cluster.broker.catalog.catalog import Catalog
 from cluster.raft.types import Entry, LogIndex
 
-SNAPSHOT_BYTES = 1 << 20
+SNAPSHOT_BYTES = 1 << 19
 """Of log between two snapshots at least."""
 _ENTRY_BYTES = 128
 """What an entry counts besides its data."""
@@ -59,7 +59,7 @@ class Snapshots:
     def tick(self, applied_index: int) -> Written | None:
         """To be called every few hundredths of a second. A snapshot when one is complete."""
         if self._pieces is None:
-            if self._log_bytes < max(SNAPSHOT_BYTES, self._last_bytes // 2):
+            if self._log_bytes < max(SNAPSHOT_BYTES, self._last_bytes // 4):
                 return None
             self._log_bytes = 0
             self._index = LogIndex(applied_index)

@@ -317,6 +317,8 @@ def test_a_refused_entry_is_offered_again_as_it_was() -> None:
     scene = Scene()
     scene.consume(1)
     scene.publish(b"a", b"b")
+    scene.batch(2, records=[b"x"], runs=[(QueueId(8), 0, 1)])
+    scene.run()
     scene.leader.node_lost(1)
     scene.batch(2, records=[b"c"], runs=[(QUEUE, 0, 1)])
     scene.leader.drop(QueueId(8))
@@ -376,6 +378,29 @@ def test_delete_refuses_as_it_was_asked_to() -> None:
     scene.run()
     expected = [ReplyStatus.IN_USE, ReplyStatus.NOT_EMPTY, ReplyStatus.OK, ReplyStatus.GONE]
     assert [status for _, status, _ in scene.replies()] == expected
+
+
+def test_a_queue_that_held_nothing_goes_without_an_entry() -> None:
+    scene = Scene()
+    scene.consume(1, credit=1)
+    scene.leader.drop(QUEUE)
+    assert not scene.leader.wants_entry
+    assert QUEUE not in scene.leader.queues
+    scene.run()
+    assert scene.words[1].cancelled == [1]
+
+
+def test_what_was_on_its_way_to_a_queue_that_held_nothing_goes_too() -> None:
+    scene = Scene()
+    scene.batch(2, records=[b"a"], runs=[(QUEUE, 0, 1)])
+    data = scene.leader.take_entry(0, WINDOW)
+    assert data is not None
+    scene.leader.entry_accepted()
+    scene.leader.drop(QUEUE)
+    scene.leader.applied(scene.state.apply(scene.state.applied_index + 1, data), data)
+    assert scene.leader.wants_entry
+    scene.run()
+    assert QUEUE not in scene.state.queues
 
 
 def test_a_dropped_queue_goes_and_its_consumers_are_told() -> None:
