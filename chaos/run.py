@@ -103,7 +103,7 @@ class Run:
             self._hold(grounds, WARM_UP_SECONDS, [])
             self._history.write(Used(t=time.monotonic(), when="baseline", by_node=self._used(grounds)))
             is_stuck = self._strike_on(grounds, workload)
-            self._finish(grounds, workload, clients, patience=0.2 if is_stuck else 1.0)
+            self._finish(grounds, workload, clients, patience=0.5 if is_stuck else 1.0)
         finally:
             for client in clients:
                 client.kill()
@@ -250,6 +250,10 @@ class Run:
     ) -> None:
         """Stop publishing, let consumers get through, end the clients, and look at what is left."""
         queues = tuple([plan.name for plan in workload.queues])
+        for node in range(len(grounds.nodes)):
+            if not grounds.is_running(node):  # the cluster did not get over something
+                grounds.kill(node)
+                grounds.start(node)
         for client in clients:
             client.send_signal(signal.SIGUSR1)
         self._tell("publishing stopped; consuming what is left")

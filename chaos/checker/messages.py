@@ -19,8 +19,12 @@ def is_answered(deliveries: list[Delivery]) -> bool:
 
 
 def lost(trail: Trail) -> Finding:
-    """Everything confirmed was acknowledged by a consumer in the end, in each queue it went to or among its dead."""
+    """Everything confirmed was acknowledged by a consumer in the end, in each queue it went to or among its dead.
+
+    Or it is still there: as many of a queue's messages as were left in it may be missing (`drained` tells of those).
+    """
     finding = Finding("lost")
+    left = dict(trail.left)
     for stream, number in trail.confirmed():
         message = (stream.name, number)
         for queue in stream.queues:
@@ -29,7 +33,13 @@ def lost(trail: Trail) -> Finding:
             if traits is not None and traits.dead_letters:
                 places.append(traits.dead_letters)
             seen = [one for place in places for one in trail.of(place).get(message, [])]
-            if finding.check(holds=is_answered(seen)):
+            holds = is_answered(seen)
+            for place in places if not holds else ():
+                if left.get(place, 0) > 0:
+                    left[place] -= 1
+                    holds = True
+                    break
+            if finding.check(holds=holds):
                 finding.show("; ".join([trail.tell(place, message) for place in places]))
     return finding
 

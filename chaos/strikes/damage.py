@@ -17,7 +17,7 @@ PAGES = 24
 class BitFlip(KillOne):
     """Bits flip in a node's store while it is down; it may notice when it reads them, and may hand out none of them."""
 
-    hold_seconds = (3.0, 8.0)
+    hold_seconds = (5.0, 15.0)
 
     def begin(self) -> None:
         super().begin()

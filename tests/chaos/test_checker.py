@@ -96,6 +96,17 @@ def test_what_was_given_back_and_did_not_come_again_is_lost() -> None:
     assert story.broken() == ("lost",)
 
 
+def test_what_is_still_in_the_queue_is_not_lost_but_left() -> None:
+    story = Story()
+    story.publish(1, 3)
+    story.tell(Left(t=0, queue=QUEUE, messages=2))
+    assert story.broken() == ("drained",)
+    missing = Story()
+    missing.publish(1, 4)
+    missing.tell(Left(t=0, queue=QUEUE, messages=2))
+    assert missing.broken() == ("lost", "drained")
+
+
 def test_what_was_refused_or_never_answered_may_stay_away() -> None:
     story = Story()
     story.publish(1, 3, confirmed=False)
