@@ -269,7 +269,11 @@ class Run:
             client.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + ENDING_SECONDS
         for client, name in zip(clients, CLIENTS, strict=True):
-            code = client.wait(timeout=max(0.1, deadline - time.monotonic()))
+            try:
+                code = client.wait(timeout=max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._history.write(Stuck(t=time.monotonic(), why=f"the client {name} waits for an answer still"))
+                continue
             if code:
                 self._history.write(Stuck(t=time.monotonic(), why=f"the client {name} ended with {code}"))
         for queue in queues:
