@@ -30,7 +30,7 @@ async def balance(core: Core) -> None:
         if core.node in core.aside:
             hand_over_all(core)
         reachable_for = {node: reachable_for.get(node, 0) + 1 for node in up}
-        for group, voters in core.placement.items():
+        for group, voters in list(core.placement.items()):
             home = voters[0]
             if home != core.node and reachable_for.get(home, 0) > SETTLE_LOOKS and hand_over(core, group, home):
                 break
@@ -61,9 +61,9 @@ def hand_over_all(core: Core) -> bool:
     that another node could lead."""
     up = set(core.links.up_peers()) - core.aside
     done = True
-    for group, voters in core.placement.items():
-        others = [voter for voter in voters if voter in up]
-        if others and core.leader_of(group) == core.node:
+    for group, raft in core.runtime.groups.items():
+        others = [voter for voter in raft.configuration.voters if voter in up]
+        if others and raft.leader == core.node:
             done = False
             any(hand_over(core, group, voter) for voter in others)
     return done

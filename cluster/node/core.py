@@ -19,8 +19,17 @@ import trio
 
 from cluster.broker.catalog.commands import DeleteQueue
 from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.broker.catalog.ids import NodeId as CatalogNodeId
 from cluster.broker.catalog.ids import declared_at
-from cluster.broker.catalog.outcome import Change, PoliciesChanged, QueueDeclared, QueueDeleted
+from cluster.broker.catalog.outcome import (
+    Change,
+    MemberChanged,
+    PoliciesChanged,
+    QueueDeclared,
+    QueueDeleted,
+    ShardPlaced,
+)
+from cluster.broker.catalog.state import Member, MemberState
 from cluster.broker.errors import BrokerError
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.leader import LeaderLimits
@@ -41,7 +50,7 @@ from cluster.raft.group import RaftConfig
 from cluster.raft.messages import Append, Message, SnapshotChunkMessage, from_wire, to_wire
 from cluster.raft.runtime import GroupHandler, PromptWriter, Runtime, RuntimeConfig, Writer
 from cluster.raft.runtime.wakeup import Wakeup
-from cluster.raft.storage import Storage, StorageCorrupt
+from cluster.raft.storage import GroupStorage, Health, Storage, StorageCorrupt
 from cluster.raft.types import NOBODY, GroupId, LogIndex, NodeId
 
 _BULK = (Append, SnapshotChunkMessage)
@@ -78,7 +87,12 @@ class Core:
         self.node = node
         self.incarnation = incarnation
         self.links = links
+        self.members = founders(charter)
+        """Who belongs to the cluster: the catalog's members, once it is founded."""
         self.placement = charter.placement()
+        """Group -> where its replicas shall be, who is to lead first; the catalog's own, once it is founded."""
+        self.members_changed = trio.Event()
+        """Set and replaced when members or places are others."""
         self.aside: set[NodeId] = set()
         """Nodes that left service, maybe this one among them: they are to lead nothing."""
         self.last_linked: dict[NodeId, float] = {}
@@ -107,16 +121,15 @@ class Core:
             queue_unused=self._queue_unused,
             limits=StreamLimits(settles_held_max=SETTLES_HELD_MAX),
         )
-        leader_limits = LeaderLimits(config.limits.payload_memory_max // (charter.shards + 1))
+        self._storage = storage
+        self._leader_limits = LeaderLimits(config.limits.payload_memory_max // (charter.shards + 1))
         self.catalog = CatalogHost(self)
         self.view = CatalogView(self.catalog.catalog)
         handlers: dict[GroupId, GroupHandler] = {CATALOG_GROUP: self.catalog}
-        for group, voters in self.placement.items():
-            if group != CATALOG_GROUP and node in voters:
-                host = ShardHost(group, storage.group(group), self, HostLimits(), leader_limits)
-                handlers[group] = host
-                self.switchboard.seats[group] = host
-        self.local = LocalShard(self, incarnation, leader_limits)
+        for group in storage.groups():
+            if group != CATALOG_GROUP and _is_held(storage.group(group)):
+                handlers[group] = self._seat(group)
+        self.local = LocalShard(self, incarnation, self._leader_limits)
         self.switchboard.seats[self.local.shard] = self.local
         raft = RaftConfig(
             election_ticks=config.raft.election_ticks,
@@ -133,8 +146,8 @@ class Core:
             transport=self,
             config=RuntimeConfig(
                 tick_seconds=config.raft.tick_seconds,
-                raft=raft,
-                raft_of={group: patient for group in handlers if group != CATALOG_GROUP},
+                raft=patient,
+                raft_of={CATALOG_GROUP: raft},
             ),
             random=random or Random(),
             storage_listener=self,
@@ -153,7 +166,7 @@ class Core:
             self.local.start()
             for peer in self.links.up_peers():
                 self.link_up(peer, 0)
-            if len(self.charter.members) == 1:
+            if len(self.members) == 1:
                 self._claim()
             nursery.start_soon(self._deadlines)
             nursery.start_soon(self._ticks)
@@ -244,6 +257,55 @@ class Core:
             if voters[0] == self.node:
                 self.runtime.campaign(group)
 
+    # ---- replicas
+
+    def holds(self, group: GroupId) -> bool:
+        """Has this node a replica of the group, working or stopped?"""
+        return group == CATALOG_GROUP or group in self.switchboard.seats
+
+    def is_leaving(self, group: GroupId) -> bool:
+        """Is what was left of an earlier replica of the group still on its way out of the store?"""
+        return self.runtime.is_writing(group) and not self.holds(group)
+
+    def hold(self, group: GroupId) -> None:
+        """Take part in a shard. What it holds comes from its leader."""
+        self.runtime.add_group(group, self._seat(group))
+
+    def release(self, group: GroupId) -> None:
+        """Take no part in a shard any more, and give its space back."""
+        seat = self.switchboard.seats.pop(group)
+        self.runtime.remove_group(group, forget=True)
+        seat.end()
+
+    def _seat(self, group: GroupId) -> ShardHost:
+        host = ShardHost(group, self._storage.group(group), self, HostLimits(), self._leader_limits)
+        self.switchboard.seats[group] = host
+        return host
+
+    def has_left(self, node: NodeId) -> bool:
+        """Was it a member, and is none any more?"""
+        if node in self.members:
+            return self.members[node].state is MemberState.GONE
+        return bool(self.catalog.catalog.cluster_id) and node < self.catalog.catalog.next_node
+
+    def name_of(self, node: int) -> str:
+        """As operators see it: one name for each member at a time."""
+        member = self.members.get(NodeId(node))
+        if member is None:
+            return f"node {node}" if node else ""
+        return f"{member.name} (lost)" if member.state is MemberState.GONE else member.name
+
+    def _adopt_members(self) -> None:
+        catalog = self.catalog.catalog
+        if catalog.cluster_id:
+            self.members = {NodeId(node): member for node, member in sorted(catalog.members.items())}
+            active = tuple([node for node, member in self.members.items() if member.state is MemberState.ACTIVE])
+            self.placement = {CATALOG_GROUP: active} if active else {}
+            for group, nodes in catalog.placement.items():
+                self.placement[GroupId(group)] = tuple([NodeId(node) for node in nodes])
+        self.members_changed.set()
+        self.members_changed = trio.Event()
+
     # ---- for seats and hosts
 
     def now(self) -> float:
@@ -259,7 +321,7 @@ class Core:
         """See `Seat`: a node that has just come back may lead before it is linked to one that never went away."""
         if self.now() - self._started_at > _LINKING_SECONDS:
             return self.reachable()
-        return self.reachable() | {node for node in range(1, len(self.charter.members) + 1) if node not in self._met}
+        return self.reachable() | {node for node in self.members if node not in self._met}
 
     def queue_deleted(self, queue: QueueId) -> bool:
         known = self.catalog.applied_index
@@ -286,6 +348,8 @@ class Core:
 
     def catalog_applied(self, index: int, changes: list[Change], askers: Container[NodeId] | None) -> None:
         self.client.applied(index, askers)
+        if any(isinstance(change, MemberChanged | ShardPlaced) for change in changes):
+            self._adopt_members()
         for change in changes:
             if isinstance(change, QueueDeleted):
                 queue = change.queue
@@ -314,6 +378,7 @@ class Core:
 
     def catalog_restored(self) -> None:
         self.client.applied(self.catalog.applied_index, None)
+        self._adopt_members()
         self._review(list(self.catalog.catalog.queues.values()))
         self.on_catalog([])
 
@@ -423,6 +488,23 @@ class Core:
         self.runtime.peer_disconnected(peer)
         self.client.link_down(peer)
         self.switchboard.link_down(peer)
+
+
+def founders(charter: Charter) -> dict[NodeId, Member]:
+    """The members of a cluster whose catalog is not founded yet, or not read."""
+    return {
+        NodeId(node): Member(CatalogNodeId(node), spec.name, spec.host, spec.port, MemberState.ACTIVE)
+        for node, spec in enumerate(charter.members, start=1)
+    }
+
+
+def _is_held(storage: GroupStorage) -> bool:
+    """Does this node take part in the group? A damaged replica counts: it is to be seen."""
+    try:
+        stored = storage.initial_state()
+    except StorageCorrupt:
+        return True
+    return bool(stored.last_index or stored.snapshot.configuration.voters) or stored.health is not Health.SOUND
 
 
 def _nothing() -> None:

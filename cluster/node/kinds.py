@@ -46,3 +46,9 @@ class Kind(IntEnum):
     """whether the sender has left service"""
     SHARD_TRANSACTION = 17
     """[target shard, source shard, Word, node, incarnation, number]: leaders of shards about a transaction"""
+    ADMIT = 18
+    """request: [name, host, port, token] -> node id; the sender asks the catalog's leader to let a newcomer in"""
+    STANDINGS = 19
+    """request: None -> `Standing.to_wire` of the groups that the receiver leads"""
+    REMOVE = 20
+    """request: name -> what is done; the sender asks the catalog's leader to let a member go"""

@@ -23,6 +23,7 @@ from cluster.broker.errors import BrokerError
 from cluster.node import bootstrap
 from cluster.node.admin.definitions.document import DefinitionsError, read_file
 from cluster.node.admin.definitions.start import load_at_start
+from cluster.node.admin.foyer import Foyer
 from cluster.node.admin.server import serve_admin
 from cluster.node.alarms import watch_resources
 from cluster.node.amqp.ack_timeout import watch_acks
@@ -32,11 +33,17 @@ from cluster.node.amqp.password_hash import hash_password
 from cluster.node.balance import balance
 from cluster.node.catalog.client import NoQuorum
 from cluster.node.config import NodeConfig
-from cluster.node.core import Core
+from cluster.node.config.model import SHARDS_MAX
+from cluster.node.core import Core, founders
 from cluster.node.departed import watch_departed
 from cluster.node.kinds import Kind
-from cluster.node.links import LinkLimits, Links, PeerAddress, RequestError, open_listener
+from cluster.node.links import LinkLimits, Links, PeerAddress, open_listener
 from cluster.node.logging import get_logger
+from cluster.node.membership.follower import Follower
+from cluster.node.membership.gate import Gate
+from cluster.node.membership.porter import Porter
+from cluster.node.membership.roster import addressed, read_roster, write_roster
+from cluster.node.membership.steward import steward
 from cluster.node.reports import Reports
 from cluster.node.service import SHUTDOWN, Service, open_doors
 from cluster.node.tls import Certificates
@@ -48,43 +55,9 @@ VERSION = "0.1.0"
 _SWITCH_SECONDS = 0.0005
 """How long the loop may keep the interpreter from the writing thread, which wants it for microseconds before and after
 each fsync. With the default 5 ms a busy loop makes a 3 ms write take 40."""
+_ADMIN_WAITS_SECONDS = 1.0
 _GC_THRESHOLDS = (50_000, 20, 50)
 """Objects of the message path die by reference counts; the collector's walks only cost latency."""
-
-
-class Gate:
-    """The handler of links from the first moment on; hands everything to the core once there is one."""
-
-    def __init__(self) -> None:
-        self.core: Core | None = None
-        self.worked: set[int] = set()
-        """Nodes that have been linked to, or that the catalog knows to have worked."""
-        self.charter: bootstrap.Charter | None = None
-
-    def message(self, peer: NodeId, kind: int, body: Any) -> None:
-        if self.core is not None:
-            self.core.message(peer, kind, body)
-
-    def request(self, peer: NodeId, kind: int, body: Any) -> Any:
-        if self.core is None:
-            raise RequestError("starting")
-        return self.core.request(peer, kind, body)
-
-    def link_up(self, peer: NodeId, incarnation: int) -> None:
-        self.worked.add(peer)
-        if self.core is not None:
-            self.core.link_up(peer, incarnation)
-
-    def link_down(self, peer: NodeId, reason: str) -> None:
-        if self.core is not None:
-            self.core.link_down(peer, reason)
-
-    def describe(self) -> dict[str, Any]:
-        worked = set(self.worked)
-        if self.core is not None:
-            names = [n for n in self.core.catalog.catalog.settings if n.startswith("worked.")]
-            worked |= {int(name.partition(".")[2]) for name in names}
-        return bootstrap.describe(self.charter, sorted(worked))
 
 
 async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -102,7 +75,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
     store = LmdbStore(
         config.data_dir / "store",
         map_size_max=limits.store_size_max or None,
-        groups_max=max(GROUPS_MAX, config.cluster.shards + 1),
+        groups_max=max(GROUPS_MAX, SHARDS_MAX + 1),
     )
     try:
         peer_listener = open_listener(config.peer.host, config.peer.port)
@@ -110,9 +83,10 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
         http_probe = open_listener(config.http.host, config.http.port)
         http_probe.close()
         identity = begin_incarnation(store, cluster_id=None, node_name=config.node.name)
-        gate = Gate()
+        token = bootstrap.directory_token(store)
+        gate = Gate(token, bootstrap.configured_names(config))
         if identity is not None:
-            gate.charter = _charter_of(config, identity)
+            gate.charter = _charter_of(config, store, identity)
         links = Links(
             cluster_id=identity.cluster_id if identity else "",
             node=identity.member_id if identity else NOBODY,
@@ -128,11 +102,10 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_on_signal, stop, served, nursery)
             await nursery.start(links.run, [peer_listener])
+            foyer = Foyer(config, VERSION)
+            nursery.start_soon(serve_admin_late, foyer, config, certificates)
             if identity is None:
-                gate.charter = await bootstrap.find_charter(config, link_certificates)
-                identity = bootstrap.identity_of(gate.charter, config.node.name)
-                bootstrap.establish(store, gate.charter, identity.member_id)
-                store.write_identity(identity)
+                identity = await _find_cluster(config, store, gate, token, link_certificates)
             links.adopt_identity(cluster_id=identity.cluster_id, node=identity.member_id)
             assert gate.charter is not None
             core = Core(
@@ -144,15 +117,19 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
                 links=links,
             )
             gate.core = core
-            for node, member in enumerate(gate.charter.members, start=1):
-                if node != identity.member_id:
-                    links.add_peer(PeerAddress(member.name, NodeId(node), member.host, member.port))
+            for address in _addresses(config, gate.charter):
+                links.add_peer(address)
             broker = _broker(config, core, nursery)
             service = Service(config, core, broker, certificates, doors)
             reports = Reports(config, core, broker, store, service, certificates, VERSION)
             core.on_round = broker.flush
             core.on_direct_reply = broker.replies.receive
-            core.requests.update({**reports.requests(), Kind.CENSUS: broker.census.give})
+            porter, follower = Porter(core), Follower(core, config)
+            core.requests.update({**reports.requests(), **porter.requests(), **follower.requests()})
+            core.requests[Kind.CENSUS] = broker.census.give
+            gate.on_petition = porter.petition
+            gate.on_refused = service.dismiss
+            links.has_left = core.has_left
 
             def catalog_changed(changes: list[Change]) -> None:
                 # Exchanges and bindings leave no Change: `changes` does not tell whether routes still hold.
@@ -161,7 +138,9 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
 
             core.on_catalog = catalog_changed
             await nursery.start(core.run)
-            nursery.start_soon(serve_admin_late, reports, config, certificates)
+            foyer.enter(reports)
+            nursery.start_soon(follower.run)
+            nursery.start_soon(steward, core)
             if certificates is not None:
                 nursery.start_soon(certificates.watch)
             await _join(config, core)
@@ -198,24 +177,53 @@ def _definitions(config: NodeConfig) -> Any:
         raise OSError(str(error)) from None
 
 
-async def serve_admin_late(reports: Reports, config: NodeConfig, certificates: Certificates | None) -> None:
-    """The admin listener, as soon as it is imported."""
+async def serve_admin_late(foyer: Foyer, config: NodeConfig, certificates: Certificates | None) -> None:
+    """The admin listener, as soon as the node is at work or waits noticeably: what it imports would delay the rest."""
+    with trio.move_on_after(_ADMIN_WAITS_SECONDS):
+        await foyer.entered.wait()
     https = certificates.https if certificates is not None and config.http.tls else None
-    await serve_admin(reports, host=config.http.host, port=config.http.port, https=https)
+    await serve_admin(foyer.source(), host=config.http.host, port=config.http.port, https=https)
 
 
-def _charter_of(config: NodeConfig, identity: Identity) -> bootstrap.Charter:
-    """Members by the identity, their addresses by the configuration."""
+def _charter_of(config: NodeConfig, store: LmdbStore, identity: Identity) -> bootstrap.Charter:
+    """As it was written down; of an older directory, the identity's members where the configuration says they are."""
+    known = bootstrap.read_charter(store)
+    if known is not None:
+        return known
     by_name = {member.name: member for member in config.members}
     missing = [name for _, name in identity.members if name not in by_name]
     if missing:
         raise OSError(f"cluster.peers does not name {', '.join(missing)}, a member according to the data directory")
-    strangers = sorted(by_name.keys() - {name for _, name in identity.members})
-    if strangers:
-        log = get_logger("node")
-        log.warning("cluster.peers names nodes that the data directory does not know", nodes=", ".join(strangers))
     members = tuple([by_name[name] for _, name in identity.members])
     return bootstrap.Charter(identity.cluster_id, members, config.cluster.shards)
+
+
+def _addresses(config: NodeConfig, charter: bootstrap.Charter) -> list[PeerAddress]:
+    """Where the other members were when this node last heard of them, or when the cluster was founded."""
+    found = read_roster(config.data_dir) or [
+        PeerAddress(m.name, node, m.host, m.port) for node, m in founders(charter).items()
+    ]
+    return addressed(found, config)
+
+
+async def _find_cluster(
+    config: NodeConfig, store: LmdbStore, gate: Gate, token: str, certificates: Certificates | None
+) -> Identity:
+    """With an empty directory: know the cluster, durably."""
+    found = await bootstrap.find_cluster(config, token, certificates)
+    if isinstance(found, bootstrap.Admission):
+        charter = found.charter
+        identity = Identity(charter.cluster_id, found.node, config.node.name, ())
+        others = [PeerAddress(name, NodeId(node), host, port) for node, name, host, port in found.members]
+        write_roster(config.data_dir, others)
+    else:
+        charter = found
+        identity = bootstrap.identity_of(charter, config.node.name)
+    bootstrap.establish(store, charter, identity.member_id)
+    bootstrap.write_charter(store, charter)
+    store.write_identity(identity)
+    gate.charter = charter
+    return identity
 
 
 def _broker(config: NodeConfig, core: Core, nursery: trio.Nursery) -> Broker:
@@ -260,12 +268,14 @@ async def _join(config: NodeConfig, core: Core) -> None:
         try:
             await core.client.catch_up()
             if not core.catalog.catalog.cluster_id:
+                if not core.charter.members:
+                    raise NoQuorum("the catalog is not here yet")
                 await core.client.submit(await _founding(config, core))
-            worked = f"worked.{core.node}"
-            if worked not in core.catalog.catalog.settings:
-                await core.client.submit(c.PutSetting(worked, True))
             if core.incarnation > 1:
                 await core.client.submit(c.NodeGone(core.node, core.incarnation - 1))
+            own, known = config.this_member, core.members.get(core.node)
+            if known is not None and (known.host, known.port) != (own.host, own.port):
+                await core.client.submit(c.PutMember(core.node, own.name, own.host, own.port, c.KEEP_STATE))
             return
         except NoQuorum as error:
             log.warning("waiting for a quorum", reason=str(error))

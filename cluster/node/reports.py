@@ -17,6 +17,7 @@ import trio
 from cluster.broker.catalog import ids as catalog_ids
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.broker.catalog.state import Member
 from cluster.node.admin.gently import gently
 from cluster.node.admin.operations import NodeOperations
 from cluster.node.admin.report import (
@@ -39,10 +40,12 @@ from cluster.node.alarms import ALARM_NAMES, process_bytes
 from cluster.node.amqp.broker import Broker
 from cluster.node.amqp.listener import own_client
 from cluster.node.amqp.login import Login
+from cluster.node.catalog.host import CATALOG_GROUP
 from cluster.node.config import NodeConfig
 from cluster.node.core import Core, Request
 from cluster.node.kinds import Kind
 from cluster.node.links import LinkError, RequestError
+from cluster.node.membership.removal import Removal
 from cluster.node.service import Service
 from cluster.node.tls import Certificates
 from cluster.raft.group import NotLeader, ProposalDropped, Role
@@ -79,8 +82,8 @@ class Reports:
         self._version = version
         self._began = trio.current_time()
         self._seen: dict[NodeId, float] = {}
-        self._names = {NodeId(n): m.name for n, m in enumerate(core.charter.members, start=1)}
         self._sessions = Sessions(core, broker, config.node.name)
+        self._removal = Removal(core)
         self.operations = NodeOperations(core, broker)
 
     def requests(self) -> dict[int, Request]:
@@ -90,7 +93,7 @@ class Reports:
             Kind.QUEUES: self._give_queues,
             Kind.TRANSFER: self._give_transfer,
         }
-        return own | self._sessions.requests() | self.operations.requests()
+        return own | self._sessions.requests() | self.operations.requests() | self._removal.requests()
 
     @property
     def catalog(self) -> Catalog:
@@ -111,12 +114,13 @@ class Reports:
             pid=os.getpid(),
             version=self._version,
             phase=self.service.phase,
+            waiting_for=self.service.waiting_for,
             uptime_seconds=trio.current_time() - self._began,
             amqp_port=self._config.amqp.port,
             amqps_port=self._config.amqp.tls_port if self._certificates is not None else 0,
             certificate_expires_at=self._certificates.expires_at if self._certificates is not None else 0.0,
             http_port=self._config.http.port,
-            groups=tuple([self._group(group) for group in sorted(core.placement) if self._holds(group)]),
+            groups=tuple([self._group(group) for group in self._held()]),
             alarms=(ALARM_NAMES[broker.alarm],) if broker.alarm else (),
             rss_bytes=process_bytes(),
             memory_watermark_bytes=self._config.memory_watermark_bytes(),
@@ -157,8 +161,8 @@ class Reports:
         here = len(catalog.queues_at(catalog_ids.NodeId(self._core.node)))
         return here + sum([catalog.queues_of_shard(catalog_ids.GroupId(shard)) for shard in led])
 
-    def _holds(self, group: GroupId) -> bool:
-        return self._core.node in self._core.placement[group]
+    def _held(self) -> list[GroupId]:
+        return [CATALOG_GROUP, *sorted([host.group for host in self._core.switchboard.hosts()])]
 
     def _group(self, group: GroupId) -> GroupReport:
         report = self._core.runtime.report(group)
@@ -173,23 +177,22 @@ class Reports:
             id=group,
             role=role,
             term=status.term,
-            leader=self._names.get(status.leader, ""),
+            leader=self._core.name_of(status.leader),
             commit_index=status.commit_index,
             applied_index=status.applied_index,
             first_index=status.first_index,
             last_index=status.last_index,
-            voters=tuple([self._names[n] for n in configuration.voters]),
-            learners=tuple([self._names[n] for n in configuration.learners]),
+            voters=tuple([self._core.name_of(n) for n in configuration.voters]),
+            learners=tuple([self._core.name_of(n) for n in configuration.learners]),
             fault=f"being rebuilt from the others: {report.repairing}" if report.repairing else "",
-            match_indexes={self._names[n]: replica.match_index for n, replica in status.progress.items()},
+            match_indexes={self._core.name_of(n): replica.match_index for n, replica in status.progress.items()},
         )
 
     async def cluster_report(self, timeout_seconds: float) -> ClusterReport:
         found: dict[NodeId, MemberReport] = {}
         async with trio.open_nursery() as nursery:
-            for node, member in enumerate(self._core.charter.members, start=1):
-                address = f"{member.host}:{member.port}"
-                nursery.start_soon(self._ask_member, NodeId(node), address, timeout_seconds, found)
+            for node, member in self._core.members.items():
+                nursery.start_soon(self._ask_member, node, member, timeout_seconds, found)
         return ClusterReport(
             cluster_name=self._config.cluster.name,
             cluster_id=self._core.charter.cluster_id,
@@ -199,22 +202,22 @@ class Reports:
         )
 
     async def _ask_member(
-        self, node: NodeId, address: str, timeout_seconds: float, found: dict[NodeId, MemberReport]
+        self, node: NodeId, member: Member, timeout_seconds: float, found: dict[NodeId, MemberReport]
     ) -> None:
-        name = self._names[node]
+        name, address, state = self._core.name_of(node), f"{member.host}:{member.port}", member.state.name.lower()
         if node == self._core.node:
-            found[node] = MemberReport(name, address, self.local_report(), last_seen_seconds=0.0)
+            found[node] = MemberReport(name, address, self.local_report(), "", 0.0, int(node), state)
             return
         try:
             data = await self._core.links.call(node, Kind.REPORT, None, timeout_seconds)
             self._seen[node] = trio.current_time()
-            found[node] = MemberReport(name, address, decode_report(data), last_seen_seconds=0.0)
+            found[node] = MemberReport(name, address, decode_report(data), "", 0.0, int(node), state)
         except (LinkError, ValueError) as error:
             seen = max(
                 [at for at in (self._seen.get(node), self._core.last_linked.get(node)) if at is not None], default=None
             )
             ago = None if seen is None else trio.current_time() - seen
-            found[node] = MemberReport(name, address, None, str(error), ago)
+            found[node] = MemberReport(name, address, None, str(error), ago, int(node), state)
 
     async def _give_report(self, peer: NodeId, body: Any) -> Any:
         return encode_report(self.local_report())
@@ -222,7 +225,7 @@ class Reports:
     async def queues(self, timeout_seconds: float) -> Sequence[QueueReport]:
         rows: dict[int, QueueCounts] = {}
         async with trio.open_nursery() as nursery:
-            for node in self._names:
+            for node in self._core.members:
                 nursery.start_soon(self._ask_queues, node, timeout_seconds, rows)
         queues = sorted(self.catalog.queues.values(), key=lambda queue: (queue.vhost, queue.name))
         uncounted = QueueCounts()
@@ -247,14 +250,14 @@ class Reports:
 
     def _leader(self, queue: QueueDefinition) -> str:
         if not queue.replicated:
-            return self._names.get(NodeId(queue.home), "")
+            return self._core.name_of(queue.home)
         stream = self._core.switchboard.streams.get(queue.shard)
-        return self._names.get(NodeId(stream.leader), "") if stream is not None else ""
+        return self._core.name_of(stream.leader) if stream is not None else ""
 
     def _replicas(self, queue: QueueDefinition) -> tuple[str, ...]:
         if not queue.replicated:
             return ()
-        return tuple([self._names[NodeId(n)] for n in self._core.placement.get(GroupId(queue.shard), ())])
+        return tuple([self._core.name_of(n) for n in self._core.placement.get(GroupId(queue.shard), ())])
 
     async def _ask_queues(self, node: NodeId, timeout_seconds: float, rows: dict[int, QueueCounts]) -> None:
         try:
@@ -285,7 +288,7 @@ class Reports:
         return await self._sessions.consumers(timeout_seconds)
 
     async def transfer(self, group: int, node: str) -> None:
-        target = next((n for n, name in self._names.items() if name == node), NOBODY)
+        target = next((n for n in self._core.members if self._core.name_of(n) == node), NOBODY)
         voters = self._core.placement.get(GroupId(group))
         if voters is None:
             raise Refused(Refusal.NOT_FOUND, f"there is no group {group}")
@@ -309,6 +312,9 @@ class Reports:
             self._core.runtime.transfer_leadership(GroupId(group), NodeId(target))
         except (NotLeader, ProposalDropped) as error:
             raise RequestError(str(error)) from error
+
+    async def remove(self, node: str) -> None:
+        await self._removal.remove(node)
 
     async def authenticate(self, user: str, password: str, *, peer_host: str) -> frozenset[str] | None:
         if await self._broker.judge_login(peer_host, user, password.encode()) is not Login.ACCEPTED:

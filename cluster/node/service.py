@@ -65,6 +65,7 @@ class Service:
         doors: Sequence[Door],
     ) -> None:
         self.phase: Phase = "starting"
+        self.waiting_for = ""
         self._config = config
         self._core = core
         self._broker = broker
@@ -106,6 +107,17 @@ class Service:
             self._core.set_aside(False)
             self._open()
             self._log.info("revived")
+
+    def dismiss(self, text: str) -> None:
+        """The node is no member any more: it serves nobody, and stays to say so."""
+        if self.phase == "left":
+            return
+        self.phase, self.waiting_for = "left", f"{text}: empty its data directory to let it join anew"
+        self._log.error("this node serves nobody any more", reason=self.waiting_for)
+        self._accepting.cancel()
+        error = connection_forced(SHUTDOWN)
+        for connection in list(self._broker.connections.values()):
+            connection.fail(error)
 
     async def leave(self, reason: str) -> None:
         """Close the doors, tell the clients why (320), and hand over what others can lead, however long that takes.

@@ -150,6 +150,7 @@ class RaftGroup:
             log.last_index,
             state.configuration,
             self._leadership.status() if self._leadership else {},
+            state.membership.current_index,
             state.repair is not None,
         )
 

@@ -140,5 +140,12 @@ class GroupStatus:
     last_index: LogIndex
     configuration: Configuration
     progress: Mapping[NodeId, ReplicaStatus]
+    configuration_index: LogIndex
+    """Where `configuration` stands in the log; 0 where the group began with it."""
     is_repairing: bool = False
     """It lost its log and does not vote until it has everything again."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Is the configuration committed, and not a joint one?"""
+        return self.configuration_index <= self.commit_index and not self.configuration.outgoing_voters

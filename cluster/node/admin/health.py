@@ -19,7 +19,7 @@ READY_LAG_MAX = 1000
 def not_ready_reason(report: NodeReport) -> str | None:
     """One line about what keeps a node from serving; None when it is ready."""
     if report.phase != "running":
-        return report.phase
+        return report.waiting_for or report.phase
     catalog = next((group for group in report.groups if group.id == CATALOG_GROUP), None)
     if catalog is None or not catalog.leader:
         return "the catalog group has no leader"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-Phase = Literal["starting", "running", "draining", "drained"]
+Phase = Literal["starting", "running", "draining", "drained", "left"]
 ReplicaRole = Literal["leader", "follower", "candidate", "learner", "repairing", "stopped"]
 CATALOG_GROUP = 0
 
@@ -84,6 +84,8 @@ class NodeReport:
     connections_opened_total: int = 0
     channels_opened_total: int = 0
     disk_free_min_bytes: int = 0
+    waiting_for: str = ""
+    """What keeps a node from running, where the phase alone does not say it."""
     files_open: int = 0
     files_max: int = 0
 
@@ -100,6 +102,9 @@ class MemberReport:
     report: NodeReport | None
     unreachable_reason: str = ""
     last_seen_seconds: float | None = None
+    node: int = 0
+    membership: str = "active"
+    """As the catalog has it: joining, active, draining, gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,5 +125,8 @@ class NodeSource(Protocol):
     async def transfer(self, group: int, node: str) -> None:
         """Ask the group's leader to hand over to `node`; returns once it is asked. Raises Refused."""
 
+    async def remove(self, node: str) -> None:
+        """Let a member go; returns once that has begun. Raises Refused."""
+
     async def authenticate(self, user: str, password: str, *, peer_host: str) -> frozenset[str] | None:
         """The user's tags, or None: no such user, wrong password, or a user that may not come from `peer_host`."""

@@ -152,7 +152,9 @@ class CatalogClient:
         self._stir()
 
     def link_up(self, peer: int) -> None:
-        self._links.send(NodeId(peer), Kind.CATALOG_APPLIED, self._host.applied_index)
+        if self._host.applied_index:
+            # A copy that has nothing yet is nobody's that is waited for.
+            self._links.send(NodeId(peer), Kind.CATALOG_APPLIED, self._host.applied_index)
         self._leader_changed()
 
     def link_down(self, peer: int) -> None:

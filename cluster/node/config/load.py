@@ -137,14 +137,19 @@ def _with_secret(cluster: ClusterSection, given: Mapping[str, Given], problems: 
 def _contradictions(config: NodeConfig) -> list[str]:
     """What each option alone cannot show."""
     found: list[str] = []
+    if config.peer.advertise:
+        try:
+            parse_peer(f"{config.node.name}={config.peer.advertise}")
+        except ValueError:
+            return [f"peer.advertise: expected host:port, got {config.peer.advertise!r}"]
     others = config.other_members
     named = len(config.cluster.peers) > len(others)
     if others and not config.cluster.secret:
         found.append("cluster.secret: required when there are peers; set it or cluster.secret_file")
-    if others and not named and config.peer.host in WILDCARD_HOSTS:
+    if others and not named and not config.peer.advertise and config.peer.host in WILDCARD_HOSTS:
         found.append(
             f"cluster.peers: {config.node.name} is not named and peer.host is {config.peer.host!r}; "
-            "add it, so that all nodes know its address"
+            "add it, or set peer.advertise, so that all nodes know its address"
         )
     if config.raft.election_ticks < 3 * config.raft.heartbeat_ticks:
         found.append(

@@ -19,6 +19,7 @@ KIB, MIB = 2**10, 2**20
 BYTES = {"unit": "bytes"}
 WILDCARD_HOSTS = frozenset({"", "0.0.0.0", "::"})
 
+SHARDS_MAX = 256
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
@@ -64,6 +65,9 @@ class HttpSection(Section, frozen=True, kw_only=True):
 class PeerSection(Section, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="address of the listener for other nodes")] = "0.0.0.0"
     port: Annotated[Port, Meta(description="port of the listener for other nodes")] = 25672
+    advertise: Annotated[
+        str, Meta(description="host:port at which other nodes reach this one; empty: as cluster.peers names it")
+    ] = ""
     tls: Annotated[bool, Meta(description="TLS between nodes, each proving itself by a certificate of tls.ca")] = False
 
 
@@ -78,12 +82,12 @@ class TlsSection(Section, frozen=True, kw_only=True):
 
 class ClusterSection(Section, frozen=True, kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=255, description="name shown to clients")] = "cluster-mq"
-    peers: Annotated[list[str], Meta(max_length=64, description="members to start with, name=host:port each")] = field(
-        default_factory=list
-    )
+    peers: Annotated[
+        list[str], Meta(max_length=64, description="members to found with or to join, name=host:port each")
+    ] = field(default_factory=list)
     secret: Annotated[str, Meta(description="shared by all nodes; proves that a peer belongs here")] = ""
     secret_file: Annotated[str, Meta(description="file that holds the secret instead")] = ""
-    shards: Annotated[int, Meta(ge=1, le=256, description="queue groups; fixed when the cluster is founded")] = 8
+    shards: Annotated[int, Meta(ge=1, le=SHARDS_MAX, description="queue groups; fixed when the cluster is founded")] = 8
 
     def __repr__(self) -> str:
         return f"ClusterSection(name={self.name!r}, peers={self.peers!r}, secret=***, shards={self.shards!r})"
@@ -183,7 +187,9 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     def members(self) -> tuple[PeerSpec, ...]:
         """All members to start with, this node included, in the order every node agrees on (`peers`)."""
         specs = {spec.name: spec for spec in map(parse_peer, self.cluster.peers)}
-        if self.node.name not in specs:
+        if self.peer.advertise:
+            specs[self.node.name] = parse_peer(f"{self.node.name}={self.peer.advertise}")
+        elif self.node.name not in specs:
             host = "127.0.0.1" if self.peer.host in WILDCARD_HOSTS else self.peer.host
             specs[self.node.name] = PeerSpec(self.node.name, host, self.peer.port)
         return tuple(sorted(specs.values(), key=lambda spec: natural_order(spec.name)))

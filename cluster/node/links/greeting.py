@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ from cluster.node.links.frames import (
     CHALLENGE,
     DESCRIPTION,
     HELLO,
+    PETITION,
     PROOF,
     REFUSED,
     WELCOME,
@@ -43,6 +44,8 @@ from cluster.raft.types import NOBODY
 
 STRANGER_ERRORS: Final = (OSError, sockets.Disconnected, trio.TooSlowError, ProtocolViolation, Refused)
 _DESCRIPTION_BYTES_MAX: Final = 256 << 10
+PETITION_TIMEOUT_SECONDS: Final = 10.0
+"""How long a member may take to have somebody admitted."""
 
 
 def describe_error(error: BaseException) -> str:
@@ -141,25 +144,57 @@ async def probe(
 
     Raises ProbeFailed; ends within connect_timeout_seconds plus handshake_timeout_seconds.
     """
-    limits = limits or LinkLimits()
+    return await _ask(host, port, secret, name, None, limits or LinkLimits(), certificates)
+
+
+async def petition(
+    host: str,
+    port: int,
+    secret: bytes,
+    body: dict[str, Body],
+    *,
+    name: str = "",
+    limits: LinkLimits | None = None,
+    certificates: Certificates | None = None,
+) -> dict[str, Body]:
+    """What the node that listens there answers to who would be a member (`LinkHandler.petition`).
+
+    Raises ProbeFailed; ends within connect_timeout_seconds, handshake_timeout_seconds and PETITION_TIMEOUT_SECONDS.
+    """
+    return await _ask(host, port, secret, name, body, limits or LinkLimits(), certificates)
+
+
+async def _ask(
+    host: str,
+    port: int,
+    secret: bytes,
+    name: str,
+    body: dict[str, Body] | None,
+    limits: LinkLimits,
+    certificates: Certificates | None,
+) -> dict[str, Body]:
     identity = Identity(cluster_id="", node=NOBODY, name=name, incarnation=0)
+    purpose = Purpose.PROBE if body is None else Purpose.PETITION
     sock = None
     try:
         with trio.fail_after(limits.connect_timeout_seconds):
             sock = await sockets.connect(host, port)
-        with trio.fail_after(limits.handshake_timeout_seconds):
+        with trio.fail_after(limits.handshake_timeout_seconds) as patience:
             link = await _sealed(sock, host, certificates)
             stranger = _Stranger(link, frame_bytes_max=_DESCRIPTION_BYTES_MAX)
-            await _introduce(stranger, identity, Purpose.PROBE, secret)
-            description = await stranger.read(DESCRIPTION)
-        if not isinstance(description, dict):
+            await _introduce(stranger, identity, purpose, secret)
+            if body is not None:
+                patience.deadline += PETITION_TIMEOUT_SECONDS
+                await stranger.write(PETITION, pack_body(body))
+            answer = await stranger.read(DESCRIPTION)
+        if not isinstance(answer, dict):
             raise ProtocolViolation("malformed description")
     except STRANGER_ERRORS as error:
         raise ProbeFailed(f"{host}:{port}: {describe_error(error)}") from None
     finally:
         if sock is not None:
             sockets.close(sock)
-    return description
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +207,12 @@ class Host:
     limits: LinkLimits
     admit: Callable[[Identity], None]
     describe: Callable[[], dict[str, Body]]
+    petition: Callable[[dict[str, Body]], Awaitable[dict[str, Body]]]
     certificates: Certificates | None
 
 
 async def receive_stranger(sock: socket.socket, host: Host) -> tuple[Socket, Identity] | None:
-    """The authenticated dialer of a link and where to read from it, or None for a probe that has been answered.
+    """The authenticated dialer of a link and where to read from it, or None for a question that has been answered.
 
     Does not close the socket. Raises STRANGER_ERRORS; a Refused has been told to the other side, and carries
     the name that the dialer claimed.
@@ -185,7 +221,7 @@ async def receive_stranger(sock: socket.socket, host: Host) -> tuple[Socket, Ide
     acceptor = Acceptor(
         identity=host.identity, secret=host.secret, nonce=secrets.token_bytes(NONCE_BYTES), admit=host.admit
     )
-    with trio.fail_after(host.limits.handshake_timeout_seconds):
+    with trio.fail_after(host.limits.handshake_timeout_seconds) as patience:
         link = sock if host.certificates is None else await host.certificates.accepted(sock)
         stranger = _Stranger(link, frame_bytes_max=host.limits.handshake_frame_bytes_max)
         try:
@@ -197,6 +233,13 @@ async def receive_stranger(sock: socket.socket, host: Host) -> tuple[Socket, Ide
                 refused.claimed = acceptor.dialer.name
             raise
         await stranger.write(WELCOME, welcome)
+        if acceptor.purpose is Purpose.PETITION:
+            body = await stranger.read(PETITION)
+            if not isinstance(body, dict):
+                raise ProtocolViolation("malformed petition")
+            patience.deadline += PETITION_TIMEOUT_SECONDS
+            await stranger.write(DESCRIPTION, pack_body(await host.petition(body)))
+            return None
         stranger.leave()
         if acceptor.purpose is Purpose.PROBE:
             await stranger.write(DESCRIPTION, pack_body(host.describe()))

@@ -18,7 +18,7 @@ import enum
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
 from cluster.node.links.frames import pack_body
@@ -27,15 +27,18 @@ from cluster.raft.types import NodeId
 
 MAGIC: Final = "cluster-mq link"
 VERSION_MIN: Final = 1
-VERSION_MAX: Final = 1
+VERSION_MAX: Final = 2
+"""The lower of both sides' highest is spoken. 2 brought petitions, and the kinds of request of changing members."""
+VERSION_OF_MEMBERSHIP: Final = 2
 NONCE_BYTES: Final = 32
 
 
 class Purpose(enum.IntEnum):
-    """What the dialer wants: send its messages, or one description of the acceptor."""
+    """What the dialer wants: send its messages, one description of the acceptor, or to become a member."""
 
     LINK = 0
     PROBE = 1
+    PETITION = 2
 
 
 class Refusal(enum.Enum):
@@ -47,6 +50,8 @@ class Refusal(enum.Enum):
     UNFOUNDED = "unfounded"
     """The acceptor belongs to no cluster yet: every cluster's first moments, and no complaint."""
     NODE = "node"
+    LEFT = "left"
+    """The dialer was a member and is none any more; it will not be one again under its id."""
     STALE = "stale"
 
 
@@ -71,6 +76,8 @@ class Identity:
     node: NodeId
     name: str
     incarnation: int
+    version: int = field(default=VERSION_MAX, compare=False)
+    """Of the link on which it is spoken."""
 
 
 class Step(enum.Enum):
@@ -122,13 +129,16 @@ def parse_refused(body: Body) -> Refused:
 class Dialer:
     """The side that connected. Bodies go in decoded and come out packed."""
 
-    __slots__ = ("_challenge", "_hello", "_secret", "step")
+    __slots__ = ("_challenge", "_hello", "_secret", "_version", "_version_min", "step")
 
     def __init__(self, *, identity: Identity, purpose: Purpose, secret: bytes, nonce: bytes) -> None:
         assert len(nonce) == NONCE_BYTES
         self._secret = secret
-        self._hello = pack_body([MAGIC, VERSION_MIN, VERSION_MAX, int(purpose), _identity_fields(identity), nonce])
+        self._version_min = VERSION_OF_MEMBERSHIP if purpose is Purpose.PETITION else VERSION_MIN
+        fields = _identity_fields(identity)
+        self._hello = pack_body([MAGIC, self._version_min, VERSION_MAX, int(purpose), fields, nonce])
         self._challenge = b""
+        self._version = self._version_min
         self.step = Step.CHALLENGE
 
     def hello(self) -> bytes:
@@ -140,8 +150,9 @@ class Dialer:
             raise ProtocolViolation("challenge out of turn")
         match body:
             case [int(version), nonce]:
-                if not VERSION_MIN <= version <= VERSION_MAX:
+                if not self._version_min <= version <= VERSION_MAX:
                     raise Refused(Refusal.VERSION, f"acceptor chose link version {version}")
+                self._version = version
                 self._challenge = pack_body([version, _parse_nonce(nonce)])
             case _:
                 raise ProtocolViolation("malformed challenge")
@@ -161,7 +172,7 @@ class Dialer:
         if not hmac.compare_digest(expected, proof):
             raise Refused(Refusal.SECRET, "cluster secret mismatch")
         self.step = Step.DONE
-        return identity
+        return replace(identity, version=self._version)
 
 
 class Acceptor:
@@ -208,9 +219,10 @@ class Acceptor:
         version = min(highest, VERSION_MAX)
         if version < max(lowest, VERSION_MIN):
             raise Refused(Refusal.VERSION, f"link versions {lowest} to {highest}, here {VERSION_MIN} to {VERSION_MAX}")
-        if purpose not in (Purpose.LINK, Purpose.PROBE):
+        if purpose not in tuple(Purpose):
             raise ProtocolViolation(f"unknown purpose {purpose}")
         self.purpose = Purpose(purpose)
+        self.dialer = replace(self.dialer, version=version)
         self._hello = pack_body(body)
         self._challenge = pack_body([version, self._nonce])
         self.step = Step.PROOF
@@ -236,7 +248,7 @@ class Acceptor:
                         f"cluster id mismatch: {self.dialer.cluster_id or 'none'} dialled {self._identity.cluster_id}",
                     )
                 self._admit(self.dialer)
-            case Purpose.PROBE:
+            case Purpose.PROBE | Purpose.PETITION:
                 pass
             case _:
                 assert_never(self.purpose)

@@ -49,12 +49,18 @@ class ProbeFailed(LinkError):
 
 @dataclass(frozen=True, slots=True)
 class PeerAddress:
-    """Where a member listens for links, and who must answer there."""
+    """Where a member listens for links, and who must answer there. `also`: where it may be if it is not there."""
 
     name: str
     node: NodeId
     host: str
     port: int
+    also: tuple[tuple[str, int], ...] = ()
+
+    def place(self, attempt: int) -> tuple[str, int]:
+        """Host and port to try."""
+        places = ((self.host, self.port), *self.also)
+        return places[attempt % len(places)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +125,12 @@ class LinkHandler(Protocol):
 
     def describe(self) -> dict[str, Body]:
         """What a probe is told: cluster id, members, state; msgpack-able, at most 256 KiB packed."""
+
+    async def petition(self, body: dict[str, Body]) -> dict[str, Body]:
+        """A stranger that knows the secret asks to become a member: the answer."""
+
+    def refused(self, peer: NodeId, text: str) -> None:
+        """The peer says that this node is no member any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -36,6 +36,10 @@ from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.types import NOBODY, NodeId
 
 _STOPPING = "this node is stopping"
+
+
+def _nobody_has(node: NodeId) -> bool:
+    return False
 
 
 class Links:
@@ -71,6 +75,8 @@ class Links:
         self._nursery: trio.Nursery | None = None
         self._handshakes_pending = 0
         self._random = random.Random()
+        self.has_left: Callable[[NodeId], bool] = _nobody_has
+        """Was this node a member, and is none any more?"""
         for address in peers:
             self.add_peer(address)
 
@@ -121,12 +127,14 @@ class Links:
             peer.redial.set()
 
     def add_peer(self, address: PeerAddress) -> None:
-        """Hold a link to this member from now on. A known one at a new address is left and dialled anew."""
+        """Hold a link to this member from now on. One at a new address is dialled there as soon as it is not linked."""
         known = self._peers.get(address.node)
         if address.node in (self._identity.node, NOBODY) or (known and known.address == address):
             return
         if known:
-            self.remove_peer(address.node)
+            known.address = address
+            known.redial.set()
+            return
         peer = self._peers[address.node] = Peer(address)
         if self._nursery is not None:
             self._nursery.start_soon(self._dial, peer)
@@ -137,6 +145,17 @@ class Links:
         if peer is not None:
             peer.dialling.cancel()
             self._carrier.fail(peer, "removed from the cluster")
+
+    def peers(self) -> list[NodeId]:
+        """Those that a link is held to, up or not; ascending."""
+        return sorted(self._peers)
+
+    def version_of(self, peer: NodeId) -> int:
+        """Of the link's protocol, as both sides speak it; 0 for a peer that is not up."""
+        known = self._up_peer(peer)
+        if known is None or known.incoming is None or known.outgoing is None:
+            return 0
+        return min(known.incoming.identity.version, known.outgoing.identity.version)
 
     def is_up(self, peer: NodeId) -> bool:
         return self._up_peer(peer) is not None
@@ -203,12 +222,14 @@ class Links:
 
     async def _dial_once(self, peer: Peer) -> None:
         address = peer.address
-        where = f"{address.host}:{address.port}"
+        host, port = address.place(peer.failed_dials)
+        where = f"{host}:{port}"
+        peer.failed_dials += 1
         peer.connecting = trio.CancelScope()
         try:
             sock, identity = await dial(
-                address.host,
-                address.port,
+                host,
+                port,
                 identity=self._identity,
                 secret=self._secret,
                 limits=self._limits,
@@ -224,6 +245,8 @@ class Links:
                 if error.code is Refusal.UNFOUNDED:
                     return
                 kind, text = error.code.value, f"{text} with {address.name}"
+                if error.code is Refusal.LEFT:
+                    self._handler.refused(address.node, error.text)
             self._complaints.say(address.name, kind, f"cannot link to {where}: {text}")
             return
         peer.is_absent = False
@@ -232,6 +255,7 @@ class Links:
             text = f"is node {identity.node}, expected node {address.node} ({address.name})"
             self._complaints.say(address.name, "identity", f"cannot link to {where}: {text}")
             return
+        peer.failed_dials = 0
         await self._write(peer, Outgoing(sock, identity, self._limits))
 
     async def _write(self, peer: Peer, outgoing: Outgoing) -> None:
@@ -285,6 +309,7 @@ class Links:
             limits=self._limits,
             admit=self._admit,
             describe=self._handler.describe,
+            petition=self._handler.petition,
             certificates=self._certificates,
         )
         try:
@@ -308,6 +333,8 @@ class Links:
     def _admit(self, dialer: Identity) -> None:
         peer = self._peers.get(dialer.node)
         if peer is None:
+            if self.has_left(dialer.node):
+                raise Refused(Refusal.LEFT, f"node {dialer.node} has left the cluster")
             raise Refused(Refusal.NODE, f"node {dialer.node} is no member")
         if peer.incoming is not None and dialer.incarnation < peer.incoming.identity.incarnation:
             raise Refused(Refusal.STALE, f"node {dialer.node} is connected in a later incarnation")

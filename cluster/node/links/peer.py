@@ -87,6 +87,7 @@ class Peer:
         "changed",
         "connecting",
         "dialling",
+        "failed_dials",
         "failure",
         "incoming",
         "is_absent",
@@ -116,6 +117,8 @@ class Peer:
         self.dialling = trio.CancelScope()
         self.connecting = trio.CancelScope()
         """Of the attempt that is under way or was the last, until there is a connection."""
+        self.failed_dials = 0
+        """In a row, to find it under another of its addresses."""
         self.calls: dict[int, Call] = {}
         self.requests_pending = 0
         self.times_up = 0

@@ -92,7 +92,8 @@ def test_sizes_are_numbers_or_numbers_with_a_unit(tmp_path: Path, text: str, siz
         ),
         (
             '[cluster]\nsecret = "s"\npeers = ["mq-1=h:1"]',
-            "cluster.peers: mq-0 is not named and peer.host is '0.0.0.0'; add it, so that all nodes know its address",
+            "cluster.peers: mq-0 is not named and peer.host is '0.0.0.0'; add it, or set peer.advertise, "
+            "so that all nodes know its address",
         ),
         (
             '[cluster]\nsecret_file = "/nowhere"',

@@ -31,6 +31,7 @@ class Memory:
         self.ups: list[tuple[NodeId, int]] = []
         self.downs: list[tuple[NodeId, str]] = []
         self.told: list[str] = []
+        self.refusals: list[tuple[NodeId, str]] = []
         self.answer: Callable[[NodeId, int, Body], Body | Awaitable[Body]] = refuse
         self._changed = trio.Event()
 
@@ -51,6 +52,13 @@ class Memory:
 
     def describe(self) -> dict[str, Body]:
         return {"cluster_id": "", "state": "waiting", "members": ["mq-1", "mq-2"]}
+
+    async def petition(self, body: dict[str, Body]) -> dict[str, Body]:
+        return {"asked": body}
+
+    def refused(self, peer: NodeId, text: str) -> None:
+        self.refusals.append((peer, text))
+        self._change("refused")
 
     def _change(self, what: str) -> None:
         self.told.append(what)

@@ -91,13 +91,33 @@ def test_a_node_without_a_cluster_is_no_link_but_may_be_probed():
 
 def test_versions_without_overlap_are_refused():
     with pytest.raises(Refused) as caught:
-        acceptor().on_hello([MAGIC, 2, 5, 0, ["c1", 1, "mq-1", 7], NONCE])
-    assert (caught.value.code, caught.value.text) == (Refusal.VERSION, "link versions 2 to 5, here 1 to 1")
+        acceptor().on_hello([MAGIC, 3, 5, 0, ["c1", 1, "mq-1", 7], NONCE])
+    assert (caught.value.code, caught.value.text) == (Refusal.VERSION, "link versions 3 to 5, here 1 to 2")
 
 
 def test_the_highest_common_version_is_chosen():
-    version, _ = unpack_body(acceptor().on_hello([MAGIC, 1, 5, 0, ["c1", 1, "mq-1", 7], NONCE]))
-    assert version == 1
+    two = acceptor()
+    assert unpack_body(two.on_hello([MAGIC, 1, 5, 0, ["c1", 1, "mq-1", 7], NONCE]))[0] == 2
+    assert two.dialer.version == 2
+
+
+def test_with_an_older_program_its_version_is_spoken_and_both_know():
+    two = acceptor()
+    assert unpack_body(two.on_hello([MAGIC, 1, 1, 0, ["c1", 1, "mq-1", 7], NONCE]))[0] == 1
+    assert two.dialer.version == 1
+    one = dialer()
+    proof = unpack_body(one.on_challenge([1, NONCE]))
+    assert isinstance(proof, bytes)
+    old = Acceptor(identity=TWO, secret=b"s", nonce=NONCE, admit=lambda identity: None)
+    hello = unpack_body(one.hello())
+    old.on_hello([*hello[:2], 1, *hello[3:]])
+    assert old.dialer.version == 1
+
+
+def test_a_petition_is_not_made_to_an_older_program():
+    with pytest.raises(Refused) as caught:
+        dialer(purpose=Purpose.PETITION).on_challenge([1, NONCE])
+    assert (caught.value.code, caught.value.text) == (Refusal.VERSION, "acceptor chose link version 1")
 
 
 @pytest.mark.parametrize(

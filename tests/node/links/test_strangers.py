@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 import trio
 
-from cluster.node.links import LinkLimits, PeerAddress, ProbeFailed, ProtocolViolation, probe
+from cluster.node.links import LinkLimits, PeerAddress, ProbeFailed, ProtocolViolation, petition, probe
 from cluster.node.links.frames import HELLO, encode_frame, pack_body
 from tests.node.links.linktools import DEADLINE_SECONDS, SECRET, A, B, Member, addresses, linked_pair
 
@@ -99,6 +99,29 @@ async def test_a_probe_describes_a_node_that_has_no_cluster_yet():
         nursery.cancel_scope.cancel()
     with pytest.raises(ProbeFailed, match=rf"^127.0.0.1:{one.port}: Connection refused$"):
         await probe(one.host, one.port, SECRET)
+
+
+async def test_who_knows_the_secret_may_ask_to_become_a_member():
+    (one,) = addresses(1)
+    member = Member(one, [])
+    async with trio.open_nursery() as nursery:
+        await nursery.start(member.run)
+        assert await petition(one.host, one.port, SECRET, {"name": "mq-9"}) == {"asked": {"name": "mq-9"}}
+        with pytest.raises(ProbeFailed, match="cluster secret mismatch"):
+            await petition(one.host, one.port, b"guess", {})
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_former_member_is_told_that_it_left():
+    one, two = addresses(2)
+    first, second = Member(one, []), Member(two, [one])
+    first.links.has_left = lambda node: node == B
+    async with trio.open_nursery() as nursery:
+        await nursery.start(first.run)
+        await nursery.start(second.run)
+        await second.memory.until(lambda: bool(second.memory.refusals))
+        assert second.memory.refusals[0] == (A, "node 2 has left the cluster")
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_node_links_as_soon_as_it_has_become_a_member():

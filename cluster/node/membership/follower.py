@@ -1,0 +1,159 @@
+"""What every member does as the catalog changes: links to those that belong, replicas of the shards placed here, and
+one step at a time of the groups that it leads.
+
+Law: a replica is taken up when the catalog places it here, and given up when the catalog does not place it here any
+more and the group's leader says, by a later configuration than any known here, that it is none. Groups are changed by
+their leaders alone, and only by a copy of the catalog that has caught up.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import trio
+
+from cluster.broker.catalog.state import MemberState
+from cluster.node.balance import hand_over
+from cluster.node.catalog.host import CATALOG_GROUP
+from cluster.node.config import NodeConfig
+from cluster.node.core import Core, Request
+from cluster.node.kinds import Kind
+from cluster.node.links import PeerAddress
+from cluster.node.logging import get_logger
+from cluster.node.membership.roster import addressed, write_roster
+from cluster.node.membership.standing import gather, own_standings
+from cluster.node.membership.steps import HandOver, caught_up, next_step
+from cluster.raft.group import NotLeader, ProposalDropped, RaftGroup, Role
+from cluster.raft.types import GroupId, NodeId
+
+LOOK_SECONDS = 0.25
+"""How often groups that are on their way are looked at; what the catalog changes is looked at at once."""
+_LEAVE_LOOKS = 4
+"""Looks between two questions whether a replica may be given up."""
+
+
+class Follower:
+    """Of one node."""
+
+    def __init__(self, core: Core, config: NodeConfig) -> None:
+        self._core = core
+        self._config = config
+        self._known: list[PeerAddress] = []
+        self._looks = 0
+        self._log = get_logger("membership")
+
+    def requests(self) -> dict[int, Request]:
+        """What other nodes ask."""
+        return {Kind.STANDINGS: self._give_standings}
+
+    async def _give_standings(self, peer: NodeId, body: object) -> list[list[object]]:
+        return [standing.to_wire() for standing in own_standings(self._core)]
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        core = self._core
+        while True:
+            changed = core.members_changed
+            if core.catalog.catalog.cluster_id:
+                await self._link()
+                self._take_up()
+                if core.view.is_current:
+                    self._step()
+                    await self._give_up()
+            with trio.move_on_after(LOOK_SECONDS):
+                await changed.wait()
+
+    async def _link(self) -> None:
+        core = self._core
+        members = [
+            PeerAddress(member.name, node, member.host, member.port)
+            for node, member in core.members.items()
+            if member.state is not MemberState.GONE
+        ]
+        if members == self._known:
+            return
+        self._known = members
+        for address in addressed(members, self._config):
+            core.links.add_peer(address)
+        belonging = {address.node for address in members}
+        for node in core.links.peers():
+            if node not in belonging:
+                self._log.info("member gone", node=int(node))
+                core.links.remove_peer(node)
+        with suppress(OSError):
+            await trio.to_thread.run_sync(write_roster, self._config.data_dir, members)
+
+    def _take_up(self) -> None:
+        core = self._core
+        for group, nodes in core.placement.items():
+            if core.node in nodes and not core.holds(group) and not core.is_leaving(group):
+                self._log.info("takes up a replica", group=int(group))
+                core.hold(group)
+
+    async def _give_up(self) -> None:
+        core = self._core
+        self._looks += 1
+        idle = [
+            host.group
+            for host in core.switchboard.hosts()
+            if core.node not in core.placement.get(host.group, (core.node,)) and host.role is not Role.LEADER
+        ]
+        if not idle or self._looks % _LEAVE_LOOKS:
+            return
+        standings = await gather(core)
+        for group in idle:
+            standing, raft = standings.get(group), core.runtime.groups.get(group)
+            if (
+                standing is not None
+                and raft is not None
+                and standing.is_settled
+                and core.node not in standing.members
+                and standing.configuration_index > raft.status().configuration_index
+                and core.node not in core.placement.get(group, ())
+                and not core.runtime.is_writing(group)
+            ):
+                self._log.info("gives up a replica", group=int(group))
+                core.release(group)
+
+    # ---- the groups that this node leads
+
+    def _step(self) -> None:
+        core = self._core
+        for group, raft in list(core.runtime.groups.items()):
+            if raft.role is Role.LEADER:
+                wanted = self._voters() if group == CATALOG_GROUP else core.placement.get(group, ())
+                if wanted:
+                    self._approach(group, raft, wanted)
+
+    def _voters(self) -> tuple[NodeId, ...]:
+        """Of the catalog: who is active, who joins and answers, and who still has a shard to give away."""
+        core = self._core
+        voting, live = core.runtime.groups[CATALOG_GROUP].configuration.voters, core.reachable()
+        placed = {node for group, nodes in core.placement.items() if group != CATALOG_GROUP for node in nodes}
+        return tuple(
+            [
+                node
+                for node, member in core.members.items()
+                if member.state is MemberState.ACTIVE
+                or (member.state is MemberState.JOINING and (node in live or node in voting))
+                or (member.state is MemberState.DRAINING and node in placed)
+            ]
+        )
+
+    def _approach(self, group: GroupId, raft: RaftGroup, wanted: tuple[NodeId, ...]) -> None:
+        core, now = self._core, raft.configuration
+        if not now.learners and set(now.voters) == set(wanted):
+            return
+        status = raft.status()
+        if not status.is_settled:
+            return
+        live = {NodeId(node) for node in core.reachable()}
+        step = next_step(now, wanted, leader=core.node, ready=caught_up(status), live=live)
+        if isinstance(step, HandOver):
+            any(hand_over(core, group, node) for node in step.candidates)
+        elif step is not None:
+            with suppress(NotLeader, ProposalDropped):
+                core.runtime.propose_configuration(group, step)
+                self._log.info(
+                    "members of a group change", group=int(group), voters=str(step.voters), learners=str(step.learners)
+                )
