@@ -9,6 +9,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from cluster.amqp import methods as m
+from cluster.amqp.properties import decode_header
 from tests.cluster.harness import wait_until
 from tests.contract.clients import (
     Clients,
@@ -371,3 +372,55 @@ def test_a_refusal_in_the_middle_of_many_acks_carries_out_those_before_it(wire: 
 def test_qos_with_a_prefetch_size_closes_the_connection_with_540(channel: BlockingChannel) -> None:
     with connection_refused(channel, 540, "NOT_IMPLEMENTED - prefetch_size!=0 (1)"):
         channel.basic_qos(prefetch_size=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"x-priority": "5"}, "'x-priority' for {}: \"expected integer, got longstr\""),
+        ({"x-priority": True}, "'x-priority' for {}: \"expected integer, got bool\""),
+        ({"x-stream-offset": "first"}, "'x-stream-offset' for {} of queue type rabbit_classic_queue"),
+    ],
+)
+def test_bad_arguments_of_a_consumer_close_the_channel_with_406(
+    channel: BlockingChannel, name: str, arguments: dict[str, object], words: str
+) -> None:
+    channel.queue_declare(name, exclusive=True)
+    label = f"queue '{name}' in vhost '/'"
+    with channel_refused(channel, 406, f"PRECONDITION_FAILED - invalid arg {words.format(label)}"):
+        channel.basic_consume(name, lambda *_: None, arguments=arguments)
+
+
+def test_nobody_consumes_exclusively_where_one_consumer_is_active(channel: BlockingChannel, name: str) -> None:
+    channel.queue_declare(name, durable=True, arguments={"x-single-active-consumer": True})
+    with channel_refused(channel, 403, f"ACCESS_REFUSED - queue '{name}' in vhost '/' in exclusive use"):
+        channel.basic_consume(name, lambda *_: None, exclusive=True)
+
+
+def test_a_first_delivery_of_a_quorum_queue_has_no_count_and_a_second_one_has(wire: Wire, name: str) -> None:
+    wire.call(m.QueueDeclare(name, False, True, False, False, False, {"x-queue-type": "quorum"}))
+    wire.expect(m.QueueDeclareOk)
+    wire.send(publish("", name, b"x"))
+    wire.call(m.BasicConsume(name, "c", False, False, False, False, {}))
+    wire.expect(m.BasicConsumeOk)
+    first = wire.message(m.BasicDeliver)
+    assert decode_header(first.header).properties.headers is None
+    wire.call(m.BasicNack(1, False, True))
+    second = wire.message(m.BasicDeliver)
+    assert decode_header(second.header).properties.headers == {"x-delivery-count": 1}
+
+
+def test_a_changed_prefetch_count_of_the_channel_counts_at_once(wire: Wire, name: str) -> None:
+    wire.call(m.QueueDeclare(name, False, True, False, False, False, {}))
+    wire.expect(m.QueueDeclareOk)
+    wire.send(b"".join([publish("", name, b"%d" % number) for number in range(8)]))
+    wire.call(m.BasicQos(0, 1, True))
+    wire.expect(m.BasicQosOk)
+    wire.call(m.BasicConsume(name, "c", False, False, False, False, {}))
+    wire.expect(m.BasicConsumeOk)
+    wire.message(m.BasicDeliver)
+    for prefetch_count, more in ((3, 2), (0, 5)):
+        wire.call(m.BasicQos(0, prefetch_count, True))
+        wire.expect(m.BasicQosOk)
+        for _ in range(more):
+            wire.message(m.BasicDeliver)

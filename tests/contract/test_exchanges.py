@@ -6,7 +6,11 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
+from cluster.amqp import methods as m
+from cluster.amqp.field_table import Binary, FieldValue, Timestamp
+from cluster.amqp.properties import BasicProperties
 from tests.contract.clients import Clients, bodies, channel_refused, connection_refused, ready_count, take
+from tests.contract.wire import Wire, publish
 
 DEFAULT_REFUSED = "ACCESS_REFUSED - operation not permitted on the default exchange"
 PREDECLARED = {
@@ -119,15 +123,12 @@ def test_an_exchange_in_use_is_not_deleted_if_unused(clients: Clients, name: str
         channel.exchange_declare(name, passive=True)
 
 
-@pytest.mark.parametrize("act", ["bind", "unbind"])
 @pytest.mark.parametrize("missing", ["source", "destination"])
-def test_exchanges_are_bound_only_where_both_are_there(
-    channel: BlockingChannel, name: str, act: str, missing: str
-) -> None:
+def test_exchanges_are_bound_only_where_both_are_there(channel: BlockingChannel, name: str, missing: str) -> None:
     channel.exchange_declare(name, "fanout")
     ends = (name, f"{name}-missing") if missing == "source" else (f"{name}-missing", name)
     with channel_refused(channel, 404, f"NOT_FOUND - no exchange '{name}-missing' in vhost '/'"):
-        (channel.exchange_bind if act == "bind" else channel.exchange_unbind)(*ends, "key")
+        channel.exchange_bind(*ends, "key")
 
 
 def test_messages_flow_through_bound_exchanges_until_they_are_unbound(clients: Clients, name: str) -> None:
@@ -237,3 +238,64 @@ def test_what_is_declared_or_bound_on_one_node_holds_on_all_at_once(clients: Cli
             other.basic_publish(exchange, "", b"x", mandatory=True)
         assert ready_count(channel, queue) == 3
         channel.queue_delete(queue)
+
+
+@pytest.mark.parametrize(("destination", "source"), [("missing", "amq.topic"), ("amq.topic", "missing")])
+def test_unbinding_exchanges_that_are_not_there_is_answered_with_unbind_ok(
+    channel: BlockingChannel, destination: str, source: str
+) -> None:
+    channel.exchange_unbind(destination, source, "key")
+
+
+@pytest.mark.parametrize(("wanted", "sent"), [(5, 5.0), (5, Timestamp(5)), ("x", Binary(b"x")), ([], {})])
+def test_a_header_is_compared_with_what_a_binding_asks_for_without_their_types(
+    wire: Wire, name: str, wanted: FieldValue, sent: FieldValue
+) -> None:
+    wire.call(m.QueueDeclare(name, False, False, True, False, False, {}))
+    wire.expect(m.QueueDeclareOk)
+    wire.call(m.QueueBind(name, "amq.headers", "", False, {"value": wanted}))
+    wire.expect(m.QueueBindOk)
+    wire.send(publish("amq.headers", "", b"x", BasicProperties(headers={"value": sent})))
+    wire.call(m.BasicGet(name, True))
+    assert wire.message(m.BasicGetOk).body == b"x"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"hash-property": "app_id"}, "Unsupported property: app_id"),
+        (
+            {"hash-header": "h", "hash-property": "message_id"},
+            "hash-header and hash-property are mutually exclusive",
+        ),
+    ],
+)
+def test_what_a_consistent_hash_cannot_be_of_closes_the_channel_with_406(
+    channel: BlockingChannel, name: str, arguments: dict[str, object], text: str
+) -> None:
+    with channel_refused(channel, 406, f"PRECONDITION_FAILED - {text}"):
+        channel.exchange_declare(name, "x-consistent-hash", arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("0", "The binding key must be greater than 0"),
+        ("-1", "The binding key must be greater than 0"),
+        ("heavy", 'The binding key must be an integer: <<"heavy">>'),
+        ("", "The binding key must be an integer: <<>>"),
+    ],
+)
+def test_a_weight_that_is_none_closes_the_channel_with_406(
+    channel: BlockingChannel, name: str, key: str, text: str
+) -> None:
+    channel.exchange_declare(name, "x-consistent-hash", auto_delete=True)
+    queue = channel.queue_declare("", exclusive=True).method.queue
+    with channel_refused(channel, 406, f"PRECONDITION_FAILED - {text}"):
+        channel.queue_bind(queue, name, key)
+
+
+def test_a_delaying_exchange_must_say_how_it_routes(channel: BlockingChannel, name: str) -> None:
+    text = "PRECONDITION_FAILED - Invalid argument, 'x-delayed-type' must be an existing exchange type"
+    with channel_refused(channel, 406, text):
+        channel.exchange_declare(name, "x-delayed-message", durable=True)

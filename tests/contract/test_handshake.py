@@ -126,3 +126,11 @@ def test_a_channel_above_the_negotiated_channel_max_closes_with_530(stranger: Wi
     stranger.assert_connection_closed(
         530, "NOT_ALLOWED - channel id 4 is higher than the negotiated channel_max (3)"
     )
+
+
+def test_more_channels_than_negotiated_close_with_530(stranger: Wire) -> None:
+    stranger.open(1, channel_max=1)
+    stranger.call(m.ChannelOpen(), 2)
+    stranger.assert_connection_closed(
+        530, "NOT_ALLOWED - number of channels opened (1) has reached the negotiated channel_max (1)"
+    )

@@ -12,7 +12,16 @@ from pika.exceptions import UnroutableError
 from cluster.amqp import methods as m
 from cluster.amqp.properties import BasicProperties, decode_header
 from tests.cluster.harness import wait_until
-from tests.contract.clients import Clients, bodies, channel_refused, connection_refused, ready_count, settle, take
+from tests.contract.clients import (
+    Clients,
+    bodies,
+    channel_refused,
+    connection_refused,
+    pump_until,
+    ready_count,
+    settle,
+    take,
+)
 from tests.contract.wire import Wire, publish
 
 
@@ -228,3 +237,45 @@ def test_global_qos_on_a_quorum_queue_closes_the_connection_with_540(channel: Bl
     text = f"NOT_IMPLEMENTED - queue '{name}' in vhost '/' does not support global qos"
     with connection_refused(channel, 540, text):
         channel.basic_consume(name, lambda *_: None)
+
+
+@pytest.mark.parametrize("mode", [0, 3])
+def test_a_message_is_transient_or_persistent_or_refused_with_406(wire: Wire, name: str, mode: int) -> None:
+    wire.call(m.QueueDeclare(name, False, True, False, False, False, {}))
+    wire.expect(m.QueueDeclareOk)
+    wire.call(m.ConfirmSelect(False))
+    wire.expect(m.ConfirmSelectOk)
+    wire.send(publish("", name, b"1"))
+    wire.expect(m.BasicAck)
+    wire.send(publish("", name, b"2", BasicProperties(delivery_mode=mode)))
+    wire.assert_channel_closed(406, f"PRECONDITION_FAILED - invalid message: {{delivery_mode_unknown,{mode}}}")
+    wire.call(m.QueueDeclare(name, True, False, False, False, False, {}))
+    assert wire.expect(m.QueueDeclareOk).message_count == 1
+
+
+def test_copies_that_are_no_keys_are_passed_over(channel: BlockingChannel, name: str) -> None:
+    channel.queue_declare(name, exclusive=True)
+    channel.basic_publish("", "nowhere", b"x", pika.BasicProperties(headers={"CC": [5, name, None]}))
+    assert bodies(channel, name) == [b"x"]
+
+
+def test_an_expiration_of_up_to_ten_years_is_taken(channel: BlockingChannel) -> None:
+    queue = queue_of(channel)
+    channel.basic_publish("", queue, b"x", pika.BasicProperties(expiration="315360000000"))
+    assert bodies(channel, queue) == [b"x"]
+
+
+def test_an_answer_to_a_reply_address_is_delivered_and_yet_not_routed(clients: Clients) -> None:
+    """RabbitMQ: a direct reply-to address is no queue, so a mandatory answer comes back."""
+    pseudo_queue = "amq.rabbitmq.reply-to"
+    asking, answering = clients.channel(), clients.channel()
+    requests = queue_of(asking)
+    answers: list[bytes] = []
+    asking.basic_consume(pseudo_queue, lambda _, __, ___, body: answers.append(body), auto_ack=True)
+    asking.basic_publish("", requests, b"?", pika.BasicProperties(reply_to=pseudo_queue))
+    address = take(asking, requests)[1].reply_to
+    assert address is not None
+    answering.confirm_delivery()
+    with pytest.raises(UnroutableError):
+        answering.basic_publish("", address, b"!", mandatory=True)
+    pump_until(asking.connection, lambda: answers == [b"!"], "the answer")

@@ -9,7 +9,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
 from cluster.amqp import methods as m
-from tests.cluster.harness import wait_until
+from tests.cluster.harness import LocalCluster, wait_until
+from tests.contract.admin import Admin
 from tests.contract.clients import Clients, bodies, channel_refused, ready_count, take
 from tests.contract.wire import Wire, publish
 
@@ -166,7 +167,6 @@ def test_a_server_named_queue_is_what_the_empty_name_means_from_then_on(channel:
     channel.queue_bind("", "amq.direct", "key")
     channel.confirm_delivery()
     channel.basic_publish("amq.direct", "key", b"x", mandatory=True)
-    assert channel.queue_declare("", passive=True).method.message_count == 1
     assert take(channel, "")[2] == b"x"
     assert channel.queue_purge("").method.message_count == 0
     channel.queue_unbind("", "amq.direct", "key")
@@ -183,12 +183,10 @@ def test_an_empty_queue_and_routing_key_bind_the_last_queue_by_its_name(channel:
     assert bodies(channel, name) == [b"x"]
 
 
-@pytest.mark.parametrize("act", ["passive", "bind", "unbind", "purge", "get", "consume", "delete"])
+@pytest.mark.parametrize("act", ["bind", "unbind", "purge", "get", "consume", "delete"])
 def test_the_empty_name_means_nothing_before_a_declaration(channel: BlockingChannel, act: str) -> None:
     with channel_refused(channel, 404, NO_PREVIOUS):
         match act:
-            case "passive":
-                channel.queue_declare("", passive=True)
             case "bind":
                 channel.queue_bind("", "amq.direct", "key")
             case "unbind":
@@ -280,6 +278,9 @@ def test_unbinding_what_is_not_bound_is_answered_with_unbind_ok(channel: Blockin
         ({"x-message-ttl": "1"}, "'x-message-ttl' for {}: \"expected integer, got longstr\""),
         ({"x-expires": 0}, "'x-expires' for {}: {{value_zero,0}}"),
         ({"x-max-priority": 256}, "'x-max-priority' for {}: {{max_value_exceeded,256}}"),
+        ({"x-message-ttl": 2**40}, "'x-message-ttl' for {}: {{value_too_large,1099511627776}}"),
+        ({"x-consumer-timeout": 0}, "'x-consumer-timeout' for {}: {{value_zero,0}}"),
+        ({"x-queue-mode": "eager"}, "'x-queue-mode' for {}: \"unsupported queue mode 'eager'\""),
         ({"x-overflow": "spill"}, "'x-overflow' for {}: invalid_overflow"),
         ({"x-queue-leader-locator": "moon"}, "'x-queue-leader-locator' for {}: invalid_queue_locator_arg"),
         ({"x-dead-letter-routing-key": "k"}, "'x-dead-letter-routing-key' for {}: routing_key_but_no_dlx_defined"),
@@ -393,3 +394,46 @@ def test_an_auto_delete_queue_that_nobody_consumed_stays(clients: Clients, name:
     channel = clients.channel()
     assert is_there(channel, name)
     channel.queue_delete(name)
+
+
+def test_line_breaks_in_names_count_for_nothing_where_names_are_made_and_bound(wire: Wire, name: str) -> None:
+    broken = name[:2] + "\n" + name[2:4] + "\r\n" + name[4:]
+    wire.call(m.ExchangeDeclare(broken, "direct", False, True, False, False, False, {}))
+    wire.expect(m.ExchangeDeclareOk)
+    wire.call(m.QueueDeclare(broken, False, True, False, False, False, {}))
+    assert wire.expect(m.QueueDeclareOk).queue == name
+    wire.call(m.QueueBind(broken, broken, "key", False, {}))
+    wire.expect(m.QueueBindOk)
+    wire.send(publish(name, "key", b"x", mandatory=True))
+    wire.call(m.QueueUnbind(broken, broken, "key", {}))
+    wire.expect(m.QueueUnbindOk)
+    wire.call(m.ExchangeDelete(broken, False, False))
+    wire.expect(m.ExchangeDeleteOk)
+    wire.call(m.QueueDelete(broken, False, False, False))
+    assert wire.expect(m.QueueDeleteOk).message_count == 1
+    wire.call(m.QueuePurge(broken, False))
+    wire.assert_channel_closed(404, f"NOT_FOUND - no {label(broken)}")
+
+
+@pytest.mark.parametrize(("before", "after"), [({}, {"x-queue-type": "classic"}), ({"x-queue-type": "classic"}, {})])
+def test_the_type_classic_goes_without_saying(
+    clients: Clients, name: str, before: dict[str, object], after: dict[str, object]
+) -> None:
+    clients.channel().queue_declare(name, durable=True, arguments=before)
+    clients.channel().queue_declare(name, durable=True, arguments=after)
+
+
+def test_the_empty_name_means_no_queue_in_a_passive_declaration(wire: Wire) -> None:
+    wire.call(m.QueueDeclare("", False, False, True, False, False, {}))
+    wire.expect(m.QueueDeclareOk)
+    wire.call(m.QueueDeclare("", True, False, False, False, False, {}))
+    wire.assert_channel_closed(404, "NOT_FOUND - no queue '' in vhost '/'")
+
+
+def test_a_queue_with_a_client_local_leader_is_led_by_the_clients_node(
+    clients: Clients, admin: Admin, nodes: LocalCluster, name: str
+) -> None:
+    node = clients.next_node()
+    arguments = {"x-queue-leader-locator": "client-local", "x-queue-type": "quorum"}
+    clients.channel(node).queue_declare(name, durable=True, arguments=arguments)
+    wait_until(lambda: admin.get("queues", "/", name)["leader"] == nodes.nodes[node].name, "led by the client's node")
