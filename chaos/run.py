@@ -146,7 +146,8 @@ class Run:
 
     def _strike_on(self, grounds: Grounds, workload: Workload) -> bool:
         """Fault after fault. Whether the cluster did not get over one."""
-        options, ground = self._options, Field(grounds, self._random, tuple([one.name for one in workload.queues]))
+        options, queues = self._options, tuple([one.name for one in workload.queues])
+        ground = Field(grounds, self._random, queues, self._note)
         turns = 0
         while time.monotonic() - self._began < options.duration and turns < (options.faults_max or turns + 1):
             turns += 1
@@ -183,6 +184,10 @@ class Run:
             for _, one in self._random.sample(strikes, len(strikes)):
                 one.end()
         self._recover(ground.grounds, strikes)
+
+    def _note(self, text: str) -> None:
+        self._history.write(Note(t=time.monotonic(), text=text))
+        self._tell(text)
 
     def _announce(self, name: str, one: Strike) -> None:
         struck = one.struck

@@ -40,10 +40,13 @@ class BitFlip(KillOne):
 
     def end(self) -> None:
         self.field.grounds.kill(self.struck.down[0])
+        untouched = 0
         with self._file.open("r+b") as file:
             for offset, before, damaged in self._pages:
                 file.seek(offset)
                 if file.read(_PAGE_BYTES) == damaged:
                     file.seek(offset)
                     file.write(before)
+                    untouched += 1
+        self.field.note(f"{len(self._pages) - untouched} of {len(self._pages)} damaged pages were written anew")
         super().end()

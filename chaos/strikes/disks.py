@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from pathlib import Path
 
 from chaos.local_cluster import wait_until
 from chaos.strikes.processes import KillAll, KillOne
-from chaos.strikes.strike import Strike, Struck
+from chaos.strikes.strike import Field, Strike, Struck
 
 MIB = 1 << 20
 ENDING_SECONDS = 10.0
@@ -70,6 +71,12 @@ class DiskError(Strike):
         self.field.grounds.start(node)
 
 
+def _lose_power(ground: Field, nodes: Iterable[int]) -> None:
+    for node in nodes:
+        sectors = ground.grounds.disks[node].lose_power(ground.random)
+        ground.note(f"node {node} lost {sectors} sectors that were not synced")
+
+
 class PowerOne(KillOne):
     """A node loses its power: what was not synced may be gone from its disk, sector by sector."""
 
@@ -77,8 +84,7 @@ class PowerOne(KillOne):
 
     def begin(self) -> None:
         super().begin()
-        for node in self.struck.down:
-            self.field.grounds.disks[node].lose_power(self.field.random)
+        _lose_power(self.field, self.struck.down)
 
 
 class PowerAll(KillAll):
@@ -88,8 +94,7 @@ class PowerAll(KillAll):
 
     def begin(self) -> None:
         super().begin()
-        for node in self.struck.down:
-            self.field.grounds.disks[node].lose_power(self.field.random)
+        _lose_power(self.field, self.struck.down)
 
 
 class Clock(Strike):

@@ -75,3 +75,4 @@ class Storm(Strike):
             started.wait()
         logins = int(self._counter.read_text() or 0)
         assert logins, "not one of the storm's clients could log in"
+        self.field.note(f"{logins} logins through the proxy")

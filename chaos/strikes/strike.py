@@ -8,7 +8,7 @@ history before it is done.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from chaos.local_cluster import wait_until
@@ -38,6 +38,8 @@ class Field:
     random: random.Random
     queues: tuple[str, ...]
     """Of these, faults that look for a leader strike one's."""
+    note: Callable[[str], None]
+    """Takes down what a human may want to know of a fault."""
     free: set[int] = field(default_factory=set)
     weather: dict[int, Weather] = field(default_factory=dict)
     """What each fault of this moment does to the network, by `id`."""
