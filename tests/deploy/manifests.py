@@ -20,6 +20,7 @@ from cluster.node.config import NodeConfig, load
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "deploy" / "k8s"
 MONITORING = BASE / "overlays" / "monitoring"
+CERT_MANAGER = BASE / "overlays" / "cert-manager"
 CHART = ROOT / "deploy" / "helm" / "cluster-mq"
 CHART_SECRETS = {"secret": {"clusterSecret": "long random text", "defaultPassword": "another"}}
 

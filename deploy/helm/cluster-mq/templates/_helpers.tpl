@@ -11,6 +11,10 @@
 {{- .Values.existingSecret | default (include "cluster-mq.name" .) -}}
 {{- end -}}
 
+{{- define "cluster-mq.tls" -}}
+{{- .Values.tls.existingSecret | default (printf "%s-tls" (include "cluster-mq.name" .)) -}}
+{{- end -}}
+
 {{/* What the pods are found by; never changes. */}}
 {{- define "cluster-mq.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
