@@ -215,10 +215,12 @@ class Asynchronous:
         async def listen(message: AbstractIncomingMessage) -> None:
             received(message)
 
+        gone = asyncio.Event()  # `connection.is_closed` says only whether this side has closed it
+        connection.close_callbacks.add(lambda *_: gone.set())
         settled_at, synced_at = 0.0, time.monotonic()
         try:
             await queue.consume(listen, consumer_tag=name, timeout=HANDSHAKE_SECONDS)
-            while not connection.is_closed:
+            while not gone.is_set():
                 now = time.monotonic()
                 due = [one for one in held if one[0] <= now - plan.held_seconds]
                 del held[: len(due)]

@@ -123,7 +123,9 @@ class DiskFull(Strike):
     hold_seconds = (3.0, 10.0)
 
     def choose(self) -> None:
-        self.struck = Struck((self.field.leader(),))
+        node = self.field.leader()
+        # What it cannot write it cannot be counted for.
+        self.struck = Struck((node,), (node,))
 
     def begin(self) -> None:
         self.field.grounds.volumes[self.struck.nodes[0]].fill(self.field.random.choice((0, 0, MIB, 32 * MIB)))
