@@ -226,7 +226,7 @@ class Run:
         """Let time go by, in which faults may go on with what they do. AssertionError when a node ends by itself that
         no fault has struck."""
         until = time.monotonic() + seconds
-        struck = {node for one in strikes for node in one.struck.down}
+        struck = {node for one in strikes if one.starts_nodes for node in one.struck.down}
         while time.monotonic() < until:
             for one in strikes:
                 one.step()

@@ -92,7 +92,7 @@ class Strike:
     """Invariants that only a run with this fault checks."""
     restarts_all = False
     starts_nodes = False
-    """Whether `end` has nodes to start, that have to say that they are ready then."""
+    """Whether nodes that it strikes may end, and `end` starts them."""
 
     def __init__(self, ground: Field) -> None:
         self.field = ground
