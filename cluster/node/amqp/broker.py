@@ -25,6 +25,7 @@ from cluster.broker.shard.stream import ReplyCallback, ShardStream
 from cluster.node.amqp.census import Census, Numbers
 from cluster.node.amqp.direct_reply import DirectReplies
 from cluster.node.amqp.login import Login, Passwords, is_loopback
+from cluster.node.amqp.reading import Reading
 from cluster.node.amqp.side import LEADER_TIMEOUT_SECONDS
 from cluster.node.catalog.client import CatalogClient, NoQuorum
 from cluster.node.links import Links
@@ -114,6 +115,7 @@ class Broker:
         self._nursery = nursery
         self._consumers = count(1)
         self._transactions = count(1)
+        self.reading = Reading()
         self._to_flush: dict[Connection, None] = {}
 
     # ---- the catalog

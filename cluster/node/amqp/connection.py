@@ -1,9 +1,9 @@
 """One client connection: its socket, its protocol machine, its channels.
 
-Law: one task reads, and handles what it read before it waits again; what it causes is written once per round of
-the scheduler, directly where the socket takes it, by a second task where it does not. The connection is not read
-while its published bytes, its unwritten bytes or a channel's backlog are over their limits; nothing else of the
-node waits for it.
+Law: one task reads, no more than its share (`Reading`), and handles what it read before it waits again; what it
+causes is written once per round of the scheduler, directly where the socket takes it, by a second task where it does
+not. The connection is not read while its published bytes, its unwritten bytes or a channel's backlog are over their
+limits; nothing else of the node waits for it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from cluster.node.tls import Socket, TlsSocket
 if TYPE_CHECKING:
     from cluster.node.amqp.broker import Broker
 
-RECEIVE_BYTES = 256 << 10
 LOGIN_TIMEOUT_SECONDS = 10.0
 """For everything from accept to connection.open."""
 CLOSE_TIMEOUT_SECONDS = 10.0
@@ -104,15 +103,16 @@ class Connection:
             self.broker.connection_over(self)
 
     async def _read(self) -> None:
-        sock = self._socket
+        sock, reading = self._socket, self.broker.reading
         while not self._over:
             await trio.lowlevel.wait_readable(sock)
             try:
-                data = sock.recv(RECEIVE_BYTES)
+                data = sock.recv(reading.share(trio.current_time()))
             except BlockingIOError:
                 continue
             except OSError:
                 data = b""
+            reading.heard(self.id, len(data))
             for event in self.machine.receive(data) if data else self.machine.eof():
                 await self._handle(event)
             self.flush_soon()
