@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import pika
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError
 
 from tests.cluster.clients import PERSISTENT
@@ -81,13 +82,13 @@ class SteadyLoad:
                 try:
                     self._publish(host, port)
                     break
-                except (AMQPError, OSError):
+                except (AMQPError, AMQPConnectorException, OSError):
                     continue
             time.sleep(_PAUSE_SECONDS)
 
     def _publish(self, host: str, port: int) -> None:
         parameters = pika.ConnectionParameters(
-            host, port, credentials=self._credentials, heartbeat=4, socket_timeout=2, stack_timeout=2
+            host, port, credentials=self._credentials, heartbeat=4, socket_timeout=2, stack_timeout=5
         )
         with pika.BlockingConnection(parameters) as connection:
             channel = connection.channel()

@@ -92,7 +92,7 @@ def test_a_pod_that_comes_back_at_another_address_is_found_by_its_name(pods: Pod
     pod.remove()
     # Somebody else gets the address that is free now.
     other = pods.engine.containers.run(
-        pods.image, ["-c", "sleep 60"], entrypoint="sh", detach=True, network=pods.network.name, remove=True
+        pods.image, ["-c", "sleep 600"], entrypoint="sh", detach=True, network=pods.network.name
     )
     try:
         pod.create()
@@ -102,7 +102,7 @@ def test_a_pod_that_comes_back_at_another_address_is_found_by_its_name(pods: Pod
             load.settle(50)
         assert load.confirmed <= received(pods[2].connect(), "moved", load.confirmed)
     finally:
-        other.kill()
+        other.remove(force=True)
 
 
 def test_a_whole_outage_ends_whatever_the_order_of_the_starts(pods: Pods) -> None:
