@@ -46,12 +46,16 @@ class SteadyLoad:
         self._stall = 0.0
         self._number = 0
         self._random = random.Random(1)
-        self._threads = [threading.Thread(target=self._run), threading.Thread(target=self._watch_machine)]
+        self._threads = [threading.Thread(target=target, daemon=True) for target in (self._run, self._watch_machine)]
 
     def __enter__(self) -> SteadyLoad:
         for thread in self._threads:
             thread.start()
-        self.settle()
+        try:
+            self.settle()
+        except AssertionError:
+            self._stopping.set()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
