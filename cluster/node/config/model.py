@@ -137,7 +137,11 @@ class LimitsSection(Section, frozen=True, kw_only=True):
     ] = 16 * MIB
     consumer_timeout_seconds: Annotated[
         float,
-        Meta(ge=0, le=2_592_000, description="how long a client may hold a delivery without an answer; 0: for ever"),
+        Meta(
+            ge=0,
+            le=2_592_000,
+            description="how long a client may hold a delivery without an answer, unless x-consumer-timeout says; 0: for ever",
+        ),
     ] = 1800.0
     shard_inflight_max: Annotated[
         int, Meta(ge=MIB, description="proposed and not yet committed bytes of one shard", extra=BYTES)
