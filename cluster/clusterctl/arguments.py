@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
 from cluster.clusterctl import administration as admin
-from cluster.clusterctl import definitions, maintenance, traffic
+from cluster.clusterctl import definitions, maintenance, nodes, traffic
 from cluster.clusterctl.api import Api
 from cluster.clusterctl.codes import USAGE
 
@@ -60,6 +60,7 @@ class Commands:
         self._queues()
         self._connections()
         self._maintenance()
+        self._nodes()
         self._explain()
         self._users()
         self._vhosts()
@@ -119,6 +120,13 @@ class Commands:
         drain.add_argument("--wait", action="store_true", help="until it leads nothing and clients are told: 0, else 2")
         drain.add_argument("--timeout", type=seconds, default=90.0, metavar="SECONDS", help="of --wait (default 90)")
         self._verb(self._commands, "revive", maintenance.revive, "put a drained node back into service")
+
+    def _nodes(self) -> None:
+        _, verbs = self._listing("nodes", nodes.nodes_list, "every member of the cluster")
+        text = "let a member go; refused where a quorum is at risk"
+        remove = self._verb(verbs, "remove", nodes.nodes_remove, text, "name")
+        remove.add_argument("--wait", action="store_true", help="until it is a member no more: 0, else 2")
+        remove.add_argument("--timeout", type=seconds, default=600.0, metavar="SECONDS", help="of --wait (default 600)")
 
     def _explain(self) -> None:
         verbs = self._noun("explain", "why something is as it is: 0 when nothing is wrong, else 1")

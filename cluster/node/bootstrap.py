@@ -2,7 +2,7 @@
 
 Law: a data directory knows it for ever. An empty one has a token, which is lost with it; whoever founds a cluster
 writes the tokens of its first members down, and a first member is let in by its token alone. So a node that has lost
-its directory is nobody's former self: it asks to join, and is another member (ADR 9). A cluster is founded by the
+its directory is nobody's former self: it asks to join, and is another member (ADR 11). A cluster is founded by the
 first of the configured members, when all of them answer that they are empty and know the same list; or, after some
 patience, when a majority does and no other answers.
 """

@@ -75,8 +75,11 @@ def plan(data: Path, *, nodes: int, amqp_port: int) -> list[DevNode]:
     ]
 
 
-def write(data: Path, nodes: Sequence[DevNode]) -> None:
-    """Make the directories, the secret and one configuration file a node. DevError when the disk refuses."""
+def write(data: Path, nodes: Sequence[DevNode], newcomers: Sequence[DevNode] = ()) -> None:
+    """Make the directories, the secret and one configuration file a node. DevError when the disk refuses.
+
+    `newcomers` are not named in anybody's `cluster.peers`: they join the cluster that the others found.
+    """
     try:
         data.mkdir(parents=True, exist_ok=True)
         secret = data.absolute() / "secret"
@@ -84,7 +87,7 @@ def write(data: Path, nodes: Sequence[DevNode]) -> None:
             descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(os.urandom(32).hex() + "\n")
-        for node in nodes:
+        for node in (*nodes, *newcomers):
             node.directory.mkdir(exist_ok=True)
             node.config_path.write_text(_config(node, nodes, secret), encoding="utf-8")
     except OSError as error:
@@ -92,6 +95,9 @@ def write(data: Path, nodes: Sequence[DevNode]) -> None:
 
 
 def _config(node: DevNode, nodes: Sequence[DevNode], secret: Path) -> str:
+    own_peer: dict[str, object] = {"host": node.host, "port": node.peer_port}
+    if node not in nodes:
+        own_peer["advertise"] = f"{node.host}:{node.peer_port}"
     peers = [f"{peer.name}={peer.host}:{peer.peer_port}" for peer in nodes]
     tables: dict[str, dict[str, object]] = {
         "node": {
@@ -101,7 +107,7 @@ def _config(node: DevNode, nodes: Sequence[DevNode], secret: Path) -> str:
         },
         "amqp": {"host": node.host, "port": node.amqp_port},
         "http": {"host": node.host, "port": node.http_port},
-        "peer": {"host": node.host, "port": node.peer_port},
+        "peer": own_peer,
         "cluster": {"name": "dev", "peers": peers, "secret_file": str(secret)},
     }
     lines = ["# Written by `clusterd dev` at every start."]
