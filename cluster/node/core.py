@@ -51,7 +51,7 @@ from cluster.raft.messages import Append, Message, SnapshotChunkMessage, from_wi
 from cluster.raft.runtime import GroupHandler, PromptWriter, Runtime, RuntimeConfig, Writer
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.storage import GroupStorage, Health, Storage, StorageCorrupt
-from cluster.raft.types import NOBODY, GroupId, LogIndex, NodeId
+from cluster.raft.types import NOBODY, Entry, GroupId, LogIndex, NodeId
 
 _BULK = (Append, SnapshotChunkMessage)
 TICK_SECONDS = 0.05
@@ -340,6 +340,9 @@ class Core:
         self.runtime.snapshot_created(group, index, data)
         if dead:
             self.runtime.compact_payloads(group, dead, ())
+
+    def rewrite(self, group: GroupId, entries: list[Entry]) -> None:
+        self.runtime.compact_payloads(group, (), entries)
 
     def damaged(self, group: GroupId, error: StorageCorrupt) -> None:
         self.runtime.damaged(group, error)

@@ -45,6 +45,7 @@ from cluster.node.membership.porter import Porter
 from cluster.node.membership.roster import addressed, read_roster, write_roster
 from cluster.node.membership.steward import steward
 from cluster.node.reports import Reports
+from cluster.node.scrub import scrub
 from cluster.node.service import SHUTDOWN, Service, open_doors
 from cluster.node.tls import Certificates
 from cluster.raft.types import NOBODY, NodeId
@@ -152,6 +153,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             nursery.start_soon(balance, core)
             nursery.start_soon(watch_acks, broker, config.limits.consumer_timeout_seconds)
             nursery.start_soon(watch_departed, core, broker)
+            nursery.start_soon(scrub, core, store)
             nursery.start_soon(watch_resources, config, broker, core, store)
             log.info("serving", amqp_port=config.amqp.port, http_port=config.http.port, node=int(core.node))
             served.set()

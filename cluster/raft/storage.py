@@ -95,7 +95,7 @@ class GroupWrite:
     snapshot         a new snapshot made locally: its meta and the state machine's index (opaque, may be large);
                      entries up to its index leave the log but stay readable by `payload`
     delete_entries   payloads that are no longer alive; each lies at or below the snapshot's index
-    replace_entries  payloads rewritten smaller, under the same index; likewise
+    replace_entries  data rewritten smaller, under the same index; likewise. The term that is stored stays
     """
 
     group: GroupId
@@ -140,6 +140,10 @@ class GroupStorage(Protocol):
 
     def payload_indexes(self) -> Sequence[LogIndex]:
         """Indexes at or below the snapshot's whose payload is kept, ascending."""
+
+    def check(self, cursor: bytes, max_bytes: int) -> bytes | None:
+        """Read through the group's records, from `cursor` (b"": the first) on, at least one, then as many as fit in
+        `max_bytes`. Where to go on; None at the end. Raises StorageCorrupt."""
 
     def snapshot_chunk(self, meta: SnapshotMeta, cursor: bytes, max_bytes: int) -> SnapshotChunk | None:
         """Next piece of the latest snapshot: the state machine's index first, then the live payloads.

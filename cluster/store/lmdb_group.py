@@ -35,6 +35,8 @@ HARD_STATE = 0
 HEAD = 1
 COMMIT_KEY = _STATE_KEY.pack(0xFFFFFFFF, 0)
 """Key of the number of the last commit in the state database: no group's."""
+_BEHIND_ALL = b"\xff" * 9
+"""After every key of a group."""
 NEW_HEAD = SnapshotHead(0, 0, EMPTY_SNAPSHOT)
 
 Slots = tuple["lmdb._Database", "lmdb._Database"]
@@ -199,18 +201,27 @@ class LmdbGroup:
             head, slot = self._open(txn)
             if head.meta != meta:
                 return None
-            return cut_chunk(cursor, self._records_from(txn, head, slot, cursor), max_bytes)
+            return cut_chunk(cursor, self._records_from(txn, slot, cursor, log_key(head.meta.index + 1)), max_bytes)
+
+    def check(self, cursor: bytes, max_bytes: int) -> bytes | None:
+        left = max_bytes
+        with self._environment.read() as txn:
+            _, slot = self._open(txn)
+            for key, record in self._records_from(txn, slot, cursor, _BEHIND_ALL):
+                if left <= 0:
+                    return bytes(key)
+                left -= len(record)
+        return None
 
     def _records_from(
         self,
         txn: lmdb.Transaction[memoryview],
-        head: SnapshotHead,
         slot: lmdb._Database | None,
         start: bytes,
+        end: bytes,
     ) -> Iterator[tuple[Buffer, Buffer]]:
         if slot is None:
             return
-        end = log_key(head.meta.index + 1)
         with txn.cursor(slot) as cursor:
             if not cursor.set_range(start or part_key(0)):
                 return

@@ -12,10 +12,10 @@ from dataclasses import replace
 import lmdb
 
 from cluster.raft.storage import EMPTY_SNAPSHOT, GroupWrite, Health, SnapshotChunk
-from cluster.raft.types import GroupId, LogIndex, SnapshotMeta
+from cluster.raft.types import Entry, GroupId, LogIndex, SnapshotMeta
 from cluster.store.chunk import INDEX_PART, chunk_records, key_position, log_key, part_key, split_index
 from cluster.store.lmdb_group import HARD_STATE, HEAD, NEW_HEAD, Slots, state_key
-from cluster.store.record import SnapshotHead, encode_entry, encode_hard_state, encode_head
+from cluster.store.record import SnapshotHead, decode_term, encode_entry, encode_hard_state, encode_head
 from cluster.store.state import GroupState
 
 
@@ -65,7 +65,7 @@ class GroupWriter:
         for index in write.delete_entries:
             self._txn.delete(log_key(index), db=slot)
         for entry in write.replace_entries:
-            self._replace(slot, log_key(entry.index), encode_entry(self._group, entry))
+            self._replace(slot, entry)
 
     def put_hard_state(self, state: GroupState) -> None:
         """Term and vote, and where the log ends: a log that lost its end is found out."""
@@ -135,8 +135,9 @@ class GroupWriter:
             self._txn.delete(part_key(part), db=slot)
         self._put_head(SnapshotHead(self.head.slot, part_count, meta, self.head.health))
 
-    def _replace(self, slot: lmdb._Database, key: bytes, record: bytes) -> None:
-        """A payload that is gone stays gone."""
+    def _replace(self, slot: lmdb._Database, entry: Entry) -> None:
+        """A payload that is gone stays gone, and one that stays keeps its term."""
         with self._txn.cursor(slot) as cursor:
-            if cursor.set_key(key):
-                cursor.put(key, record)
+            if cursor.set_key(log_key(entry.index)):
+                term = decode_term(self._group, entry.index, cursor.value())
+                cursor.put(log_key(entry.index), encode_entry(self._group, replace(entry, term=term)))

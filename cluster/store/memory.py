@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cluster.raft.storage import (
     GroupWrite,
@@ -132,6 +132,12 @@ class MemoryGroup:
                 return None
             return cut_chunk(cursor, self._records_from(cursor), max_bytes)
 
+    def check(self, cursor: bytes, max_bytes: int) -> bytes | None:
+        with self._lock:
+            for index in self.contents.log:
+                self._entry(index)
+        return None
+
     def _records_from(self, cursor: bytes) -> Iterator[tuple[bytes, bytes]]:
         for key, record in split_index(self._group, self.contents.index):
             if key >= cursor:
@@ -174,7 +180,7 @@ class MemoryGroup:
             self._forget(index)
         for entry in write.replace_entries:
             if entry.index in log:
-                log[entry.index] = entry
+                log[entry.index] = replace(entry, term=log[entry.index].term)
                 self.damaged.discard(entry.index)
         self.state = state
         self.written = True

@@ -191,6 +191,10 @@ class Disk:
     def payload_indexes(self) -> Sequence[LogIndex]:
         return sorted(self.payloads)
 
+    def check(self, cursor: bytes, max_bytes: int) -> bytes | None:
+        self._check()
+        return None
+
     def snapshot_chunk(self, meta: SnapshotMeta, cursor: bytes, max_bytes: int) -> SnapshotChunk | None:
         if meta != self.meta:
             return None

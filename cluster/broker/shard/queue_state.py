@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from cluster.broker.shard.entry import Mark, QueueId, pack_column, unpack_column
 from cluster.broker.shard.intervals import IntervalSet, Range
@@ -218,6 +218,17 @@ class QueueState:
             for seq in range(a, b):
                 self.returned[seq] = self.returned.get(seq, 0) + 1
         return parts
+
+    def alive_in(self, entries: Container[int]) -> Iterator[tuple[int, int, int]]:
+        """`(log index, slot, count)` of what is alive and has its record in one of `entries`."""
+        if self.head == self.next_seq:
+            return
+        runs = [i for i in range(self.start, len(self.index)) if self.index[i] in entries]
+        for i in runs:
+            first = self.first[i]
+            end = self.first[i + 1] if i + 1 < len(self.first) else self.next_seq
+            for a, b in self.alive_parts(first, end):
+                yield self.index[i], self.slot[i] + a - first, b - a
 
     def alive_parts(self, first: int, end: int) -> list[Range]:
         """What of `[first, end)` is alive."""

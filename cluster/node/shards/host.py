@@ -4,7 +4,7 @@ Law: the state changes only by committed entries, in order. A leader exists from
 entry is applied (everything confirmed earlier is then in the state) until the role is lost; what it had not
 proposed then is re-sent by the home nodes. A snapshot of the index is made every `snapshot_bytes` of log or
 `snapshot_entries` entries, and when a shard has come to rest with dead entries in its log; the dead entries that it
-covers are deleted with it.
+covers are deleted with it. Of the others, those with few survivors are rewritten, a few at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from cluster.broker.shard.compaction import Compaction, remnant
 from cluster.broker.shard.entry import EntryCorrupt
 from cluster.broker.shard.leader import LeaderLimits
 from cluster.broker.shard.state import ShardState
@@ -24,12 +25,15 @@ from cluster.raft.types import NOBODY, Entry, EntryKind, GroupId, LogIndex, Node
 @dataclass(frozen=True, slots=True)
 class HostLimits:
     """snapshot_bytes, snapshot_entries  log that may pass between two snapshots of a shard's index
-    resting_dead_entries  dead entries for whose space a resting shard makes one
+    resting_dead_entries, resting_bytes  dead entries, or log since the last one, for which a resting shard makes one
+    rewrite_bytes  of entries that are read in one go to see whether to rewrite them
     """
 
     snapshot_bytes: int = 64 << 20
     snapshot_entries: int = 8192
     resting_dead_entries: int = 64
+    resting_bytes: int = 1 << 20
+    rewrite_bytes: int = 4 << 20
 
 
 class HostServices(SeatServices, Protocol):
@@ -43,6 +47,9 @@ class HostServices(SeatServices, Protocol):
 
     def write_snapshot(self, group: GroupId, index: LogIndex, data: bytes, dead: list[LogIndex]) -> None:
         """Make the snapshot durable, and delete the entries that it says are dead."""
+
+    def rewrite(self, group: GroupId, entries: list[Entry]) -> None:
+        """Entries that the latest snapshot covers have shrunk to this."""
 
 
 class ShardHost(Seat):
@@ -67,6 +74,8 @@ class ShardHost(Seat):
         self._bytes_since_snapshot = 0
         self._entries_since_snapshot = 0
         self._rested_at = 0
+        self._snapshot_index = LogIndex(0)
+        self._compaction = Compaction()
 
     def damaged(self, error: StorageCorrupt) -> None:
         self._host_services.damaged(self.group, error)
@@ -105,6 +114,8 @@ class ShardHost(Seat):
                 if self.leader is not None:
                     self.leader.applied(applied, entry.data)
                 self._bytes_since_snapshot += len(entry.data)
+                if entry.index in state.live:
+                    self._compaction.written(entry.index, state.live[entry.index])
             else:
                 state.skip(entry.index)
                 if entry.kind is EntryKind.NOOP and entry.term == self._leading_term and self.leader is None:
@@ -120,22 +131,50 @@ class ShardHost(Seat):
             self.write_snapshot()
 
     def tidy(self) -> None:
-        """To be called now and then: a shard in which nothing happened since gives the space of dead entries back."""
-        applied = self.state.applied_index
-        if applied == self._rested_at and len(self.state.dead) >= self._host_limits.resting_dead_entries:
+        """To be called now and then: gives space back. A shard in which nothing happened since makes a snapshot."""
+        applied, limits = self.state.applied_index, self._host_limits
+        if applied == self._rested_at and (
+            len(self.state.dead) >= limits.resting_dead_entries or self._bytes_since_snapshot >= limits.resting_bytes
+        ):
             self.write_snapshot()
         self._rested_at = applied
+        self._guarded(self._compact, None)
+
+    def _compact(self) -> None:
+        """Rewrite some entries of which little is left. Raises StorageCorrupt."""
+        compaction = self._compaction
+        indexes = compaction.candidates(self.state, self._snapshot_index)
+        if not indexes:
+            return
+        left = self._host_limits.rewrite_bytes
+        rewritten: list[Entry] = []
+        looked_at: list[tuple[int, bytes]] = []
+        for index in indexes:
+            if left > 0:
+                data = self.load(index)
+                looked_at.append((index, data))
+                left -= len(data)
+        survivors = compaction.survivors(self.state, [index for index, _ in looked_at])
+        for index, data in looked_at:
+            shrunk = remnant(data, survivors[index]) if index in survivors else None
+            if shrunk is not None:
+                rewritten.append(Entry(Term(0), LogIndex(index), EntryKind.COMMAND, shrunk))
+        if rewritten:
+            self._host_services.rewrite(self.group, rewritten)
 
     def write_snapshot(self) -> None:
         """Snapshot the index as it is now."""
         self._bytes_since_snapshot = 0
         self._entries_since_snapshot = 0
-        index = LogIndex(self.state.applied_index)
+        index = self._snapshot_index = LogIndex(self.state.applied_index)
         dead = [LogIndex(i) for i in self.state.take_dead(index)]
+        self._compaction.forget(dead)
         self._host_services.write_snapshot(self.group, index, self.state.snapshot(), dead)
 
     def restore(self, meta: SnapshotMeta, data: bytes) -> None:
         self.end()
+        self._snapshot_index = meta.index
+        self._compaction = Compaction()
         if not data:
             self.state = ShardState()
             return
