@@ -140,7 +140,7 @@ class LimitsSection(Section, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=2_592_000,
-            description="how long a client may hold a delivery without an answer, unless x-consumer-timeout says; 0: for ever",
+            description="how long a client may hold a delivery unanswered, unless x-consumer-timeout says; 0: for ever",
         ),
     ] = 1800.0
     shard_inflight_max: Annotated[
