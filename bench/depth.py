@@ -18,9 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.systems import build_load, declare, delete
+from bench.systems import build_load
 from bench.table import Table, anonymous_mib, ask, disk_mib, pids, ports, restart_seconds
+from bench.wire import Wire
 from chaos.local_cluster import LocalCluster, wait_until
+from cluster.amqp import methods as m
 
 QUEUE = "deep"
 SIZE = 256
@@ -47,7 +49,8 @@ def load(program: Path, cluster: LocalCluster, mode: str, count: int, *options: 
 
 
 def depth(program: Path, cluster: LocalCluster, table: Table, count: int) -> None:
-    declare(ports(cluster)[0], QUEUE, {"x-queue-type": "quorum"})
+    with Wire(ports(cluster)[0]) as wire:
+        wire.call(m.QueueDeclare(QUEUE, False, True, False, False, False, {"x-queue-type": "quorum"}))
     filled = load(program, cluster, "pub", count, "--window", "3000")
     table.row(f"fill with {count}", filled["publish_rate"], "/s", over=RABBITMQ_FILL * TIMES)
     table.row("  processor time of a message, all nodes", filled["broker_cpu_us_per_msg"], "us")
@@ -63,9 +66,10 @@ def depth(program: Path, cluster: LocalCluster, table: Table, count: int) -> Non
     table.row("  processor time of a message, all nodes", drained["broker_cpu_us_per_msg"], "us")
     time.sleep(3)  # snapshots follow what was settled
     table.row("  memory of a node", anonymous_mib(cluster), "MiB", under=MEMORY_MIB.get(count))
-    live = max(member["report"]["disk_used_bytes"] for member in ask(cluster, 0, "/api/cluster")["members"])
+    live = max(node["disk_used_bytes"] for node in ask(cluster, 0, "/api/cluster/status")["nodes"])
     table.row("  live pages of a node's store", live / (1 << 20), "MiB", under=64)
-    delete(ports(cluster)[0], QUEUE)
+    with Wire(ports(cluster)[0]) as wire:
+        wire.call(m.QueueDelete(QUEUE, False, False, False))
 
 
 def _leader(cluster: LocalCluster) -> str:

@@ -12,9 +12,9 @@ import argparse
 import resource
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.table import Stopwatch, Table, anonymous_mib, ports
@@ -82,19 +82,21 @@ def large_message(cluster: LocalCluster, table: Table) -> None:
         watch = Stopwatch(cluster)
         peak = _peak_mib(cluster, there_and_back)
         table.row(f"{LARGE_BYTES >> 20} MiB in one message, there and back", watch.seconds, "s", under=10)
-        table.row("  memory of a node at its highest", peak - before, "MiB", under=6 * (LARGE_BYTES >> 20))
+        table.row("  memory of a node at its highest", peak - before, "MiB", under=8 * (LARGE_BYTES >> 20))
         wire.call(m.QueueDelete("large", False, False, False))
     time.sleep(3)
     table.row("  what stays of it", anonymous_mib(cluster) - before, "MiB", under=2 * (LARGE_BYTES >> 20))
 
 
 def _peak_mib(cluster: LocalCluster, work: Callable[[], None]) -> float:
-    thread = threading.Thread(target=work)
-    thread.start()
+    """Raises what `work` raises."""
     peak = 0.0
-    while thread.is_alive():
-        peak = max(peak, anonymous_mib(cluster))
-        thread.join(0.02)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        while not done.done():
+            peak = max(peak, anonymous_mib(cluster))
+            time.sleep(0.02)
+        done.result()
     return peak
 
 
