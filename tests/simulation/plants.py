@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from cluster.broker.catalog.catalog import Catalog
+from cluster.broker.shard.arbiter import Arbiter, Words
 from cluster.broker.shard.entry import Batch, EntryHead
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.leader import ShardLeader
@@ -18,6 +19,7 @@ from cluster.broker.shard.messages import AttachedConsumer
 from cluster.broker.shard.queue_state import QueueState
 from cluster.broker.shard.state import Applied, ShardState
 from cluster.broker.shard.stream import ShardStream
+from cluster.broker.shard.tx_ops import TxOp
 from cluster.node.shards.seat import Seat
 from cluster.node.shards.view import CatalogView
 from cluster.raft.storage import GroupWrite
@@ -135,6 +137,20 @@ def transactions_refused_in_part() -> AbstractContextManager[None]:
     return patched(ShardStream, "hold_together", loose)
 
 
+def given_up_without_asking() -> AbstractContextManager[None]:
+    """A shard forgets what was prepared for a home node that is silent, without asking what became of it."""
+    seek = Arbiter._seek
+
+    def hasty(self: Arbiter, now_ms: int) -> Words:
+        words = seek(self, now_ms)
+        for tx in self._transactions.prepared:
+            if self._is_due(tx, now_ms):
+                self._proposals.verdict(TxOp.ABORT, tx)
+        return words
+
+    return patched(Arbiter, "_seek", hasty)
+
+
 PLANTS: dict[str, tuple[Plant, range]] = {
     "fsync skipped": (fsync_skipped, range(1, 6)),
     "vote not persisted": (vote_not_persisted, range(1)),
@@ -145,5 +161,6 @@ PLANTS: dict[str, tuple[Plant, range]] = {
     "nobody awaited": (nobody_awaited, range(5, 10)),
     "stale catalog trusted": (stale_catalog_trusted, range(7, 15)),
     "transactions refused in part": (transactions_refused_in_part, range(426, 434)),
+    "given up without asking": (given_up_without_asking, range(101, 109)),
 }
 """Mistake -> seeds within which it must be found; the first of them found it when this was written."""

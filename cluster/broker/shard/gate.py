@@ -3,7 +3,8 @@
 Law: the decision is made once, as the batch goes into an entry, and the entry says it: runs without what was kept out,
 and the slots whose publisher is refused. What was let in and is not applied yet counts as being there. A duplicate
 is kept out and not refused: its publisher has what it wants. A transaction's part is let in or refused as a whole, when
-it is prepared: what other publishes have filled its queue with when it is committed does not matter.
+it is prepared: what other publishes have filled its queue with when it is committed does not matter. A dead letter has
+no publisher who could be refused: it gets in.
 """
 
 from __future__ import annotations

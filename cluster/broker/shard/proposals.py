@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cluster.broker.shard.dead_letters import Morgue
-from cluster.broker.shard.entry import NO_OPS, Batch, LeaderOps, QueueId, encode_entry, pack_numbers, unpack_column
+from cluster.broker.shard.entry import (
+    NO_OPS,
+    SHARD_SESSIONS,
+    Batch,
+    LeaderOps,
+    QueueId,
+    encode_entry,
+    pack_numbers,
+    unpack_column,
+)
 from cluster.broker.shard.gate import Passed, guard
 from cluster.broker.shard.keeper import Doom, Keeper
 from cluster.broker.shard.leader_queue import LeaderQueue
@@ -114,7 +123,7 @@ class Proposals:
                         guarded = guarded or queue.settings.guarded
                     if queue.hot(backlog_max):
                         hot[queue_id] = None
-            if guarded:
+            if guarded and batch.node < SHARD_SESSIONS:
                 passed = passed or Passed()
                 morgue = morgue or self._morgue(time_ms)
                 guard(batch, runs, queues, passed, time_ms, morgue.kept_out)

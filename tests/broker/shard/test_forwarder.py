@@ -5,8 +5,11 @@ from __future__ import annotations
 from cluster.broker.shard.dead_letters import open_post, outbox
 from cluster.broker.shard.entry import NO_OPS, SHARD_SESSIONS, Batch, QueueId, encode_entry, unpack_column
 from cluster.broker.shard.forwarder import AGAIN_MS, Forwarder
+from cluster.broker.shard.leader import ShardLeader
 from cluster.broker.shard.payload_cache import PayloadCache
+from cluster.broker.shard.settings import Overflow, QueueSettings
 from cluster.broker.shard.state import ShardState
+from cluster.broker.shard.surroundings import Nothing
 from tests.broker.shard.batches import make_batch
 
 TARGET, QUEUE = 3, QueueId(31)
@@ -68,6 +71,23 @@ def test_nothing_is_said_when_nothing_is_left() -> None:
     post.state.queues[outbox(TARGET)].settle(0, 2)
     assert post.forwarder.words(AGAIN_MS) == []
     assert not post.forwarder
+
+
+def test_post_gets_into_a_queue_that_is_full_and_refuses_publishes() -> None:
+    class Full(Nothing):
+        def settings(self, queue: QueueId) -> QueueSettings:
+            return QueueSettings("full", max_length=1, overflow=Overflow.REJECT)
+
+    state = ShardState()
+    leader = ShardLeader(state, lambda index: b"", surroundings=Full())
+    publish = make_batch(1, records=[b"a", b"b"], runs=[(QUEUE, 0, 2)])
+    post = make_batch(2, node=SHARD_SESSIONS + 7, records=[b"c", b"d"], runs=[(QUEUE, 0, 2)])
+    leader.receive_batch(publish)
+    leader.receive_post(SHARD_SESSIONS + 7, post)
+    data = leader.take_entry(0, 10**6)
+    assert data is not None
+    assert state.apply(1, data).enqueued == [(QUEUE, 0, 1), (QUEUE, 1, 3)]
+    assert list(state.refusals) == [1], "of the publishes one"
 
 
 def test_post_for_queues_that_are_no_more_is_given_up_in_order() -> None:
