@@ -122,7 +122,8 @@ def judge(records: Iterable[AnyRecord]) -> tuple[Trail, Verdict]:
     figures = Figures(
         published=sum(len(one) - 1 - one.count(0, 1) for one in answers),
         confirmed=sum(one.count(CONFIRMED) for one in answers),
-        refused=sum(one.count(REFUSED) for one in answers),
+        # What a client took back itself was not refused.
+        refused=sum(one.answers.count(REFUSED) for one in trail.streams.values() if not one.transactions),
         delivered=messages.delivered(trail),
         redelivered=messages.duplicates(trail),
         lost=findings["lost"].broken,
