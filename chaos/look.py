@@ -45,6 +45,19 @@ def hand_over(cluster: LocalCluster, group: int, node: str) -> bool:
         return False
 
 
+def remove_member(cluster: LocalCluster, name: str) -> bool:
+    """Ask the first node that answers to let a member go. False when it refuses for now."""
+    for index in range(len(cluster.nodes)):
+        request = _request(cluster, index, f"/api/cluster/nodes/{name}")
+        request.method = "DELETE"
+        try:
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS):
+                return True
+        except OSError:
+            continue
+    return False
+
+
 def leaders(cluster: LocalCluster) -> dict[str, str]:
     """Queue -> the node that leads its group, "" if none does."""
     status, queues = ask(cluster, "/api/cluster/status"), ask(cluster, "/api/queues")
@@ -64,3 +77,17 @@ def is_healthy(cluster: LocalCluster) -> bool:
     """Do all nodes answer, and does the cluster say so?"""
     status = ask(cluster, "/api/cluster/status")
     return status is not None and status["verdict"]["health"] == "healthy"
+
+
+def is_whole(cluster: LocalCluster) -> bool:
+    """Is it healthy, and does every group have all its replicas, each of them up and with a vote?"""
+    status = ask(cluster, "/api/cluster/status")
+    replicas = min(3, len(cluster.nodes))
+    return (
+        status is not None
+        and status["verdict"]["health"] == "healthy"
+        and all(
+            len(group["members"]) >= replicas and all(member["voter"] and member["up"] for member in group["members"])
+            for group in status["groups"]
+        )
+    )

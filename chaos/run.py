@@ -34,7 +34,7 @@ from chaos.history import (
     Used,
 )
 from chaos.local_cluster import wait_until
-from chaos.look import ask, ask_node, is_healthy
+from chaos.look import ask, ask_node, is_healthy, is_whole
 from chaos.machine.grounds import Grounds
 from chaos.strikes import catalogue
 from chaos.strikes.strike import Field, Strike
@@ -212,7 +212,7 @@ class Run:
         for number, _ in strikes:
             self._history.write(FaultMended(t=time.monotonic(), number=number))
         kinds = ", ".join([type(one).__name__ for _, one in strikes])
-        wait_until(lambda: is_healthy(grounds), f"the cluster healthy after {kinds}", HEALTHY_SECONDS)
+        wait_until(lambda: is_whole(grounds), f"the cluster whole and healthy after {kinds}", HEALTHY_SECONDS)
         now = time.monotonic()
         for number, _ in strikes:
             self._history.write(FaultOver(t=now, number=number))

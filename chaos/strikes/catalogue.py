@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from chaos.strikes import damage, disks, networks, processes, storms
+from chaos.strikes import damage, disks, members, networks, processes, storms
 from chaos.strikes.strike import Field, Strike
 
 FAULTS: dict[str, type[Strike]] = {
@@ -36,6 +36,8 @@ FAULTS: dict[str, type[Strike]] = {
     "clock": disks.Clock,
     "memory": disks.Memory,
     "bit-flip": damage.BitFlip,
+    "lost-volume": members.LostVolume,
+    "leave": members.Leave,
     "storm": storms.Storm,
 }
 TOGETHER_SHARE = 0.3
@@ -80,8 +82,8 @@ def draw(names: Sequence[str], rng: random.Random) -> list[str]:
 
 
 def _is_whole(name: str) -> bool:
-    """Does it take the nodes one after the other, and so needs peace?"""
-    return FAULTS[name] is processes.Restart
+    """Does it wait for the cluster in its middle, and so needs peace?"""
+    return FAULTS[name] in {processes.Restart, members.Leave}
 
 
 def make(name: str, ground: Field) -> Strike:

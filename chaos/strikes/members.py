@@ -1,0 +1,56 @@
+"""Faults of membership: a volume that is lost, a node that leaves; both come back as somebody else."""
+
+from __future__ import annotations
+
+import shutil
+
+from chaos.local_cluster import wait_until
+from chaos.look import ask, remove_member
+from chaos.strikes.processes import KillOne
+from chaos.strikes.strike import Struck
+
+LEAVING_SECONDS = 90.0
+
+
+class LostVolume(KillOne):
+    """A node is killed and its data is gone; it starts with an empty disk, and gets everything from the others."""
+
+    def begin(self) -> None:
+        super().begin()
+        self.wipe()
+
+    def wipe(self) -> None:
+        for entry in (self.field.grounds.nodes[self.struck.nodes[0]].directory / "data").iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+
+class Leave(LostVolume):
+    """A node is told to leave the cluster for good; when it has, it joins again with an empty disk."""
+
+    hold_seconds = (0.0, 2.0)
+    nodes_needed = 3
+
+    def choose(self) -> None:
+        # Two are a majority of two, so that nothing else may be struck; but nothing is down yet.
+        self.struck = Struck((self.field.one(),))
+
+    def begin(self) -> None:
+        grounds, node = self.field.grounds, self.struck.nodes[0]
+        name = grounds.names[node]
+        wait_until(lambda: remove_member(grounds, name), f"{name} may leave", LEAVING_SECONDS)
+
+        def has_left() -> bool:
+            rows = ask(grounds, "/api/cluster/nodes")
+            return bool(rows) and all(row["name"] != name for row in rows)
+
+        wait_until(has_left, f"{name} has left", LEAVING_SECONDS)
+        grounds.kill(node)
+        self.wipe()
+
+    def end(self) -> None:
+        node = self.struck.nodes[0]
+        self.field.grounds.kill(node)
+        self.field.grounds.start(node)
