@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from chaos.local_cluster import wait_until
-from chaos.look import ask, remove_member
+from chaos.look import ask_node, remove_member
 from chaos.strikes.processes import KillOne
 from chaos.strikes.strike import Struck
 
@@ -43,8 +43,10 @@ class Leave(LostVolume):
         wait_until(lambda: remove_member(grounds, name), f"{name} may leave", LEAVING_SECONDS)
 
         def has_left() -> bool:
-            rows = ask(grounds, "/api/cluster/nodes")
-            return bool(rows) and all(row["name"] != name for row in rows)
+            """Say those who stay: it does not know."""
+            others = [other for other in self.field.nodes if other != node]
+            told = [ask_node(grounds, other, "/api/cluster/nodes") for other in others]
+            return all(rows and all(row["name"] != name for row in rows) for rows in told)
 
         wait_until(has_left, f"{name} has left", LEAVING_SECONDS)
         grounds.kill(node)
