@@ -18,6 +18,7 @@ from typing import Any
 
 TIMEOUT_SECONDS = 5.0
 CHANGE_TIMEOUT_SECONDS = 12.0
+_VERIFY_TIMEOUT_SECONDS = 300.0
 _PEER_TIMEOUT_SECONDS = 1.5
 _ANSWER_BYTES_MAX = 256 << 20
 _NO_CONTENT = frozenset({201, 204})
@@ -125,6 +126,11 @@ class Api:
     def delete(self, *parts: str, query: str = "", headers: Mapping[str, str] | None = None) -> None:
         path = _path(parts) + (f"?{query}" if query else "")
         self._json("DELETE", path, headers=headers, timeout_seconds=CHANGE_TIMEOUT_SECONDS)
+
+    def verify(self) -> dict[str, Any]:
+        """`POST /api/cluster/verify`: whether all replicas hold the same."""
+        document: dict[str, Any] = self._json("POST", "/api/cluster/verify", timeout_seconds=_VERIFY_TIMEOUT_SECONDS)
+        return document
 
     def transfer(self, group: int, node: str) -> None:
         self._json("POST", f"/api/groups/{group}/transfer", json.dumps({"node": node}))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
 from cluster.clusterctl import administration as admin
-from cluster.clusterctl import definitions, maintenance, nodes, traffic
+from cluster.clusterctl import definitions, maintenance, nodes, traffic, verification
 from cluster.clusterctl.api import Api
 from cluster.clusterctl.codes import USAGE
 
@@ -61,6 +61,7 @@ class Commands:
         self._connections()
         self._maintenance()
         self._nodes()
+        self._verify()
         self._explain()
         self._users()
         self._vhosts()
@@ -93,6 +94,13 @@ class Commands:
         verbs = noun.add_subparsers(dest="verb", metavar="VERB")
         self._verb(verbs, "list", run, text)
         return noun, verbs
+
+    def _verify(self) -> None:
+        verify = self._commands.add_parser(
+            "verify", parents=[self._common], help="do all replicas of every group hold the same? 0 or 2"
+        )
+        add_output(verify)
+        verify.set_defaults(run=verification.verify)
 
     def _queues(self) -> None:
         noun, verbs = self._listing("queues", traffic.queues_list, "every queue")

@@ -52,3 +52,7 @@ class Kind(IntEnum):
     """request: None -> `Standing.to_wire` of the groups that the receiver leads"""
     REMOVE = 20
     """request: name -> what is done; the sender asks the catalog's leader to let a member go"""
+    MARK = 24
+    """request: [group, mark] -> None; the receiver, who leads the group, puts a mark into its log"""
+    CHECKPOINT = 25
+    """request: [group, mark] -> [index, digest of the state there, [[index, term], ...] of the log before it]"""

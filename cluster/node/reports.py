@@ -48,6 +48,7 @@ from cluster.node.links import LinkError, RequestError
 from cluster.node.membership.removal import Removal
 from cluster.node.service import Service
 from cluster.node.tls import Certificates
+from cluster.node.verification import Verification
 from cluster.raft.group import NotLeader, ProposalDropped, Role
 from cluster.raft.types import NOBODY, GroupId, NodeId
 from cluster.store.lmdb_store import LmdbStore
@@ -84,6 +85,7 @@ class Reports:
         self._seen: dict[NodeId, float] = {}
         self._sessions = Sessions(core, broker, config.node.name)
         self._removal = Removal(core)
+        self._verification = Verification(core)
         self.operations = NodeOperations(core, broker)
 
     def requests(self) -> dict[int, Request]:
@@ -93,7 +95,8 @@ class Reports:
             Kind.QUEUES: self._give_queues,
             Kind.TRANSFER: self._give_transfer,
         }
-        return own | self._sessions.requests() | self.operations.requests() | self._removal.requests()
+        others = (self._sessions, self.operations, self._removal, self._verification)
+        return own | {kind: request for other in others for kind, request in other.requests().items()}
 
     @property
     def catalog(self) -> Catalog:
@@ -286,6 +289,9 @@ class Reports:
 
     async def consumers(self, timeout_seconds: float) -> Sequence[ConsumerReport]:
         return await self._sessions.consumers(timeout_seconds)
+
+    async def verify(self) -> dict[str, Any]:
+        return await self._verification.verify()
 
     async def transfer(self, group: int, node: str) -> None:
         target = next((n for n in self._core.members if self._core.name_of(n) == node), NOBODY)

@@ -164,6 +164,20 @@ class RaftGroup:
         """Append an entry; where it will stand if this leader commits it. Raises NotLeader, ProposalDropped."""
         return self._lead().propose(data)
 
+    def propose_mark(self, mark: bytes) -> LogIndex:
+        """Append an entry that changes nothing and carries `mark`. Raises NotLeader, ProposalDropped."""
+        return self._lead().propose_mark(mark)
+
+    def terms(self, last: LogIndex, count: int) -> list[tuple[LogIndex, Term]]:
+        """(index, term) of the entries up to `last`, `count` at most, that are still in the log, ascending."""
+        log = self._state.log
+        found: list[tuple[LogIndex, Term]] = []
+        for index in range(max(log.first_index, last - count + 1), min(last, log.last_index) + 1):
+            term = log.known_term(LogIndex(index))
+            if term is not None:
+                found.append((LogIndex(index), term))
+        return found
+
     def propose_configuration(self, change: Configuration) -> LogIndex:
         """Change to `change`'s voters and learners, through a joint configuration that is left by itself.
 

@@ -101,6 +101,11 @@ class Leadership:
         self._uncommitted_bytes += size
         return self._append(EntryKind.COMMAND, data)
 
+    def propose_mark(self, mark: bytes) -> LogIndex:
+        self._refuse_during_transfer()
+        self._uncommitted_bytes += len(mark)
+        return self._append(EntryKind.NOOP, mark)
+
     def propose_configuration(self, target: Configuration) -> LogIndex:
         self._refuse_during_transfer()
         membership, commit_index = self._state.membership, self._state.log.commit_index

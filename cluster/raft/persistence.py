@@ -53,8 +53,9 @@ class Persistence:
 
     def snapshot_created(self, index: LogIndex, data: bytes) -> None:
         state = self._state
-        assert index <= state.log.emitted_index, "a snapshot of what was not applied"
-        if index <= self._newest_index:
+        is_lost = state.repair is not None and index > state.log.emitted_index
+        assert is_lost or index <= state.log.emitted_index, "a snapshot of what was not applied"
+        if is_lost or index <= self._newest_index:
             return
         self._newest_index = index
         meta = SnapshotMeta(index, state.log.term(index), state.membership.at(index))
@@ -62,7 +63,9 @@ class Persistence:
 
     def compact_payloads(self, delete: Sequence[LogIndex], replace: Sequence[Entry]) -> None:
         highest = max([*delete, *(entry.index for entry in replace)], default=LogIndex(0))
-        assert highest <= self._newest_index, "a payload above the snapshot would be compacted"
+        if highest > self._newest_index:
+            assert self._state.repair is not None, "a payload above the snapshot would be compacted"
+            return
         for entry in replace:
             if entry.index not in self._delete:
                 self._replace[entry.index] = entry

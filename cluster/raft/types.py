@@ -21,7 +21,8 @@ NOBODY = NodeId(0)
 
 
 class EntryKind(IntEnum):
-    """What an entry's data is. NOOP opens a leader's term (Raft thesis §6.4); CONFIG is a `Configuration`."""
+    """What an entry's data is. NOOP opens a leader's term (Raft thesis §6.4), or with data is a mark; CONFIG is a
+    `Configuration`."""
 
     NOOP = 0
     COMMAND = 1

@@ -64,6 +64,7 @@ def admin_app(source: NodeSource) -> Starlette:
     rates = Rates(trio.current_time)
     endpoints = (
         Endpoint("GET", "/api/cluster/status", MONITORING, _status),
+        Endpoint("POST", "/api/cluster/verify", MONITORING, _verify),
         Endpoint("POST", "/api/groups/{group}/transfer", ADMINISTRATOR, _transfer),
         *cluster.ENDPOINTS,
         *checks.ENDPOINTS,
@@ -178,6 +179,10 @@ def _credentials(request: Request) -> tuple[str, str] | None:
 
 async def _status(asked: Asked) -> Response:
     return JSONResponse(status_document(await asked.node.cluster_report(asked.timeout_seconds())))
+
+
+async def _verify(asked: Asked) -> Response:
+    return JSONResponse(await asked.node.verify())
 
 
 async def _transfer(asked: Asked) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -124,6 +124,10 @@ class NodeSource(Protocol):
 
     async def transfer(self, group: int, node: str) -> None:
         """Ask the group's leader to hand over to `node`; returns once it is asked. Raises Refused."""
+
+    async def verify(self) -> dict[str, Any]:
+        """Compare all replicas of all groups at one index each; see `GroupVerdict`. A few seconds for each group
+        that does not answer."""
 
     async def remove(self, node: str) -> None:
         """Let a member go; returns once that has begun. Raises Refused."""

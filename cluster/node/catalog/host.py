@@ -19,6 +19,7 @@ from cluster.broker.catalog.commands import Several, SingleCommand
 from cluster.broker.catalog.outcome import Change, Ok, Outcome, Refused
 from cluster.broker.errors import BrokerError
 from cluster.node.catalog.snapshots import Snapshots
+from cluster.node.checkpoints import Checkpoints
 from cluster.raft.group import NotLeader, ProposalDropped, Role
 from cluster.raft.types import Entry, EntryKind, GroupId, LogIndex, NodeId, SnapshotMeta, Term
 
@@ -77,6 +78,7 @@ class CatalogHost:
         self._reads: dict[int, Callable[[], None]] = {}
         self._arrivals: list[tuple[int, trio.Event]] = []
         self._snapshots = Snapshots(self.catalog)
+        self.checkpoints = Checkpoints()
 
     # ---- for the node
 
@@ -143,6 +145,8 @@ class CatalogHost:
             self.applied_index = entry.index
             self._snapshots.applied(entry)
             outcome: Outcome | None = None
+            if entry.kind is EntryKind.NOOP and entry.data:
+                self.checkpoints.take(entry.data, entry.index, self.catalog.snapshot())
             if entry.kind is EntryKind.COMMAND:
                 outcome = self.catalog.apply(entry.index, entry.data)
                 asked = _unpack_askers(outcome.request_id)

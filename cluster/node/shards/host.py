@@ -16,6 +16,7 @@ from cluster.broker.shard.compaction import Compaction, remnant
 from cluster.broker.shard.entry import EntryCorrupt
 from cluster.broker.shard.leader import LeaderLimits
 from cluster.broker.shard.state import ShardState
+from cluster.node.checkpoints import Checkpoints
 from cluster.node.shards.seat import Seat, SeatServices
 from cluster.raft.group import NotLeader, ProposalDropped, Role
 from cluster.raft.storage import GroupStorage, StorageCorrupt
@@ -76,6 +77,7 @@ class ShardHost(Seat):
         self._rested_at = 0
         self._snapshot_index = LogIndex(0)
         self._compaction = Compaction()
+        self.checkpoints = Checkpoints()
 
     def damaged(self, error: StorageCorrupt) -> None:
         self._host_services.damaged(self.group, error)
@@ -118,6 +120,8 @@ class ShardHost(Seat):
                     self._compaction.written(entry.index, state.live[entry.index])
             else:
                 state.skip(entry.index)
+                if entry.kind is EntryKind.NOOP and entry.data:
+                    self.checkpoints.take(entry.data, entry.index, state.snapshot())
                 if entry.kind is EntryKind.NOOP and entry.term == self._leading_term and self.leader is None:
                     self.begin(entry.term)
         self._entries_since_snapshot += len(entries)

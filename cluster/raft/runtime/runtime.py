@@ -214,6 +214,11 @@ class Runtime:
             raise NotLeader(NOBODY)
         return index
 
+    def propose_mark(self, group: GroupId, mark: bytes) -> None:
+        """An entry that changes nothing and carries `mark`. Raises NotLeader, ProposalDropped."""
+        self._roster.guard(group, self._roster.member(group).raft.propose_mark, mark)
+        self._touch(group)
+
     def snapshot_created(self, group: GroupId, index: LogIndex, data: bytes) -> None:
         """The handler's state as of applied `index`; durable with one of the next writes."""
         if group in self._roster.members:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import trio
 
@@ -164,6 +165,7 @@ class FakeSource:
         self.operations.founded.ok(DeclareQueue("/", "orders", True, False, False))
         self.reports = reports or tuple(map(node_report, NODES))
         self.local = self.reports[0]
+        self.verdict = "agree"
         self.transfers: list[tuple[int, str]] = []
         self.timeouts: list[float] = []
         self.fault: Exception | None = None
@@ -264,6 +266,9 @@ class FakeSource:
         ours, theirs = socket.socketpair()
         ours.close()
         return trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+
+    async def verify(self) -> dict[str, Any]:
+        return {"verdict": self.verdict, "groups": []}
 
     async def transfer(self, group: int, node: str) -> None:
         if group > 1:
