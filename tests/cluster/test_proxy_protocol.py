@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pika
 import pytest
 from pika.exceptions import AMQPError
 
-from cluster.node.dev.child import start_process
-from tests.cluster.harness import HOST, LocalCluster, free_ports, wait_until
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
+from tests.cluster.haproxy import Server, haproxy
+from tests.cluster.harness import HOST, LocalCluster, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -33,29 +29,12 @@ def proxied() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="module")
-def haproxy(proxied: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of HAProxy, set up as the example says, but for addresses and the ports of TLS."""
-    program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
-    if program is None:
-        pytest.skip("no haproxy on this machine")
-    port = free_ports(1)
-    directory = tmp_path_factory.mktemp("haproxy")
-    frontend, _, backend = EXAMPLE.read_text().partition("# TLS ends at the nodes")
-    backend = "backend nodes\n" + backend.partition("backend nodes\n")[2].partition("backend nodes_sealed")[0]
-    text = (frontend + backend).replace("bind :5672", f"bind {HOST}:{port}")
-    for index, node in enumerate(proxied.nodes):
-        text = text.replace(
-            f"server mq-{index} mq-{index}.example.com:5672",
-            f"server mq-{index} {HOST}:{node.amqp_port} port {node.http_port}",
-        )
-    (directory / "haproxy.cfg").write_text(text)
-    process = start_process([program, "-db", "-f", str(directory / "haproxy.cfg")], output=directory / "log")
-    try:
+def proxy_port(proxied: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Of HAProxy before the cluster."""
+    servers = [Server(HOST, node.amqp_port, node.http_port) for node in proxied.nodes]
+    with haproxy(servers, tmp_path_factory.mktemp("haproxy"), sends_addresses=True) as port:
         wait_until(lambda: _answers(port), "haproxy")
         yield port
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def _answers(port: int) -> bool:
@@ -89,12 +68,12 @@ def said_by(cluster: LocalCluster, header: bytes) -> bytes:
     return b""
 
 
-def test_a_client_is_known_by_the_address_that_haproxy_saw(proxied: LocalCluster, haproxy: int) -> None:
-    connection = connect(haproxy)
+def test_a_client_is_known_by_the_address_that_haproxy_saw(proxied: LocalCluster, proxy_port: int) -> None:
+    connection = connect(proxy_port)
     ours = connection._impl._transport._sock.getsockname()  # type: ignore[attr-defined]
     shown = api(proxied, 0, "connections")
-    assert [(c["peer_host"], c["peer_port"], c["port"]) for c in shown] == [(HOST, ours[1], haproxy)]
-    assert shown[0]["name"] == f"{HOST}:{ours[1]} -> {HOST}:{haproxy}"
+    assert [(c["peer_host"], c["peer_port"], c["port"]) for c in shown] == [(HOST, ours[1], proxy_port)]
+    assert shown[0]["name"] == f"{HOST}:{ours[1]} -> {HOST}:{proxy_port}"
     connection.close()
 
 
@@ -126,21 +105,21 @@ def test_who_comes_without_a_header_is_refused_with_a_line_in_the_log(proxied: L
     assert said_by(proxied, b"PROXY UNKNOWN\r\n")[:1] == b"\x01"
 
 
-def test_haproxy_leaves_out_a_drained_node_until_it_is_revived(proxied: LocalCluster, haproxy: int) -> None:
+def test_haproxy_leaves_out_a_drained_node_until_it_is_revived(proxied: LocalCluster, proxy_port: int) -> None:
     names = [node.name for node in proxied.nodes]
-    wait_until(lambda: {connected(proxied, haproxy) for _ in range(4)} == set(names), "clients on all nodes")
+    wait_until(lambda: {connected(proxied, proxy_port) for _ in range(4)} == set(names), "clients on all nodes")
     assert api(proxied, 1, "maintenance/drain", method="POST")["node"] == names[1]
     wait_until(lambda: api(proxied, 1, "maintenance")["phase"] == "drained", "the drain")
     for _ in range(8):
         # One that has been balanced to the drained node before HAProxy knew is refused there, and sent elsewhere.
-        assert connected(proxied, haproxy) in (names[0], names[2])
+        assert connected(proxied, proxy_port) in (names[0], names[2])
     api(proxied, 1, "maintenance/revive", method="POST")
-    wait_until(lambda: names[1] in {connected(proxied, haproxy) for _ in range(4)}, "clients on the revived node")
+    wait_until(lambda: names[1] in {connected(proxied, proxy_port) for _ in range(4)}, "clients on the revived node")
 
 
-def connected(cluster: LocalCluster, haproxy: int) -> str:
+def connected(cluster: LocalCluster, proxy_port: int) -> str:
     """The node that a new client gets to."""
-    connection = connect(haproxy)
+    connection = connect(proxy_port)
     name = str(api(cluster, 0, "connections")[0]["node"])
     connection.close()
     return name

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from itertools import permutations
+from pathlib import Path
 
 import pika
 import pytest
 
+from tests.cluster.haproxy import Server, haproxy
+from tests.cluster.harness import HOST
 from tests.cluster.steady_load import SteadyLoad, received, unhurried
-from tests.containers.pods import AMQP, CREDENTIALS, Pod, Pods
+from tests.containers.pods import AMQP, CREDENTIALS, HTTP, Pod, Pods
 
 pytestmark = pytest.mark.timeout(240)
 GAP_SECONDS = 2.0
@@ -84,6 +87,24 @@ def test_a_leader_that_fails_without_a_word_costs_a_short_pause_and_nothing_conf
     print(f"gap: {gap:.2f} s")
     assert gap < unhurried(FAILOVER_SECONDS)
     assert load.confirmed <= received(victim.connect(), queue, load.confirmed)
+
+
+def test_clients_of_a_load_balancer_are_sent_on_when_pods_end_or_are_drained(pods: Pods, tmp_path: Path) -> None:
+    servers = [Server(pod.address, AMQP, HTTP) for pod in pods.pods]
+    with (
+        haproxy(servers, tmp_path, sends_addresses=False) as port,
+        SteadyLoad(lambda: [(HOST, port)], "balanced", CREDENTIALS) as load,
+    ):
+        pods[0].container.kill()
+        load.settle(50)
+        pods[0].container.start()
+        pods.wait_healthy()
+        pods[1].carry_out("drain", "--wait")
+        load.settle(50)
+        pods[1].carry_out("revive")
+        pods.wait_healthy()
+        load.settle()
+    assert load.confirmed <= received(pods[1].connect(), "balanced", load.confirmed)
 
 
 def test_a_pod_that_comes_back_at_another_address_is_found_by_its_name(pods: Pods) -> None:
