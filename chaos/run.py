@@ -46,7 +46,7 @@ CALM_SECONDS = (1.0, 5.0)
 """From the end of one fault to the next."""
 HEALTHY_SECONDS = 90.0
 """What the cluster may take to become healthy after a fault."""
-DRAIN_SECONDS = 90.0
+DRAIN_SECONDS = 150.0
 """What consumers may take to get through what is left when nothing is published any more."""
 COMPACTION_SECONDS = 60.0
 ENDING_SECONDS = 30.0

@@ -24,6 +24,7 @@ TTL_MS = 400
 DELIVERY_LIMIT = 1000
 """High enough that no message reaches it: there is nothing to be seen of one that is parked."""
 CANDIDATES = 9
+DEEP_BODY_BYTES = 4096
 CLAIMS = (
     "lost",
     "phantom",
@@ -75,6 +76,7 @@ def queue_plans() -> tuple[QueuePlan, ...]:
             consumers=ALL,
             cancel_seconds=8.0,
         ),
+        QueuePlan(traits=Queue(t=0, name="deep"), consumers=ALL, is_deep=True),
         QueuePlan(traits=Queue(t=0, name="async-0"), consumers=(0, 1), client="asynchronous"),
         QueuePlan(traits=Queue(t=0, name="async-1"), consumers=(2,), client="asynchronous"),
     )
@@ -89,6 +91,9 @@ def routes(rate: float, pairs: dict[bool, tuple[str, str]]) -> tuple[Route, ...]
         for queue, share in shares.items()
     ]
     fan = Route(exchange=FANOUT, routing_key="", queues=("plain-0", "plain-1"), nodes=(0, 1), rate=rate * 0.05)
+    deep = Route(
+        exchange="", routing_key="deep", queues=("deep",), nodes=(0, 2), rate=rate * 0.07, body_bytes=DEEP_BODY_BYTES
+    )
     asynchronous = [
         Route(exchange="", routing_key=queue, queues=(queue,), nodes=nodes, rate=10.0, client="asynchronous")
         for queue, nodes in (("async-0", (2,)), ("async-1", (0, 1)))
@@ -106,7 +111,7 @@ def routes(rate: float, pairs: dict[bool, tuple[str, str]]) -> tuple[Route, ...]
         for together, queues in pairs.items()
         for node in ALL[:2]
     ]
-    return (*steady, fan, *asynchronous, *transactions)
+    return (*steady, fan, deep, *asynchronous, *transactions)
 
 
 def _exchange(together: bool) -> str:

@@ -65,7 +65,7 @@ class Asynchronous:
         self.orders = Orders()
         self.chronicle = Chronicle(workload, NAME)
         self.random = random.Random(workload.seed + 1)
-        self.filler = self.random.randbytes(workload.body_bytes)
+        self.filler = self.random.randbytes(max(route.body_bytes for route in workload.routes))
 
     async def run(self) -> None:
         """Until told to end."""
@@ -151,7 +151,7 @@ class Asynchronous:
         if route.exchange:
             exchange = await channel.get_exchange(route.exchange, ensure=False)
         message = aio_pika.Message(
-            bodies.make(stream, number, self.filler), delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+            bodies.make(stream, number, self.filler[: route.body_bytes]), delivery_mode=aio_pika.DeliveryMode.PERSISTENT
         )
         try:
             await asyncio.wait_for(exchange.publish(message, route.routing_key, mandatory=False), ANSWER_SECONDS)

@@ -68,7 +68,7 @@ class Outlet:
         client.chronicle.progress.waiting += count
         for number in range(first, self._next):
             self._open[number] = None
-            filler = client.filler[number % 64 : number % 64 + client.workload.body_bytes]
+            filler = client.filler[number % 64 : number % 64 + self._route.body_bytes]
             body = bodies.make(self.name, number, filler)
             self._channel.basic_publish(self._route.exchange, self._route.routing_key, body, _PROPERTIES)
 
@@ -118,6 +118,8 @@ class Wire:
         self._client = client
         self._node = node
         self._publishes = publishes
+        self._connection: Any = None
+        self._is_draining = False
         self._connect()
 
     def _connect(self) -> None:
@@ -149,6 +151,7 @@ class Wire:
         for consumer in self.consumers:
             consumer.lost()
         self.outlets, self.consumers = [], []
+        self._connection = None
         self._again()
 
     def _opened(self, connection: Any) -> None:
@@ -158,9 +161,22 @@ class Wire:
                 if route.client == NAME and self._node in route.nodes:
                     connection.channel(on_open_callback=lambda channel, route=route: self._publish(channel, route))
             return
-        for plan in workload.queues:
-            if plan.client == NAME and self._node in plan.consumers:
-                connection.channel(
+        self._connection = connection
+        self._consume(deep=False)
+        if self._is_draining:
+            self._consume(deep=True)
+
+    def drain(self) -> None:
+        """From now on the deep queues are consumed as well."""
+        if not self._is_draining and not self._publishes:
+            self._is_draining = True
+            if self._connection is not None:
+                self._consume(deep=True)
+
+    def _consume(self, *, deep: bool) -> None:
+        for plan in self._client.workload.queues:
+            if plan.client == NAME and self._node in plan.consumers and plan.is_deep == deep:
+                self._connection.channel(
                     on_open_callback=lambda channel, plan=plan: self.consumers.append(
                         SteadyConsumer(self._client.chronicle, self._client.random, plan, self._node, channel)
                     )
@@ -179,7 +195,7 @@ class Steady:
         self.orders = Orders()
         self.chronicle = Chronicle(workload, NAME)
         self.random = random.Random(workload.seed)
-        self.filler = self.random.randbytes(64 + workload.body_bytes)
+        self.filler = self.random.randbytes(64 + max(route.body_bytes for route in workload.routes))
         self.loop = IOLoop()
         self._reported = 0.0
         self._deadline = 0.0
@@ -197,6 +213,8 @@ class Steady:
         consumers = [consumer for wire in self._wires for consumer in wire.consumers]
         for outlet in outlets if self.orders.publishes else ():
             outlet.turn(now)
+        for wire in self._wires if not self.orders.publishes else ():
+            wire.drain()
         for consumer in consumers:
             consumer.turn(now, is_calm=not self.orders.publishes)
         self.chronicle.progress.held = sum(consumer.held for consumer in consumers)

@@ -46,6 +46,8 @@ class QueuePlan(msgspec.Struct, frozen=True, kw_only=True):
     requeue: float = 0.0
     reject: float = 0.0
     cancel_seconds: float = 0.0
+    is_deep: bool = False
+    """Nobody consumes it until publishing has stopped."""
     client: str = "steady"
     """Which client process consumes it."""
 
@@ -62,6 +64,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     queues: tuple[str, ...]
     nodes: tuple[int, ...]
     rate: float
+    body_bytes: int = 256
     client: str = "steady"
     in_transactions: bool = False
 
@@ -74,9 +77,6 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Address, ...]
     queues: tuple[QueuePlan, ...]
     routes: tuple[Route, ...]
-    body_bytes: int = 256
-    fanout: str = ""
-    """A fanout exchange, bound to the queues of the route that names it."""
 
 
 def save(workload: Workload, path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chaos.machine.isolation import run
 
-SIZE_BYTES = 768 << 20
+SIZE_BYTES = 1536 << 20
 _BALLAST = "ballast"
 _BLOCK_BYTES = 4096
 _FILL_TRIES = 20

@@ -15,6 +15,9 @@ LEAVING_SECONDS = 90.0
 class LostVolume(KillOne):
     """A node is killed and its data is gone; it starts with an empty disk, and gets everything from the others."""
 
+    nodes_needed = 3
+    """A second disk that is damaged meanwhile would be more than is promised to be survived."""
+
     def begin(self) -> None:
         super().begin()
         self.wipe()
@@ -31,10 +34,8 @@ class Leave(LostVolume):
     """A node is told to leave the cluster for good; when it has, it joins again with an empty disk."""
 
     hold_seconds = (0.0, 2.0)
-    nodes_needed = 3
 
     def choose(self) -> None:
-        # Two are a majority of two, so that nothing else may be struck; but nothing is down yet.
         self.struck = Struck((self.field.one(),))
 
     def begin(self) -> None:
