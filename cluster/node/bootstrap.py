@@ -141,8 +141,6 @@ def founded(config: NodeConfig, token: str, answers: Mapping[str, Mapping[str, A
 
     `waited` are the seconds since the founder began to ask.
     """
-    if not config.is_founder:
-        return None
     names = configured_names(config)
     empty = {
         name: str(answer["token"])
@@ -158,8 +156,10 @@ def founded(config: NodeConfig, token: str, answers: Mapping[str, Mapping[str, A
     return Charter(secrets.token_hex(8), members, config.cluster.shards, tokens)
 
 
-async def find_cluster(config: NodeConfig, token: str, certificates: Certificates | None) -> Charter | Admission:
-    """With an empty directory: found a cluster, take up a first member's place, or join."""
+async def find_cluster(
+    config: NodeConfig, token: str, certificates: Certificates | None, *, may_found: bool
+) -> Charter | Admission:
+    """With an empty directory: found a cluster if this node may, take up a first member's place, or join."""
     log = get_logger("bootstrap")
     began = trio.current_time()
     complain_at = began + _COMPLAIN_AFTER_SECONDS
@@ -182,7 +182,7 @@ async def find_cluster(config: NodeConfig, token: str, certificates: Certificate
                 admission = await _join(config, token, certificates, other, failures)
                 if admission is not None:
                     return admission
-        if not charters:
+        if not charters and may_found:
             new = founded(config, token, answers, trio.current_time() - began)
             if new is not None:
                 return new

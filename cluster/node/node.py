@@ -44,6 +44,7 @@ from cluster.node.membership.gate import Gate
 from cluster.node.membership.porter import Porter
 from cluster.node.membership.roster import addressed, read_roster, write_roster
 from cluster.node.membership.steward import steward
+from cluster.node.opening import has_lost_data, note_damage, open_store
 from cluster.node.reports import Reports
 from cluster.node.scrub import scrub
 from cluster.node.service import SHUTDOWN, Service, open_doors
@@ -73,11 +74,12 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
     definitions = _definitions(config)
     certificates = Certificates(config.tls) if config.tls.cert else None
     link_certificates = certificates if config.peer.tls else None
-    store = LmdbStore(
-        config.data_dir / "store",
+    store = open_store(
+        config.data_dir,
         map_size_max=limits.store_size_max or None,
         groups_max=max(GROUPS_MAX, SHARDS_MAX + 1),
     )
+    may_found = not has_lost_data(config.data_dir)
     try:
         peer_listener = open_listener(config.peer.host, config.peer.port)
         doors = open_doors(config, certificates)
@@ -85,7 +87,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
         http_probe.close()
         identity = begin_incarnation(store, cluster_id=None, node_name=config.node.name)
         token = bootstrap.directory_token(store)
-        gate = Gate(token, bootstrap.configured_names(config))
+        gate = Gate(token, bootstrap.configured_names(config) if may_found else ())
         if identity is not None:
             gate.charter = _charter_of(config, store, identity)
         links = Links(
@@ -165,6 +167,9 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
         if not served.is_set():
             # Told to stop while it started.
             task_status.started()
+    except BaseException as error:
+        note_damage(config.data_dir, error)
+        raise
     finally:
         store.close()
 
@@ -212,7 +217,8 @@ async def _find_cluster(
     config: NodeConfig, store: LmdbStore, gate: Gate, token: str, certificates: Certificates | None
 ) -> Identity:
     """With an empty directory: know the cluster, durably."""
-    found = await bootstrap.find_cluster(config, token, certificates)
+    may_found = config.is_founder and not has_lost_data(config.data_dir)
+    found = await bootstrap.find_cluster(config, token, certificates, may_found=may_found)
     if isinstance(found, bootstrap.Admission):
         charter = found.charter
         identity = Identity(charter.cluster_id, found.node, config.node.name, ())

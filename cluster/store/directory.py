@@ -22,6 +22,20 @@ class DirectoryInUse(StorageError):
     """Another process, or another store of this one, has the directory open."""
 
 
+def lock_directory(path: Path) -> int:
+    """The descriptor that holds the lock until it is closed. Raises DirectoryInUse."""
+    descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise DirectoryInUse(f"{path} is in use by process {owner}") from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    return descriptor
+
+
 class DataDirectory:
     """An open, locked data directory; made if it is not there.
 
@@ -32,24 +46,12 @@ class DataDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self._lock = self._acquire()
+        self._lock = lock_directory(path)
         try:
             self.is_new = not self._check_format()
         except BaseException:
             os.close(self._lock)
             raise
-
-    def _acquire(self) -> int:
-        descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            os.close(descriptor)
-            raise DirectoryInUse(f"{self.path} is in use by process {owner}") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-        return descriptor
 
     def _check_format(self) -> bool:
         """Whether the directory was in use before."""

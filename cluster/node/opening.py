@@ -1,0 +1,74 @@
+"""Opening a node's store, also when what is in it cannot be used any more.
+
+Law: data whose votes cannot be known is never served under its old id. It is set aside, not deleted, and the node goes
+on as one that lost its directory (ADR 11): it joins as another member. Such a node founds no cluster: what is missing
+may be all there was.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from cluster.node.logging import get_logger
+from cluster.raft.storage import StorageCorrupt
+from cluster.store.directory import lock_directory
+from cluster.store.lmdb_store import LmdbStore
+
+STORE_NAME = "store"
+ASIDE_NAME = "store.damaged"
+"""Where the latest damaged data is. An operator who does not need it deletes it."""
+_CONDEMNED_NAME = "condemned"
+
+
+def open_store(data_dir: Path, *, map_size_max: int | None, groups_max: int) -> LmdbStore:
+    """The store in `data_dir`; an empty one if what was there is beyond repair. Raises StorageError, OSError."""
+    path = data_dir / STORE_NAME
+    try:
+        _check_condemned(path)
+        return LmdbStore(path, map_size_max=map_size_max, groups_max=groups_max)
+    except StorageCorrupt as error:
+        _set_aside(path)
+        get_logger("store").error(
+            "damaged data is set aside: this node joins as another member",
+            reason=str(error),
+            directory=str(data_dir / ASIDE_NAME),
+        )
+    return LmdbStore(path, map_size_max=map_size_max, groups_max=groups_max)
+
+
+def has_lost_data(data_dir: Path) -> bool:
+    """Was there data that is not used any more?"""
+    return (data_dir / ASIDE_NAME).exists()
+
+
+def note_damage(data_dir: Path, error: BaseException) -> None:
+    """If damage ends the node, its data is not opened again."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            note_damage(data_dir, part)
+    elif isinstance(error, StorageCorrupt):
+        with (data_dir / STORE_NAME / _CONDEMNED_NAME).open("w", encoding="utf-8") as file:
+            file.write(f"{error}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _check_condemned(path: Path) -> None:
+    """Raises StorageCorrupt."""
+    condemned = path / _CONDEMNED_NAME
+    if condemned.exists():
+        raise StorageCorrupt(condemned.read_text(encoding="utf-8").strip() or "the store was found damaged")
+
+
+def _set_aside(path: Path) -> None:
+    """Raises DirectoryInUse."""
+    lock = lock_directory(path)
+    try:
+        aside = path.with_name(ASIDE_NAME)
+        if aside.exists():
+            shutil.rmtree(aside)
+        path.rename(aside)
+    finally:
+        os.close(lock)
