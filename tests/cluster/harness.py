@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.local_cluster import LocalCluster, free_ports, wait_until
+from chaos.local_cluster import PROGRAM, LocalCluster, free_ports, wait_until
 from cluster.node.dev.layout import HOST
 
-__all__ = ["HOST", "LocalCluster", "free_ports", "wait_until"]
+__all__ = ["HOST", "PROGRAM", "LocalCluster", "free_ports", "wait_until"]

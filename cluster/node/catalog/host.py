@@ -14,13 +14,15 @@ from typing import Protocol
 import trio
 
 from cluster.broker.catalog.catalog import Catalog
-from cluster.broker.catalog.codec import encode_command
+from cluster.broker.catalog.codec import UnknownCommand, encode_command
 from cluster.broker.catalog.commands import Several, SingleCommand
 from cluster.broker.catalog.outcome import Change, Ok, Outcome, Refused
+from cluster.broker.catalog.snapshot import UnknownSnapshot
 from cluster.broker.errors import BrokerError
 from cluster.node.catalog.snapshots import Snapshots
 from cluster.node.checkpoints import Checkpoints
 from cluster.raft.group import NotLeader, ProposalDropped, Role
+from cluster.raft.storage import StorageError
 from cluster.raft.types import Entry, EntryKind, GroupId, LogIndex, NodeId, SnapshotMeta, Term
 
 CATALOG_GROUP = GroupId(0)
@@ -28,6 +30,10 @@ COMMANDS_WAITING_MAX = 20_000
 """Commands that may wait for an entry; one more is refused at once."""
 COMMANDS_PER_ENTRY_MAX = 512
 _NODE_BYTES = 4
+
+
+class NewerProgram(StorageError):
+    """This program cannot read what a newer one has brought into the catalog: the node must not go on."""
 
 
 class Superseded(Exception):
@@ -148,7 +154,10 @@ class CatalogHost:
             if entry.kind is EntryKind.NOOP and entry.data:
                 self.checkpoints.take(entry.data, entry.index, self.catalog.snapshot())
             if entry.kind is EntryKind.COMMAND:
-                outcome = self.catalog.apply(entry.index, entry.data)
+                try:
+                    outcome = self.catalog.apply(entry.index, entry.data)
+                except UnknownCommand as error:
+                    raise NewerProgram(f"the catalog was changed by a newer program: {error}. Run that") from error
                 asked = _unpack_askers(outcome.request_id)
                 askers = askers | asked if askers is not None and asked else None
                 if isinstance(outcome, Ok):
@@ -173,7 +182,10 @@ class CatalogHost:
         if meta.index <= self.applied_index:
             return
         if data:
-            self.catalog.restore(data)
+            try:
+                self.catalog.restore(data)
+            except UnknownSnapshot as error:
+                raise NewerProgram(f"the catalog was written by a newer program: {error}. Run that") from error
         self._snapshots.restored(len(data))
         self.applied_index = meta.index
         self._services.catalog_restored()

@@ -106,9 +106,7 @@ class Follower:
             if (
                 standing is not None
                 and raft is not None
-                and standing.is_settled
-                and core.node not in standing.members
-                and standing.configuration_index > raft.status().configuration_index
+                and standing.leaves_out(core.node, raft.status())
                 and core.node not in core.placement.get(group, ())
                 and not core.runtime.is_writing(group)
             ):

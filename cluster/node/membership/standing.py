@@ -14,7 +14,8 @@ import trio
 from cluster.node.core import Core
 from cluster.node.kinds import Kind
 from cluster.node.links import VERSION_OF_MEMBERSHIP, LinkError
-from cluster.raft.group import Role
+from cluster.raft.group import GroupStatus, Role
+from cluster.raft.membership import all_members
 from cluster.raft.types import GroupId, LogIndex, NodeId, Term
 
 _ANSWER_SECONDS = 1.0
@@ -35,6 +36,14 @@ class Standing:
     def is_at(self, nodes: Sequence[NodeId]) -> bool:
         """Are these its members, all of them voters?"""
         return self.is_settled and set(self.voters) == set(self.members) == set(nodes)
+
+    def leaves_out(self, node: NodeId, own: GroupStatus) -> bool:
+        """Is it sure that `node`, whose replica says `own`, is no member? A leader of the past may not know that it has
+        become one again; then the replica has a later configuration."""
+        knows_it = node not in all_members(own.configuration)
+        is_later = self.configuration_index > own.configuration_index
+        is_same = self.configuration_index == own.configuration_index
+        return self.is_settled and node not in self.members and (is_later or (knows_it and is_same))
 
     def to_wire(self) -> list[Any]:
         return [
@@ -59,7 +68,7 @@ def own_standings(core: Core) -> list[Standing]:
     for group, raft in core.runtime.groups.items():
         if raft.role is Role.LEADER:
             status, now = raft.status(), raft.configuration
-            members = tuple(sorted({*now.voters, *now.outgoing_voters, *now.learners}))
+            members = all_members(now)
             found.append(
                 Standing(
                     group,
