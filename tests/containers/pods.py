@@ -33,6 +33,8 @@ from tests.deploy.manifests import (
 SECRET = {"cluster-secret": "of the test", "default-user": "admin", "default-password": "a password"}
 CREDENTIALS = pika.PlainCredentials(SECRET["default-user"], SECRET["default-password"])
 READY_SECONDS = 60.0
+HEALTHY_SECONDS = 120.0
+"""Also for a member that has to receive everything."""
 AMQP, HTTP = 5672, 15672
 
 
@@ -50,7 +52,7 @@ class Pod:
     def __init__(self, cluster: Pods, name: str) -> None:
         self.name = name
         self._cluster = cluster
-        self._volume = cluster.engine.volumes.create(f"{name}-{uuid.uuid4().hex[:8]}")
+        self._volume = self._new_volume()
         self._made: DockerContainer | None = None
         self.endpoint = ""
         """Its address while it is ready, as last seen: what a Service would send clients to."""
@@ -81,6 +83,14 @@ class Pod:
         for key, value in environment(objects, self.name, SECRET).items():
             made.with_env(key, value)
         self._made = made.start()
+
+    def _new_volume(self) -> Any:
+        return self._cluster.engine.volumes.create(f"{self.name}-{uuid.uuid4().hex[:8]}")
+
+    def lose_volume(self) -> None:
+        """With the container; the next one gets an empty volume."""
+        self.give_up()
+        self._volume = self._new_volume()
 
     def remove(self) -> None:
         """The container, not its volume."""
@@ -177,9 +187,20 @@ class Pods:
             wait_until(lambda pod=pod: pod.ready, f"{pod.name} ready")  # type: ignore[misc]
 
     def wait_healthy(self) -> None:
-        """All ready, every group led, no alarm."""
+        """All ready, every group led, no alarm, and nobody else missing."""
         self.wait_ready()
-        wait_until(lambda: self.pods[0].clusterctl("status")[0] == 0, "a healthy cluster")
+        wait_until(lambda: self.pods[0].clusterctl("status")[0] == 0, "a healthy cluster", HEALTHY_SECONDS)
+
+    def scale_up(self) -> Pod:
+        """One more pod, of the next ordinal."""
+        pod = Pod(self, f"{one(self.objects, 'StatefulSet')['metadata']['name']}-{len(self.pods)}")
+        self.pods.append(pod)
+        pod.create()
+        return pod
+
+    def scale_down(self) -> None:
+        """The pod of the highest ordinal goes, with its volume."""
+        self.pods.pop().give_up()
 
     def leader(self, queue: str) -> Pod:
         """Of a queue in the vhost /."""

@@ -126,6 +126,31 @@ def test_a_pod_that_comes_back_at_another_address_is_found_by_its_name(pods: Pod
         other.remove(force=True)
 
 
+def test_a_pod_whose_volume_is_lost_receives_everything_again_and_nothing_confirmed_is_lost(pods: Pods) -> None:
+    with load_on(pods, "kept-by-others") as load:
+        load.settle(50)
+        pods[2].lose_volume()
+        pods[2].create()
+        pods.wait_healthy()
+        load.settle()
+    pods[0].carry_out("await", "quorum-plus-one", pods[0].name)
+    assert load.confirmed <= received(pods[2].connect(), "kept-by-others", load.confirmed)
+
+
+def test_one_more_pod_joins_by_itself_and_one_that_is_removed_is_not_missed(pods: Pods) -> None:
+    with load_on(pods, "grown") as load:
+        joined = pods.scale_up()
+        pods.wait_healthy()
+        assert "4/4 nodes up" in pods[0].carry_out("status")
+        load.settle()
+        pods[0].carry_out("nodes", "remove", joined.name, "--wait")
+        pods.scale_down()
+        pods.wait_healthy()
+        assert "3/3 nodes up" in pods[0].carry_out("status")
+        load.settle()
+    assert load.confirmed <= received(pods[1].connect(), "grown", load.confirmed)
+
+
 def test_a_whole_outage_ends_whatever_the_order_of_the_starts(pods: Pods) -> None:
     connection = pods[0].connect()
     channel = connection.channel()
