@@ -40,7 +40,7 @@ def image(engine: docker.DockerClient) -> str:
     return name
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def started(engine: docker.DockerClient, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
     made = Pods(engine, image, kustomize(BASE), tmp_path_factory.mktemp("files"))
     try:
