@@ -58,12 +58,13 @@ class Carrier:
             # What will be dropped is not worth packing.
             peer.messages_dropped += 1
             return False
-        packed = self._packer.pack(body)
-        if len(packed) > self._limits.message_bytes_max:
-            raise ValueError(f"message of {len(packed)} bytes, allowed are {self._limits.message_bytes_max}")
+        pieces = self._packer.pack(body)
+        size = sum(map(len, pieces))
+        if size > self._limits.message_bytes_max:
+            raise ValueError(f"message of {size} bytes, allowed are {self._limits.message_bytes_max}")
         frame_bytes_max = self._limits.frame_bytes_max
-        frames = encode_message(kind, packed, frame_bytes_max)
-        if not peer.outgoing.outbox.put(frames, control=control and len(packed) <= frame_bytes_max):
+        frames = encode_message(kind, pieces, frame_bytes_max)
+        if not peer.outgoing.outbox.put(frames, control=control and size <= frame_bytes_max):
             peer.messages_dropped += 1
             if not droppable:
                 self.fail(peer, "outbox is full")

@@ -9,7 +9,7 @@ only whole control messages, never fragmented, may stand between them.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgpack
@@ -33,12 +33,14 @@ LAST_FRAGMENT: Final = 255
 _msgpack: Any = msgpack
 """The package carries no types."""
 _HEADER: Final = struct.Struct(">IB")
-_LENGTH: Final = struct.Struct(">I")
+_BIN_HEAD: Final = struct.Struct(">BI")
+_BIN_32: Final = 0xC6
+"""msgpack's byte string with a length of 32 bits."""
 _JOIN_BYTES_MAX: Final = 16 << 10
 """Up to this size header and body are joined: one more copy is cheaper than one more buffer in a sendmsg."""
 
-_KEPT_BYTES_MAX: Final = 4 << 20
-"""A packer whose buffer has grown over this is replaced."""
+_LARGE_BYTES: Final = 64 << 10
+"""Byte strings from here on are not copied into a body but stand in it as they are."""
 
 Buffer = bytes | memoryview
 Frame = tuple[Buffer, ...]
@@ -60,40 +62,82 @@ def unpack_body(data: Buffer | bytearray) -> Body:
 
 
 class Packer:
-    """Packs bodies one after the other into one kept buffer, which costs less than a new one each time."""
+    """Packs bodies one after the other into one kept buffer, which costs less than a new one each time.
+
+    Large byte strings are not copied: a message of megabytes would hold up everybody else.
+    """
 
     __slots__ = ("_packer",)
 
     def __init__(self) -> None:
         self._packer = _msgpack.Packer(use_bin_type=True)
 
-    def pack(self, body: Body) -> bytes:
-        """Raises TypeError or ValueError for what msgpack cannot carry."""
-        packed: bytes = self._packer.pack(body)
-        if len(packed) > _KEPT_BYTES_MAX:
-            self._packer = _msgpack.Packer(use_bin_type=True)
-        return packed
+    def pack(self, body: Body) -> list[Buffer]:
+        """The pieces of it, in order. Raises TypeError or ValueError for what msgpack cannot carry."""
+        if not _has_large(body):
+            return [self._packer.pack(body)]
+        pieces: list[Buffer] = []
+        self._split(body, pieces)
+        return pieces
+
+    def _split(self, value: Body, pieces: list[Buffer]) -> None:
+        if type(value) is bytes and len(value) >= _LARGE_BYTES:
+            pieces += (_BIN_HEAD.pack(_BIN_32, len(value)), value)
+        elif isinstance(value, list | tuple) and _has_large(value):
+            pieces.append(self._packer.pack_array_header(len(value)))
+            for item in value:
+                self._split(item, pieces)
+        else:
+            pieces.append(self._packer.pack(value))
+
+
+def _has_large(value: Body) -> bool:
+    """Is there a large byte string in it, or in lists in it?"""
+    if type(value) is bytes:
+        return len(value) >= _LARGE_BYTES
+    if isinstance(value, list | tuple):
+        for item in value:
+            kind = type(item)
+            if (kind is bytes and len(item) >= _LARGE_BYTES) or ((kind is list or kind is tuple) and _has_large(item)):
+                return True
+    return False
 
 
 def encode_frame(kind: int, packed: Buffer) -> Frame:
-    header = _HEADER.pack(len(packed) + 1, kind)
-    if len(packed) <= _JOIN_BYTES_MAX:
-        return (header + packed,)
-    return (header, packed)
+    return _frame(kind, [packed], len(packed))
 
 
-def encode_message(kind: int, packed: bytes, frame_bytes_max: int) -> list[Frame]:
+def _frame(kind: int, pieces: Sequence[Buffer], size: int) -> Frame:
+    header = _HEADER.pack(size + 1, kind)
+    if size <= _JOIN_BYTES_MAX:
+        return (b"".join((header, *pieces)),)
+    return (header, *pieces)
+
+
+def encode_message(kind: int, pieces: Sequence[Buffer], frame_bytes_max: int) -> list[Frame]:
     """One frame, or the fragments of a body longer than `frame_bytes_max`."""
-    if len(packed) <= frame_bytes_max:
-        return [encode_frame(kind, packed)]
-    view = memoryview(packed)
-    last = (len(packed) - 1) // frame_bytes_max * frame_bytes_max
-    frames = [
-        encode_frame(FRAGMENT, view[offset : offset + frame_bytes_max]) for offset in range(0, last, frame_bytes_max)
-    ]
-    header = _HEADER.pack(len(packed) - last + 2, LAST_FRAGMENT) + bytes((kind,))
-    frames.append((header, view[last:]))
+    size = sum(map(len, pieces))
+    if size <= frame_bytes_max:
+        return [_frame(kind, pieces, size)]
+    *most, last = _cut(pieces, frame_bytes_max)
+    frames = [_frame(FRAGMENT, part, frame_bytes_max) for part in most]
+    frames.append(_frame(LAST_FRAGMENT, [bytes((kind,)), *last], size - len(most) * frame_bytes_max + 1))
     return frames
+
+
+def _cut(pieces: Sequence[Buffer], size: int) -> Iterator[list[Buffer]]:
+    """Parts of `size` bytes; the last is what is left, which is never nothing."""
+    part: list[Buffer] = []
+    room = size
+    for piece in pieces:
+        view = memoryview(piece)
+        while len(view) > room:
+            yield [*part, view[:room]]
+            view = view[room:]
+            part, room = [], size
+        part.append(view)
+        room -= len(view)
+    yield part
 
 
 class FrameReader:

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from cluster.node.links.frames import FRAGMENT, FrameReader, Packer, encode_message
+from cluster.node.links.frames import FRAGMENT, FrameReader, Packer, encode_message, unpack_body
 from cluster.node.links.interface import ProtocolViolation
 
 
@@ -42,7 +42,7 @@ def test_a_body_at_the_border_of_the_frame_limit_arrives_whole(size):
 
 
 def test_every_frame_of_a_long_body_respects_the_limit():
-    frames = encode_message(3, bytes(10_500), 1000)
+    frames = encode_message(3, [bytes(10_500)], 1000)
     assert len(frames) == 11
     assert max(sum(map(len, frame)) for frame in frames) <= 4 + 1 + 1 + 1000
 
@@ -76,3 +76,20 @@ def test_fragments_without_end_are_bounded():
     frames.feed(piece * 3)
     with pytest.raises(ProtocolViolation, match="fragmented message over 3000 bytes"):
         frames.feed(piece)
+
+
+def test_large_byte_strings_are_carried_as_they_are_and_not_copied():
+    large = bytes(range(256)) * 1024
+    body = [[1, 7, [large, None, b"small"]], {"a": b"x"}, large, ("tuple", large[:70_000]), 2.5]
+    pieces = Packer().pack(body)
+    assert [piece is large for piece in pieces].count(True) == 2
+    unpacked = [[1, 7, [large, None, b"small"]], {"a": b"x"}, large, ["tuple", large[:70_000]], 2.5]
+    assert unpack_body(b"".join(pieces)) == unpacked
+
+
+@pytest.mark.parametrize("frame_bytes_max", [1000, 65_536, 65_541, 131_072, 1 << 20])
+def test_pieces_are_fragments_of_any_size(frame_bytes_max):
+    body = [1, bytes(65_536), [b"between", bytes(100_000)], "end"]
+    frames = reader(frame_bytes_max=frame_bytes_max)
+    assert frames.feed(wire(3, body, frame_bytes_max)) == [(3, body)]
+    assert frames.is_between_messages
