@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -71,9 +72,18 @@ class DiskError(Strike):
         self.field.grounds.start(node)
 
 
+def _let_writes_gather(ground: Field, nodes: Iterable[int]) -> None:
+    """Some writes stand in the page cache when the power goes: their sync does not return any more."""
+    for node in nodes:
+        ground.grounds.disks[node].stall(stalled=True)
+    time.sleep(ground.random.uniform(0.0, 0.3))
+
+
 def _lose_power(ground: Field, nodes: Iterable[int]) -> None:
     for node in nodes:
-        sectors = ground.grounds.disks[node].lose_power(ground.random)
+        disk = ground.grounds.disks[node]
+        disk.stall(stalled=False)
+        sectors = disk.lose_power(ground.random)
         ground.note(f"node {node} lost {sectors} sectors that were not synced")
 
 
@@ -83,6 +93,7 @@ class PowerOne(KillOne):
     needs = ("shim",)
 
     def begin(self) -> None:
+        _let_writes_gather(self.field, self.struck.down)
         super().begin()
         _lose_power(self.field, self.struck.down)
 
@@ -93,6 +104,7 @@ class PowerAll(KillAll):
     needs = ("shim",)
 
     def begin(self) -> None:
+        _let_writes_gather(self.field, self.struck.down)
         super().begin()
         _lose_power(self.field, self.struck.down)
 
