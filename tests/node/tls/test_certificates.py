@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
 from cluster.node.config.model import TlsSection
 from cluster.node.tls import Certificates
+from cluster.node.tls.tls_socket import handshake
 from cluster.node.tls.validity import expires_at
 from tests.node.tls.authority import Authority
 
@@ -71,3 +76,21 @@ def test_changed_files_are_taken_up_once_they_fit(authority: Authority) -> None:
     assert certificates.reload()
     assert certificates.expires_at > first
     assert certificates.clients is not clients
+
+
+async def test_https_shows_the_changed_certificate_as_well(authority: Authority) -> None:
+    authority.issue("localhost", days=10)
+    certificates = Certificates(authority.section("localhost"))
+    certificate, _ = authority.issue("localhost", days=50)
+    assert certificates.reload()
+    client = ssl.create_default_context(cafile=str(authority.ca))
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(handshake, ours, certificates.https, server_side=True))
+        sealed = await handshake(theirs, client, server_side=False, server_hostname="localhost")
+    shown = sealed._tls.getpeercert(binary_form=True)
+    assert shown == ssl.PEM_cert_to_DER_cert(certificate.read_text())
+    ours.close()
+    theirs.close()
