@@ -57,7 +57,7 @@ class TlsSocket:
         return self._sock.fileno()
 
     def recv(self, size: int) -> bytes:
-        """What `size` sealed bytes of the kernel's contain, at most so many; b"" at the end. Raises BlockingIOError."""
+        """All that `size` more sealed bytes, at most, make whole; b"" at the end. Raises BlockingIOError."""
         sealed = self._sock.recv(size)
         if not sealed:
             return b""
