@@ -82,5 +82,6 @@ async def watch_resources(config: NodeConfig, broker: Broker, core: Core, store:
 
     core.on_storage_full = storage_full
     while True:
+        store.keep_reserve()
         look()
         await trio.sleep(LOOK_SECONDS)

@@ -19,6 +19,8 @@ from cluster.store.lmdb_store import LmdbStore
 STORE_NAME = "store"
 ASIDE_NAME = "store.damaged"
 """Where the latest damaged data is. An operator who does not need it deletes it."""
+RESERVE_BYTES = 16 << 20
+"""Of disk that is kept for what consumers settle when everything else is full."""
 _CONDEMNED_NAME = "condemned"
 
 
@@ -27,7 +29,7 @@ def open_store(data_dir: Path, *, map_size_max: int | None, groups_max: int) -> 
     path = data_dir / STORE_NAME
     try:
         _check_condemned(path)
-        return LmdbStore(path, map_size_max=map_size_max, groups_max=groups_max)
+        return _opened(path, map_size_max, groups_max)
     except StorageCorrupt as error:
         _set_aside(path)
         get_logger("store").error(
@@ -35,7 +37,11 @@ def open_store(data_dir: Path, *, map_size_max: int | None, groups_max: int) -> 
             reason=str(error),
             directory=str(data_dir / ASIDE_NAME),
         )
-    return LmdbStore(path, map_size_max=map_size_max, groups_max=groups_max)
+    return _opened(path, map_size_max, groups_max)
+
+
+def _opened(path: Path, map_size_max: int | None, groups_max: int) -> LmdbStore:
+    return LmdbStore(path, map_size_max=map_size_max, groups_max=groups_max, reserve_file=RESERVE_BYTES)
 
 
 def has_lost_data(data_dir: Path) -> bool:

@@ -37,6 +37,7 @@ from cluster.store.lmdb_group import (
 from cluster.store.lmdb_write import GroupWriter, adds_data
 from cluster.store.probe import check_file
 from cluster.store.record import SnapshotHead
+from cluster.store.reserve import Reserve
 from cluster.store.state import GroupState, after
 from cluster.store.statistics import StoreStatistics
 
@@ -56,6 +57,7 @@ class LmdbStore:
     map_size_max   bytes the data file may take; None means 90 % of what the file system has left for it.
                    At this size a write that brings data raises StorageFull
     reserve_bytes  what writes that only give space back may take beyond it; None means a sixteenth
+    reserve_file   bytes of a file beside the data that is given up when the disk is full, see `Reserve`
     groups_max     groups that may ever live in the directory; one more raises StorageFull
 
     Raises DirectoryInUse, IdentityMismatch (a newer format), StorageCorrupt, StorageIO.
@@ -68,12 +70,14 @@ class LmdbStore:
         map_size: int = MAP_SIZE,
         map_size_max: int | None = None,
         reserve_bytes: int | None = None,
+        reserve_file: int = 0,
         groups_max: int = GROUPS_MAX,
     ) -> None:
         self.path = path
         self._groups_max = groups_max
         self._writing = threading.Lock()
         self._directory = DataDirectory(path)
+        self._reserve = Reserve(path, reserve_file)
         try:
             if not self._directory.is_new:
                 check_file(path, 2 * groups_max + 2)
@@ -158,12 +162,25 @@ class LmdbStore:
         try:
             self._make_slots(writes)
             start = time.perf_counter()
-            moved = self._environment.write(lambda txn: self._apply(txn, writes), adds_data=any(map(adds_data, writes)))
+            moved = self._transact(writes)
             self._known.update(moved)
             self._last_commit_seconds = time.perf_counter() - start
             self._commit_count += 1
         finally:
             self._writing.release()
+
+    def _transact(self, writes: Sequence[GroupWrite]) -> Known:
+        of_data = any(map(adds_data, writes))
+        try:
+            return self._environment.write(lambda txn: self._apply(txn, writes), adds_data=of_data)
+        except StorageFull:
+            if not self._reserve.release(self._directory.free_bytes()):
+                raise
+        return self._environment.write(lambda txn: self._apply(txn, writes), adds_data=of_data)
+
+    def keep_reserve(self) -> None:
+        """To be called now and then: see `Reserve.keep`."""
+        self._reserve.keep(self._directory.free_bytes())
 
     def _make_slots(self, writes: Sequence[GroupWrite]) -> None:
         new = {write.group for write in writes} - self._slots.keys()
