@@ -92,10 +92,11 @@ class LocalCluster:
     def start(self, index: int) -> None:
         self.children[index] = Child(self.nodes[index], PROGRAM)
 
-    def wait_ready(self, *indexes: int) -> None:
+    def wait_ready(self, *indexes: int, seconds: float = READY_SECONDS) -> None:
         """Until these nodes (all, if none is named) answer `/readyz` with 200."""
         for index in indexes or range(len(self.nodes)):
-            wait_until(lambda i=index: self._ready(i), f"{self.nodes[index].name} ready")  # type: ignore[misc]
+            what = f"{self.nodes[index].name} ready"
+            wait_until(lambda i=index: self._ready(i), what, seconds)  # type: ignore[misc]
 
     def _ready(self, index: int) -> bool:
         child = self.children[index]

@@ -208,7 +208,7 @@ class Run:
 
     def _recover(self, grounds: Grounds, strikes: list[tuple[int, Strike]]) -> None:
         began = time.monotonic()
-        grounds.wait_ready()
+        grounds.wait_ready(seconds=HEALTHY_SECONDS)
         for number, _ in strikes:
             self._history.write(FaultMended(t=time.monotonic(), number=number))
         kinds = ", ".join([type(one).__name__ for _, one in strikes])
