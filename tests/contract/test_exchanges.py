@@ -299,3 +299,22 @@ def test_a_delaying_exchange_must_say_how_it_routes(channel: BlockingChannel, na
     text = "PRECONDITION_FAILED - Invalid argument, 'x-delayed-type' must be an existing exchange type"
     with channel_refused(channel, 406, text):
         channel.exchange_declare(name, "x-delayed-message", durable=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({}, "Missing or invalid argument, 'x-cache-size' must be an integer greater than 0"),
+        ({"x-cache-size": 0}, "Missing or invalid argument, 'x-cache-size' must be an integer greater than 0"),
+        ({"x-cache-size": "9", "x-cache-ttl": []}, "Invalid argument, 'x-cache-ttl' must be an integer greater than 0"),
+        (
+            {"x-cache-size": 9, "x-cache-persistence": ["disk"]},
+            "Invalid argument, 'x-cache-persistence' must be either 'disk' or 'memory'",
+        ),
+    ],
+)
+def test_an_exchange_that_deduplicates_says_how_much_it_remembers(
+    channel: BlockingChannel, name: str, arguments: dict[str, object], text: str
+) -> None:
+    with channel_refused(channel, 406, f"PRECONDITION_FAILED - {text}"):
+        channel.exchange_declare(name, "x-message-deduplication", arguments=arguments)

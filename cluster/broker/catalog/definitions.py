@@ -16,11 +16,14 @@ DELAYED: Final = "x-delayed-message"
 """The type of an exchange whose messages wait in their queues until their x-delay header is over."""
 DELAYED_TYPE: Final = "x-delayed-type"
 """The argument that says how such an exchange routes."""
+DEDUPLICATING: Final = "x-message-deduplication"
+"""The type of an exchange that goes to all its queues, and to each once for a key; an argument of queues, too."""
+SPECIAL_TYPES: Final = (DELAYED, DEDUPLICATING)
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeDefinition:
-    """An exchange. `type` is a key of `routing.table.EXCHANGE_TYPES`, or DELAYED."""
+    """An exchange. `type` is a key of `routing.table.EXCHANGE_TYPES`, or one of SPECIAL_TYPES."""
 
     vhost: str
     name: str
@@ -37,7 +40,9 @@ class ExchangeDefinition:
     @property
     def routing_type(self) -> str:
         """How it routes: a key of `routing.table.EXCHANGE_TYPES`."""
-        return self.arguments.text(DELAYED_TYPE) or "direct" if self.type == DELAYED else self.type
+        if self.type == DELAYED:
+            return self.arguments.text(DELAYED_TYPE) or "direct"
+        return "fanout" if self.type == DEDUPLICATING else self.type
 
 
 class Binding(NamedTuple):

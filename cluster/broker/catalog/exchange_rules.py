@@ -25,7 +25,14 @@ from cluster.broker.catalog.commands import (
     UnbindExchange,
     UnbindQueue,
 )
-from cluster.broker.catalog.definitions import DELAYED, DELAYED_TYPE, Binding, ExchangeDefinition
+from cluster.broker.catalog.definitions import (
+    DEDUPLICATING,
+    DELAYED,
+    DELAYED_TYPE,
+    SPECIAL_TYPES,
+    Binding,
+    ExchangeDefinition,
+)
 from cluster.broker.catalog.vhost import Vhost
 from cluster.broker.errors import (
     access_refused,
@@ -44,7 +51,7 @@ ALTERNATE: Final = "alternate-exchange"
 
 def require_exchange_type(name: str) -> None:
     """Raises BrokerError (503, connection) for a type that does not exist."""
-    if name not in EXCHANGE_TYPES and name != DELAYED:
+    if name not in EXCHANGE_TYPES and name not in SPECIAL_TYPES:
         raise command_invalid(f"unknown exchange type '{name}'")
 
 
@@ -73,6 +80,8 @@ def judge_declare(vhost: Vhost, command: DeclareExchange) -> ExchangeDefinition 
         alternate_name(command, arguments)
         if command.type == DELAYED:
             _require_delayed_type(arguments)
+        if command.type == DEDUPLICATING:
+            cache_limits(arguments)
         if CONSISTENT_HASH in {command.type, arguments.text(DELAYED_TYPE)}:
             _require_one_hash(arguments)
         return None
@@ -103,9 +112,34 @@ def _require_delayed_type(arguments: Arguments) -> None:
     asked = arguments.text(DELAYED_TYPE)
     if asked is None:
         raise precondition_failed(f"Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type")
-    if asked == DELAYED:
-        raise precondition_failed(f"Invalid argument, '{DELAYED}' can't be used for '{DELAYED_TYPE}'")
+    if asked in SPECIAL_TYPES:
+        raise precondition_failed(f"Invalid argument, '{asked}' can't be used for '{DELAYED_TYPE}'")
     require_exchange_type(asked)
+
+
+def cache_limits(arguments: Arguments) -> tuple[int, int | None]:
+    """Of an exchange that deduplicates: keys remembered, and for how many milliseconds; None is until others follow.
+
+    Raises BrokerError 406 for what is no such limit.
+    """
+    size, ttl = _positive(arguments, "x-cache-size"), None
+    if size is None:
+        raise precondition_failed("Missing or invalid argument, 'x-cache-size' must be an integer greater than 0")
+    if "x-cache-ttl" in arguments.values:
+        ttl = _positive(arguments, "x-cache-ttl")
+        if ttl is None:
+            raise precondition_failed("Invalid argument, 'x-cache-ttl' must be an integer greater than 0")
+    if arguments.values.get("x-cache-persistence", "disk") not in ("disk", "memory"):
+        raise precondition_failed("Invalid argument, 'x-cache-persistence' must be either 'disk' or 'memory'")
+    return size, ttl
+
+
+def _positive(arguments: Arguments, name: str) -> int | None:
+    """A whole number above 0, which may be written as text; None for anything else."""
+    value = arguments.values.get(name)
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 16:
+        value = int(value)
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _require_one_hash(arguments: Arguments) -> None:

@@ -23,6 +23,7 @@ from cluster.broker.shard.entry import (
     encode_entry,
     pack_numbers,
     unpack_column,
+    unpack_memory,
 )
 from cluster.broker.shard.intervals import IntervalSet
 from cluster.broker.shard.leader_queue import LeaderQueue
@@ -107,29 +108,29 @@ def _sift(
     dead_letter: DeadLetter,
 ) -> IntervalSet:
     """Leaves in the batch what gets in. Returns the slots that are refused."""
-    marks = unpack_column("Q", batch.marks)
-    keys = {marks[i]: marks[i + 2] for i in range(0, len(marks), 3) if marks[i + 1] == Mark.KEY}
+    keys, memories = _keys(batch)
     records: EntryPayloads | None = None
     kept: list[int] = []
     refused = IntervalSet()
     for i in range(0, len(runs), 3):
         queue = queues.get(QueueId(runs[i]))
         first, end = runs[i + 1], runs[i + 1] + runs[i + 2]
-        if queue is None or not queue.settings.guarded:
+        if queue is None or not (memories or queue.settings.guarded):
             kept += (runs[i], first, end - first)
             continue
         if records is None:
             records = EntryPayloads(encode_entry(0, [batch], LeaderOps()))
         for slot in range(first, end):
             key = keys.get(slot)
-            if key is not None and _is_known(queue, key, now_ms):
+            keys_max, ttl_ms = memories.get(slot) or (queue.settings.keys_max, queue.settings.keys_ttl_ms)
+            if key is not None and keys_max and _is_known(queue, key, keys_max, ttl_ms, now_ms):
                 continue
             if not _has_room(queue):
                 refused.add(slot, slot + 1)
                 if queue.settings.overflow is Overflow.REJECT_DEAD_LETTER:
                     dead_letter(queue, records.record(slot))
                 continue
-            if key is not None and queue.settings.keys_max:
+            if key is not None and keys_max:
                 queue.coming_keys[key] = None
                 passed.keys.setdefault(queue.id, []).append(key)
             queue.coming += 1
@@ -143,16 +144,31 @@ def _sift(
     return refused
 
 
-def _is_known(queue: LeaderQueue, key: int, now_ms: int) -> bool:
-    settings = queue.settings
-    if not settings.keys_max:
-        return False
+def asks_memory(batch: Batch) -> bool:
+    """Did a message come through an exchange that remembers keys?"""
+    return bool(batch.marks) and Mark.MEMORY in unpack_column("Q", batch.marks)[1::3]
+
+
+def _keys(batch: Batch) -> tuple[dict[int, int], dict[int, tuple[int, int | None]]]:
+    """By slot: the key, and what an exchange asks of queues for it."""
+    marks = unpack_column("Q", batch.marks)
+    keys: dict[int, int] = {}
+    memories: dict[int, tuple[int, int | None]] = {}
+    for i in range(0, len(marks), 3):
+        if marks[i + 1] == Mark.KEY:
+            keys[marks[i]] = marks[i + 2]
+        elif marks[i + 1] == Mark.MEMORY:
+            memories[marks[i]] = unpack_memory(marks[i + 2])
+    return keys, memories
+
+
+def _is_known(queue: LeaderQueue, key: int, keys_max: int, ttl_ms: int | None, now_ms: int) -> bool:
     if key in queue.coming_keys:
         return True
     seen_ms = queue.state.keys.get(key)
-    if seen_ms is None or (settings.keys_ttl_ms is not None and seen_ms + settings.keys_ttl_ms <= now_ms):
+    if seen_ms is None or (ttl_ms is not None and seen_ms + ttl_ms <= now_ms):
         return False
-    return key in islice(reversed(queue.state.keys), settings.keys_max)
+    return key in islice(reversed(queue.state.keys), keys_max)
 
 
 def _has_room(queue: LeaderQueue) -> bool:

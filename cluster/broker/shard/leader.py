@@ -189,9 +189,9 @@ class ShardLeader:
             payloads=self._payloads,
         )
 
-    def _newcomer(self, queue_id: QueueId) -> LeaderQueue | None:
+    def _newcomer(self, queue_id: QueueId, is_needed: bool) -> LeaderQueue | None:
         """A queue's first message is on its way: if it has settings, they hold for that one too."""
-        return self._queue(queue_id) if self._surroundings.settings(queue_id) is not PLAIN else None
+        return self._queue(queue_id) if is_needed or self._surroundings.settings(queue_id) is not PLAIN else None
 
     def entry_accepted(self) -> None:
         """The entry taken last is in the log (not yet committed)."""

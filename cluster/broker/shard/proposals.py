@@ -21,7 +21,7 @@ from cluster.broker.shard.entry import (
     pack_numbers,
     unpack_column,
 )
-from cluster.broker.shard.gate import Passed, guard
+from cluster.broker.shard.gate import Passed, asks_memory, guard
 from cluster.broker.shard.keeper import Doom, Keeper
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.orphans import Orphanage, Orphans
@@ -51,11 +51,11 @@ class Proposals:
         queues: Mapping[QueueId, LeaderQueue],
         keeper: Keeper,
         morgue: Callable[[int], Morgue],
-        newcomer: Callable[[QueueId], LeaderQueue | None],
+        newcomer: Callable[[QueueId, bool], LeaderQueue | None],
         surroundings: Surroundings,
         hot_backlog_max: int,
     ) -> None:
-        """morgue(time_ms) makes one for an entry; newcomer(queue) is asked when a queue gets its first batch."""
+        """morgue(time_ms) makes one for an entry; newcomer(queue, is_needed) is asked for a queue's first batch."""
         self.batches: deque[Batch] = deque()
         self.batch_bytes = 0
         """Bytes of batches that wait for an entry. Bounded by what the home nodes may have in flight."""
@@ -115,9 +115,9 @@ class Proposals:
             size += batch.weight
             batches.append(batch)
             runs = unpack_column("Q", batch.runs)
-            guarded = False
+            guarded = remembered = asks_memory(batch)
             for queue_id in dict.fromkeys(runs[::3]):
-                queue = queues.get(QueueId(queue_id)) or self._newcomer(QueueId(queue_id))
+                queue = queues.get(QueueId(queue_id)) or self._newcomer(QueueId(queue_id), remembered)
                 if queue is not None:
                     if queue.settings is not PLAIN:
                         guarded = guarded or queue.settings.guarded

@@ -121,6 +121,8 @@ class QueueState:
 
     def mark(self, seq: int, kind: int, value: int, time_ms: int) -> None:
         """Remember a mark of a message that has just been enqueued."""
+        if kind == Mark.MEMORY:
+            return
         if kind != Mark.KEY:
             self.marks.setdefault(kind, {})[seq] = value
             return

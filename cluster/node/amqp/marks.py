@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 from cluster.amqp.properties import peek
-from cluster.broker.shard.entry import Mark
+from cluster.broker.shard.entry import Mark, pack_memory, unpack_memory
 from cluster.node.amqp.publish import Route
 
 _EXPIRATION_OR_HEADERS = 0x21
@@ -19,6 +19,7 @@ _PRIORITY = 0x08
 DELAY_MAX_MS = 2**32 - 1
 DELAY_HEADER = "x-delay"
 KEY_HEADER = "x-deduplication-header"
+TTL_HEADER = "x-cache-ttl"
 
 
 def marks_of(route: Route, parts: Sequence[bytes]) -> list[tuple[int, int, int]]:
@@ -39,10 +40,19 @@ def marks_of(route: Route, parts: Sequence[bytes]) -> list[tuple[int, int, int]]
                 marks.append((0, Mark.DELAY, min(int(delay), DELAY_MAX_MS)))
             key = headers.get(KEY_HEADER)
             if route.keyed and key is not None:
-                digest = blake2b(f"{type(key).__name__}:{key!r}".encode(), digest_size=8).digest()
+                of_exchange = "" if route.memory is None else f"{route.exchange}\0"
+                digest = blake2b(f"{of_exchange}{type(key).__name__}:{key!r}".encode(), digest_size=8).digest()
                 marks.append((0, Mark.KEY, int.from_bytes(digest, "big")))
+                if route.memory is not None:
+                    marks.append((0, Mark.MEMORY, _memory(route.memory, headers.get(TTL_HEADER))))
     if route.prioritized:
         for i in range(1, len(parts), 3):
             if parts[i][12] & _PRIORITY and (priority := peek(parts[i]).priority):
                 marks.append((i // 3, Mark.PRIORITY, priority))
     return marks
+
+
+def _memory(asked: int, ttl: object) -> int:
+    """The exchange's, unless the message says for how long."""
+    keys_max, ttl_ms = unpack_memory(asked)
+    return pack_memory(keys_max, int(ttl) if isinstance(ttl, int) and ttl > 0 else ttl_ms)

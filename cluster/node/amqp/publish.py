@@ -33,7 +33,8 @@ class Route:
     targets   empty when nothing is bound
     static    False where the message's headers decide (then it is not cached)
     direct    True for an address of direct reply-to, which the routing key is
-    prioritized, keyed  a queue has priorities, or deduplicates
+    prioritized, keyed  a queue has priorities, or it or the exchange deduplicates
+    memory    what the exchange asks of queues for a key (`pack_memory`), None where it does not deduplicate
     refusable  a queue may refuse publishes
     delays    the exchange keeps messages until their x-delay is over
     """
@@ -46,6 +47,7 @@ class Route:
         "exchange",
         "keyed",
         "mandatory",
+        "memory",
         "prioritized",
         "refusable",
         "routing_key",
@@ -67,12 +69,14 @@ class Route:
         keyed: bool = False,
         refusable: bool = False,
         delays: bool = False,
+        memory: int | None = None,
     ) -> None:
         self.direct = direct
         self.prioritized = prioritized
         self.keyed = keyed
         self.refusable = refusable
         self.delays = delays
+        self.memory = memory
         self.exchange = exchange
         self.routing_key = routing_key
         self.targets = targets

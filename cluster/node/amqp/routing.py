@@ -13,10 +13,11 @@ from cluster.amqp import methods as m
 from cluster.amqp.errors import not_implemented
 from cluster.amqp.field_table import FieldValue, type_name
 from cluster.amqp.properties import Peek, decode_header, encode_header, peek
-from cluster.broker.catalog.definitions import DELAYED
+from cluster.broker.catalog.definitions import DEDUPLICATING, DELAYED
+from cluster.broker.catalog.exchange_rules import cache_limits
 from cluster.broker.catalog.queue_arguments import EXPIRY_MAX_MS
 from cluster.broker.errors import precondition_failed
-from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.entry import QueueId, pack_memory
 from cluster.broker.shard.stream import ShardStream
 from cluster.node.amqp.direct_reply import PSEUDO_QUEUE, ReplyConsumer, with_reply_to
 from cluster.node.amqp.publish import Route
@@ -56,6 +57,9 @@ def resolve(
             continue
         targets.setdefault(broker.stream_of(queue), []).append(queue.id)
     definition = broker.catalog.exchange(connection.vhost, exchange)
+    memory = None
+    if definition is not None and definition.type == DEDUPLICATING:
+        memory = pack_memory(*cache_limits(definition.arguments))
     return Route(
         method,
         exchange,
@@ -65,7 +69,8 @@ def resolve(
         static=plain and not found.by_headers,
         prioritized=any("x-max-priority" in queue.arguments.values for queue in found.queues),
         delays=definition is not None and definition.type == DELAYED,
-        keyed=any("x-message-deduplication" in queue.arguments.values for queue in found.queues),
+        keyed=memory is not None or any(DEDUPLICATING in queue.arguments.values for queue in found.queues),
+        memory=memory,
         refusable=any(
             broker.catalog.queue_settings(queue).get("overflow", "drop-head") != "drop-head" for queue in found.queues
         ),

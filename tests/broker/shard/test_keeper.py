@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cluster.amqp.properties import BasicProperties
-from cluster.broker.shard.entry import Mark, QueueId, unpack_column
+from cluster.broker.shard.entry import Mark, QueueId, pack_memory, unpack_column
 from cluster.broker.shard.leader import ShardLeader
 from cluster.broker.shard.messages import AttachedConsumer, RequestOp
 from cluster.broker.shard.settings import Overflow, QueueSettings
@@ -213,6 +213,39 @@ def test_a_key_is_known_to_the_next_leader_and_forgotten_in_time() -> None:
     scene.pass_time(100)
     scene.publish_marked(1, [(0, Mark.KEY, 7)])
     assert scene.alive == [0, 1]
+
+
+def through_exchange(key: int, keys_max: int = 10, ttl_ms: int | None = None, slot: int = 0) -> Triples:
+    return [(slot, Mark.KEY, key), (slot, Mark.MEMORY, pack_memory(keys_max, ttl_ms))]
+
+
+def test_an_exchange_that_deduplicates_asks_it_of_queues_that_do_not() -> None:
+    scene = Timed()
+    scene.publish_marked(2, [*through_exchange(7), *through_exchange(7, slot=1)])
+    assert scene.alive == [0]
+    scene.change_leader()
+    scene.publish_marked(1, through_exchange(7))
+    scene.publish_marked(1, through_exchange(8))
+    assert scene.alive == [0, 1]
+    scene.publish_marked(1, [(0, Mark.KEY, 7)])
+    assert scene.alive == [0, 1, 2]
+
+
+def test_an_exchange_says_for_how_long_and_how_many_keys_are_remembered() -> None:
+    scene = Timed()
+    scene.publish_marked(1, through_exchange(1, ttl_ms=100))
+    scene.pass_time(99)
+    scene.publish_marked(1, through_exchange(1, ttl_ms=100))
+    assert scene.alive == [0]
+    scene.pass_time(1)
+    scene.publish_marked(1, through_exchange(1, ttl_ms=100))
+    assert scene.alive == [0, 1]
+    for key in (2, 3):
+        scene.publish_marked(1, through_exchange(key, keys_max=2))
+    scene.publish_marked(1, through_exchange(3, keys_max=2))
+    assert scene.alive == [0, 1, 2, 3]
+    scene.publish_marked(1, through_exchange(1, keys_max=2))
+    assert scene.alive == [0, 1, 2, 3, 4]
 
 
 def test_a_queue_without_consumers_is_named_when_its_time_is_over_and_again_while_it_is_there() -> None:

@@ -120,6 +120,21 @@ def deduplication(stage: Stage) -> Iterator[None]:
     assert stage.count(queue) == 0
 
 
+def deduplication_by_an_exchange(stage: Stage) -> Iterator[None]:
+    exchange = stage.exchange("x-message-deduplication", x_cache_size=100, x_cache_ttl=600_000)
+    queues = [stage.queue() for _ in range(3)]
+    for queue in queues:
+        stage.near.queue_bind(queue, exchange)
+    stage.publish("", b"a", exchange=exchange, headers={"x-deduplication-header": "a"})
+    yield
+    for key in ("a", "b", "a", "b"):
+        stage.publish("", key.encode(), exchange=exchange, headers={"x-deduplication-header": key})
+    stage.publish("", b"no key", exchange=exchange)
+    for queue in queues:
+        assert stage.bodies(queue, 3) == [b"a", b"b", b"no key"]
+        assert stage.count(queue) == 0
+
+
 def priorities(stage: Stage) -> Iterator[None]:
     queue = stage.queue(max_priority=5)
     for priority, body in [(0, b"a"), (5, b"b"), (1, b"c")]:
@@ -140,5 +155,6 @@ bereaved, test_limits = plays(
     expiry_of_an_unused_queue,
     delay,
     deduplication,
+    deduplication_by_an_exchange,
     priorities,
 )

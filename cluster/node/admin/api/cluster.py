@@ -9,7 +9,7 @@ from __future__ import annotations
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from cluster.broker.catalog.definitions import DELAYED
+from cluster.broker.catalog.definitions import SPECIAL_TYPES
 from cluster.broker.routing.table import EXCHANGE_TYPES
 from cluster.node.admin.api.answers import depths, found, listed, nothing
 from cluster.node.admin.api.asked import Asked, Endpoint
@@ -83,7 +83,7 @@ def overview_document(cluster: ClusterReport, asked: Asked) -> Document:
         "cluster_id": cluster.cluster_id,
         "node": cluster.answered_by,
         "rates_mode": "basic",
-        "exchange_types": [{"name": name, "enabled": True} for name in (*EXCHANGE_TYPES, DELAYED)],
+        "exchange_types": [{"name": name, "enabled": True} for name in (*EXCHANGE_TYPES, *SPECIAL_TYPES)],
         "object_totals": {
             "connections": total("connections"),
             "channels": total("channels"),
