@@ -1,0 +1,103 @@
+"""A world whose shards are on the move: four nodes, and every node now and then gives a shard another place.
+
+Law: nodes follow the catalog as real ones do, less the links, which are all there. When everything is mended, each
+group must have arrived where the catalog last said, and whoever was left out must have let go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from random import Random
+
+import trio
+
+from cluster.broker.catalog.commands import PlaceShard
+from cluster.broker.errors import BrokerError
+from cluster.node.catalog.client import NoQuorum
+from cluster.node.core import Core
+from cluster.node.links import VERSION_OF_MEMBERSHIP
+from cluster.node.membership.follower import Follower
+from cluster.node.membership.placement import REPLICAS
+from cluster.node.shards.host import ShardHost
+from cluster.raft.types import GroupId
+from tests.simulation import scheduling
+from tests.simulation import world as worlds
+from tests.simulation.process import Process
+from tests.simulation.replicas import _state_of
+from tests.simulation.world import History, World
+
+NODES = 4
+_MOVES_A_SECOND = 0.8
+"""Of one node."""
+
+
+class _Follower(Follower):
+    """Links are not its business."""
+
+    async def _link(self) -> None:
+        """All are there."""
+
+
+class MovingWorld(World):
+    """`moves` counts the placements that were asked for."""
+
+    moves = 0
+
+    def watch(self, process: Process, core: Core) -> None:
+        super().watch(process, core)
+        make = core._seat
+
+        def made(group: GroupId) -> ShardHost:
+            host = make(group)
+            self.replicas._watch(process.node, group, host, partial(_state_of, host), lambda: process.alive)
+            return host
+
+        core._seat = made  # type: ignore[method-assign]
+        core.links.version_of = lambda peer: VERSION_OF_MEMBERSHIP  # type: ignore[method-assign]
+        follower = _Follower(core, None)  # type: ignore[arg-type]
+        core.requests.update(follower.requests())
+        process.start_soon(follower.run)
+        process.start_soon(self._rove, process, core)
+
+    async def _rove(self, process: Process, core: Core) -> None:
+        random = Random(f"moves {self.seed} {process.node} {process.incarnation}")
+        while not self.draining:
+            await trio.sleep(random.expovariate(_MOVES_A_SECOND))
+            if not process.serving or self.draining:
+                continue
+            group = random.randrange(worlds.SHARDS) + 1
+            nodes = tuple(random.sample(self.nodes, REPLICAS))
+            self.note(f"shard {group} shall be on {nodes}")
+            self.moves += 1
+            with suppress(BrokerError, NoQuorum):
+                await core.client.submit(PlaceShard(group, nodes))
+
+    def _at_rest(self) -> bool:
+        return all(self._has_arrived(process.core) for process in self.processes.values()) and super()._at_rest()
+
+    def _has_arrived(self, core: Core | None) -> bool:
+        if core is None:
+            return False
+        for group, nodes in core.placement.items():
+            raft = core.runtime.groups.get(group)
+            if group and core.holds(group) != (core.node in nodes):
+                return False
+            if group and raft is not None and (set(raft.configuration.voters) != set(nodes) or not raft.leader):
+                return False
+        return True
+
+
+def simulate(
+    seed: int, *, seconds: float = 20.0, say: Callable[[str], object] = lambda line: None
+) -> tuple[History, int]:
+    """One history, and how many moves there were. Raises AssertionError, or a group with one in it."""
+
+    async def main() -> tuple[History, int]:
+        with scheduling.patched(worlds, "NODES", NODES):
+            world = MovingWorld(seed, say)
+            return await world.play(seconds), world.moves
+
+    found: tuple[History, int] = scheduling.run(main, seed)
+    return found
