@@ -77,6 +77,7 @@ class RuntimeConfig:
     full_retry_seconds         pause before a write that found the disk full is tried again
     inbox_messages_max         messages received and not yet stepped; more are dropped
     inbox_bytes_max            the same in bytes of entries and snapshot chunks
+    rebuild_bytes_per_second   chunks of snapshots that this node sends, to all that lack what logs do not have any more
     stop_timeout_seconds       how long `run` waits for a write under way when it ends
     latency_window             writes over which percentiles are computed
     """
@@ -89,6 +90,7 @@ class RuntimeConfig:
     full_retry_seconds: float = 0.2
     inbox_messages_max: int = 1 << 16
     inbox_bytes_max: int = 256 << 20
+    rebuild_bytes_per_second: int = 16 << 20
     stop_timeout_seconds: float = 10.0
     latency_window: int = 512
 

@@ -64,7 +64,7 @@ class Runtime:
         self._rounds = WriteRounds(config)
         self._ended: WriteOutcome | None = None
         self._inbox = Inbox(config)
-        self._outbox = Outbox()
+        self._outbox = Outbox(int(config.rebuild_bytes_per_second * config.tick_seconds))
         self._roster = Roster(node, storage, config, random, self._outbox)
         self._touched: dict[GroupId, None] = {}
         """May have something ready."""
@@ -289,6 +289,7 @@ class Runtime:
             self._step_inbox()
         if self._tick_is_due:
             self._tick_is_due = False
+            self._outbox.tick()
             self._tick_members()
         if self._dirty and not self._rounds.is_writing:
             self._propose()

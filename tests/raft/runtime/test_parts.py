@@ -1,11 +1,13 @@
 import trio
 import trio.testing
 
-from cluster.raft.messages import Append, TimeoutNow
+from cluster.raft.messages import Append, SnapshotChunkMessage, TimeoutNow
 from cluster.raft.runtime import RuntimeConfig
 from cluster.raft.runtime.mailbox import Inbox, Outbox
 from cluster.raft.runtime.wakeup import Wakeup
-from cluster.raft.types import Entry, EntryKind
+from cluster.raft.types import Configuration, Entry, EntryKind, SnapshotMeta
+
+META = SnapshotMeta(9, 1, Configuration((1, 2, 3)))
 
 
 def nudge(target=2, group=1):
@@ -40,13 +42,42 @@ def test_an_outbox_makes_one_parcel_a_peer_of_all_groups():
         def send(self, peer, messages):
             parcels.append((peer, [message.group for message in messages]))
 
-    outbox = Outbox()
+    outbox = Outbox(100)
     outbox.put([nudge(2, 1), nudge(3, 1)])
     outbox.put([nudge(2, 7)])
     outbox.send(Remember())
     outbox.send(Remember())
     assert parcels == [(2, [1, 7]), (3, [1])]
     assert outbox.sent == 3
+
+
+async def test_chunks_of_snapshots_leave_at_a_limited_rate_and_hold_nothing_else_up():
+    sent = []
+
+    class Remember:
+        def send(self, peer, messages):
+            for message in messages:
+                sent.append((peer, message.data if isinstance(message, SnapshotChunkMessage) else "nudge"))
+
+    def chunk(data, target=2):
+        return SnapshotChunkMessage(1, 1, target, 5, META, b"", data, None)
+
+    def leave():
+        sent.clear()
+        outbox.send(Remember())
+        return list(sent)
+
+    outbox = Outbox(100)
+    outbox.put([chunk(bytes(80)), chunk(b"b" * 80, 3), chunk(b"c" * 80, 4), nudge(4)])
+    assert leave() == [(2, bytes(80)), (3, b"b" * 80), (4, "nudge")]
+    outbox.put([chunk(b"d" * 80, 4)])
+    outbox.tick()
+    assert leave() == [(4, b"d" * 80)], "what is said again is said once"
+    outbox.put([chunk(b"e" * 80), chunk(b"f" * 80, 3)])
+    outbox.tick()
+    assert leave() == [(2, b"e" * 80)]
+    outbox.tick()
+    assert leave() == [(3, b"f" * 80)]
 
 
 async def test_many_wakes_in_a_round_wake_once_and_after_the_round():
