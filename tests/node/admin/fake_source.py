@@ -169,6 +169,7 @@ class FakeSource:
         self.transfers: list[tuple[int, str]] = []
         self.timeouts: list[float] = []
         self.fault: Exception | None = None
+        self.removed: list[str] = []
         self.users: dict[tuple[str, str], frozenset[str]] = {
             ("guest", "guest"): frozenset({"administrator"}),
             ("watch", "w:w"): frozenset({"monitoring"}),
@@ -276,6 +277,11 @@ class FakeSource:
         if node == "mq-2":
             raise Refused(Refusal.CONFLICT, "mq-2 is 3,653 entries behind")
         self.transfers.append((group, node))
+
+    async def remove(self, node: str) -> None:
+        if node not in NODES:
+            raise Refused(Refusal.CONFLICT, f"there is no member {node}")
+        self.removed.append(node)
 
     async def authenticate(self, user: str, password: str, *, peer_host: str) -> frozenset[str] | None:
         assert peer_host == "127.0.0.1"
