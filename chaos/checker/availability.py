@@ -101,7 +101,8 @@ def _events(trail: Trail, queue: str) -> list[tuple[float, bool]]:
 
 
 def _disturbs(faults: list[FaultSeen], at: float) -> bool:
-    return any(fault.disturbs(fault.nodes[0], at, at) for fault in faults)
+    """Is the publisher's node disturbed when it publishes, or before that could be confirmed?"""
+    return any(fault.disturbs(fault.nodes[0], at, at + AFTERMATH_SECONDS) for fault in faults)
 
 
 def _parts(since: float, until: float, lacking: list[Span]) -> list[tuple[float, float]]:
@@ -191,7 +192,8 @@ def connections(trail: Trail) -> Finding:
         excused = (
             orderly
             or ended == NEVER
-            or trail.disturbed(node, ended, ended)
+            # Whoever asked something while the node was out of touch is told so when its patience is over.
+            or trail.disturbed(node, ended - REFUSAL_SECONDS - REFUSAL_SLACK_SECONDS, ended)
             or any(span.since <= ended <= span.until + LEADERLESS_SECONDS for span in lacking)
         )
         if finding.check(holds=excused):
