@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 SEEDS ?= 200
-DURATION ?= $(if $(filter chaos,$(MAKECMDGOALS)),1800,300)
+DURATION ?= $(if $(filter soak,$(MAKECMDGOALS)),3600,$(if $(filter chaos,$(MAKECMDGOALS)),1800,300))
 FAULTS ?= all
 SEED ?=
 NODES ?= 3
@@ -18,7 +18,7 @@ BENCH_LIMITS := many_queues depth many_clients
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
-.PHONY: help install run test containers lint types layers simulate simulate-cluster chaos chaos-kill-leader bench bench-quick bench-growth bench-limits bench-micro clean
+.PHONY: help install run test containers lint types layers simulate simulate-cluster chaos chaos-kill-leader soak bench bench-quick bench-growth bench-limits bench-micro clean
 
 help:
 	@echo 'make install            build .venv with everything in it'
@@ -29,6 +29,7 @@ help:
 	@echo 'make simulate-cluster   whole nodes and clients under random faults, about 10 s a seed: SEEDS=50'
 	@echo 'make chaos              a real cluster under every fault, judged: FAULTS=$(FAULTS) DURATION=30m SEED=7'
 	@echo 'make chaos-kill-leader  the same, and only leaders are killed: DURATION=300'
+	@echo 'make soak               a steady load for an hour, memory and disk drawn: DURATION=3600'
 	@echo 'make bench              beside RabbitMQ, medians of 3 runs, with plots (about 40 minutes)'
 	@echo 'make bench-quick        the main rows of it, once (under 2 minutes)'
 	@echo 'make bench-growth       what one more of each costs: connections, bindings, bytes, nodes'
@@ -71,6 +72,9 @@ simulate-cluster: install
 
 chaos: install
 	$(BIN)/python -m chaos run --faults $(FAULTS) --duration $(DURATION) $(if $(SEED),--seed $(SEED))
+
+soak: install
+	$(BIN)/python -m bench.soak --seconds $(DURATION)
 
 chaos-kill-leader: install
 	$(BIN)/python -m chaos run --faults kill-leader --duration $(DURATION) $(if $(SEED),--seed $(SEED))
