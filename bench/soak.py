@@ -1,8 +1,8 @@
 """A cluster at work for long: does what it holds stay bounded? `python -m bench.soak --seconds 3600`.
 
 Law: the load is the same from begin to end: messages published and consumed, requeued, expired into dead letters,
-queues and consumers that come and go, and a few messages held all the time. What is sampled is drawn as it was; the verdict
-compares the end with the first tenth after the warm-up, and the drained cluster with the empty one.
+queues and consumers that come and go, and a few messages held all the time. What is sampled is drawn as it was; the
+verdict compares the end with the first tenth after the warm-up, and the drained cluster with the empty one.
 """
 
 from __future__ import annotations
