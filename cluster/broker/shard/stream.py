@@ -270,11 +270,21 @@ class ShardStream:
         """
         if self._runs:
             self._seal()
-        for flight in [flight for flight in self._sealed if not flight.whole]:
-            refused, flight.publishes = flight.publishes, []
-            flight.batch.sizes = flight.batch.runs = flight.batch.marks = flight.batch.payload = b""
-            for publishes in refused:
-                publishes.sink.refused(publishes.first, publishes.count, publishes.size)
+        sealed, self._sealed = self._sealed, deque()
+        self._number -= len(sealed)
+        refused = [publishes for flight in sealed if not flight.whole for publishes in flight.publishes]
+        for flight in sealed:
+            batch = flight.batch
+            if not flight.whole:
+                flight.publishes = []
+                batch.sizes = batch.runs = batch.marks = batch.payload = b""
+            if flight.whole or flight.parts or batch.settles or batch.returns or batch.rejects or batch.transactions:
+                self._number += 1
+                batch.number = self._number  # no leader has seen the one that it had
+                self._sealed.append(flight)
+            # An empty one is not kept: the next leader would need a round of the log for each.
+        for publishes in refused:
+            publishes.sink.refused(publishes.first, publishes.count, publishes.size)
 
     @property
     def unsent(self) -> bool:
