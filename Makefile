@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-SEEDS ?= 200
+SEEDS ?= 50
 DURATION ?= $(if $(filter soak,$(MAKECMDGOALS)),3600,$(if $(filter chaos,$(MAKECMDGOALS)),1800,300))
 FAULTS ?= all
 SEED ?=
@@ -18,15 +18,15 @@ BENCH_LIMITS := many_queues depth many_clients
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
-.PHONY: help install run test containers lint types layers simulate simulate-cluster chaos chaos-kill-leader soak bench bench-quick bench-growth bench-limits bench-micro clean
+.PHONY: help install run test containers lint types layers simulate simulate-raft chaos chaos-kill-leader soak bench bench-quick bench-growth bench-limits bench-micro clean
 
 help:
 	@echo 'make install            build .venv with everything in it'
 	@echo 'make run                a local cluster: NODES=$(NODES) AMQP_PORT=$(AMQP_PORT) DATA=$(DATA)'
 	@echo 'make test               linters, types, layers, tests'
 	@echo 'make containers         the tests of the image, with a Docker engine of their own (as root)'
-	@echo 'make simulate           consensus under random faults: SEEDS=$(SEEDS)'
-	@echo 'make simulate-cluster   whole nodes and clients under random faults, about 10 s a seed: SEEDS=50'
+	@echo 'make simulate           whole nodes and clients under random faults, about 20 s a seed: SEEDS=$(SEEDS)'
+	@echo 'make simulate-raft      consensus alone under random faults: SEEDS=$(SEEDS)'
 	@echo 'make chaos              a real cluster under every fault, judged: FAULTS=$(FAULTS) DURATION=30m SEED=7'
 	@echo 'make chaos-kill-leader  the same, and only leaders are killed: DURATION=300'
 	@echo 'make soak               a steady load for an hour, memory and disk drawn: DURATION=3600'
@@ -65,10 +65,10 @@ containers:
 	@.ci/engine $(BIN)/python -m pytest tests/containers
 
 simulate: install
-	$(BIN)/python -m tests.raft.simulate --seeds $(SEEDS)
-
-simulate-cluster: install
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+simulate-raft: install
+	$(BIN)/python -m tests.raft.simulate --seeds $(SEEDS)
 
 chaos: install
 	$(BIN)/python -m chaos run --faults $(FAULTS) --duration $(DURATION) $(if $(SEED),--seed $(SEED))

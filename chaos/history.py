@@ -46,7 +46,7 @@ class Queue(Record, frozen=True, kw_only=True, tag="queue"):
     """A queue of the run and what is promised of it.
 
     single_active: one consumer at a time. counted: x-delivery-count is exact. dead_letters: where its dead go.
-    expires: everything in it dies.
+    expires: what is in it dies of age. overflows: what is in it dies of others.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Queue(Record, frozen=True, kw_only=True, tag="queue"):
     counted: bool = False
     dead_letters: str = ""
     expires: bool = False
+    overflows: bool = False
 
 
 class Stream(Record, frozen=True, kw_only=True, tag="stream"):

@@ -26,11 +26,11 @@ def _buried(trail: Trail, source: Queue, finding: Finding) -> None:
         acked = any(one.how == "ack" and trail.counts(one) for one in lives)
         rejected = any(one.how == "reject" for one in lives)
         surely_rejected = any(one.how == "reject" and trail.counts(one) for one in lives)
-        reason = "rejected" if rejected else "expired"
+        reason = "rejected" if rejected else "maxlen" if source.overflows else "expired"
         well = (
             not (acked and deaths)
             and not (surely_rejected and not deaths)
-            and not (deaths and not rejected and not source.expires)
+            and not (deaths and not rejected and not source.expires and not source.overflows)
             and all(one.died == reason and one.from_queue == source.name for one in deaths)
         )
         if finding.check(holds=well):

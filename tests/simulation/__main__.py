@@ -1,6 +1,6 @@
 """Whole clusters under random faults, one after the other.
 
-    python -m tests.simulation --seeds 50 [--first 0] [--seconds 20] [--verbose]
+    python -m tests.simulation --seeds 50 [--first 0] [--seconds 20] [--cast common|traits] [--verbose]
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import logging
 import sys
 import time
 import traceback
+from collections import Counter
+from typing import get_args
 
-from tests.simulation.world import reasons, simulate
+from tests.simulation.world import Cast, reasons, simulate
 
 
 def main() -> int:
@@ -19,30 +21,40 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seconds", type=float, default=20.0, help="virtual seconds in which things go wrong")
+    parser.add_argument("--cast", choices=get_args(Cast), action="append", help="who plays; both without it")
     parser.add_argument("--verbose", action="store_true", help="say what happens")
     options = parser.parse_args()
     logging.getLogger("cluster").addHandler(logging.NullHandler())
-    failed: list[int] = []
-    for seed in range(options.first, options.first + options.seeds):
+    casts: list[Cast] = options.cast or list(get_args(Cast))
+    plays = [(seed, cast) for seed in range(options.first, options.first + options.seeds) for cast in casts]
+    failed: list[tuple[int, str]] = []
+    checks: Counter[str] = Counter()
+    cpu_began = time.process_time()
+    for seed, cast in plays:
         began = time.perf_counter()
+        say = print if options.verbose else lambda line: None
         try:
-            history = simulate(seed, seconds=options.seconds, say=print if options.verbose else lambda line: None)
+            history = simulate(seed, seconds=options.seconds, cast=cast, say=say)
         except Exception as error:  # noqa: BLE001 - any end but a good one is a finding
-            failed.append(seed)
-            print(f"seed {seed} FAILED after {time.perf_counter() - began:.1f} s")
+            failed.append((seed, cast))
+            print(f"seed {seed} {cast} FAILED after {time.perf_counter() - began:.1f} s")
             for reason in reasons(error):
                 print("".join(traceback.format_exception(reason)))
-            print(f"again: python -m tests.simulation --seeds 1 --first {seed} --seconds {options.seconds} --verbose")
+            again = f"--seeds 1 --first {seed} --seconds {options.seconds} --cast {cast}"
+            print(f"again: python -m tests.simulation {again} --verbose", flush=True)
             continue
+        checks += history.checks
         t = history.tally
-        print(
-            f"seed {seed} {history.trace} {time.perf_counter() - began:.1f} s: {t.published} published, "
-            f"{t.confirmed} confirmed, {t.refused} refused, {t.delivered} delivered, {t.redelivered} again, "
-            f"{t.acked} acked, {t.rejected} rejected, {t.died} died, {t.declared} declared, "
-            f"{history.messages} messages; {' '.join(history.faults)}",
-            flush=True,
-        )
-    print(f"{options.seeds - len(failed)} of {options.seeds} seeds hold" + (f"; failed: {failed}" if failed else ""))
+        told = f"{t.published} published, {t.confirmed} confirmed, {t.refused} refused, {t.delivered} delivered, "
+        told += f"{t.redelivered} again, {t.acked} acked, {t.rejected} rejected, {t.died} died, {t.declared} declared, "
+        if cast == "traits":
+            told = f"{sum(history.checks.values())} checks, "
+        told += f"{history.messages} messages, healed in {history.healed_seconds:.1f} s; {' '.join(history.faults)}"
+        print(f"seed {seed} {cast} {history.trace} {time.perf_counter() - began:.1f} s: {told}", flush=True)
+    print("checked: " + ", ".join([f"{name} {number}" for name, number in sorted(checks.items())]))
+    seconds = options.seconds * len(plays)
+    print(f"{seconds:.0f} cluster-seconds of faults in {time.process_time() - cpu_began:.0f} s of processor time")
+    print(f"{len(plays) - len(failed)} of {len(plays)} plays hold" + (f"; failed: {failed}" if failed else ""))
     return 1 if failed else 0
 
 

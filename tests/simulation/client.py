@@ -47,13 +47,16 @@ def _ignore(*_: object) -> None:
 
 class Client:
     """`on_deliver` (basic.deliver, body), `on_confirm` (delivery tag, multiple, ack?), `on_return` (body),
-    `on_cancel` (consumer tag) are called as frames arrive."""
+    `on_cancel` (consumer tag) are called as frames arrive; `on_end` when nothing comes any more, once or oftener."""
 
     def __init__(self, sock: MemorySocket) -> None:
         self.on_deliver: Callable[[m.BasicDeliver, bytes], None] = _ignore
         self.on_confirm: Callable[[int, bool, bool], None] = _ignore
         self.on_return: Callable[[bytes], None] = _ignore
         self.on_cancel: Callable[[str], None] = _ignore
+        self.on_end: Callable[[], None] = _ignore
+        self.header = b""
+        """The content header of what came last."""
         self.over = False
         self.orderly = False
         """Did it end by connection.close, answered?"""
@@ -77,6 +80,7 @@ class Client:
                 nursery.cancel_scope.cancel()
         finally:
             self.over = True
+            self.on_end()
             self._socket.close()
             self._stir()
 
@@ -114,6 +118,7 @@ class Client:
     def vanish(self) -> None:
         """The client's process is gone."""
         self.over = True
+        self.on_end()
         self._socket.reset()
 
     async def open(self) -> None:
@@ -146,9 +151,17 @@ class Client:
         """Nothing is answered to it."""
         self.say(method_frame(1, method.encode()))
 
-    def publish(self, exchange: str, key: str, body: bytes, *, mandatory: bool = False) -> None:
+    def publish(
+        self,
+        exchange: str,
+        key: str,
+        body: bytes,
+        *,
+        mandatory: bool = False,
+        properties: BasicProperties = _PERSISTENT,
+    ) -> None:
         method = m.BasicPublish(exchange, key, mandatory, False).encode()
-        header = encode_header(len(body), _PERSISTENT)
+        header = encode_header(len(body), properties)
         self.say(content_frames(1, method, header, body, 131072))
 
     async def call(self, method: Method, kind: type[M]) -> M:
@@ -213,6 +226,7 @@ class Client:
             assert self._content is not None
             method, size, body = self._content
             if kind == 2:
+                self.header = payload
                 size = int.from_bytes(payload[4:12])
             else:
                 body += payload
@@ -235,9 +249,11 @@ class Client:
                 self.on_cancel(method.consumer_tag)
             case m.ChannelClose():
                 self.refused = Refused(method.reply_code, method.reply_text)
+                self.on_end()
                 self.tell(m.ChannelCloseOk())
             case m.ConnectionClose():
                 self.refused = Refused(method.reply_code, method.reply_text)
+                self.on_end()
                 self.say(method_frame(0, m.ConnectionCloseOk().encode()))
             case m.ConnectionBlocked() | m.ConnectionUnblocked():
                 pass

@@ -26,6 +26,11 @@ class Faults:
         self._random = Random(f"faults {world.seed}")
         harmless: list[Callable[[], None]] = [self._crash, self._power_cut, self._move_leader, self._slow_disk]
         harmful = [self._pause, self._reset, self._stall, self._isolate, self._flap, self._full_disk]
+        if world.cast == "traits":
+            harmless += [self._stop, self._rot]
+            harmful += [self._slow_link]
+        self._rotten = self._random.choice(world.nodes) if world.cast == "traits" else 0
+        """The only node whose disk rots: what two of three have lost is lost."""
         self._kinds = self._random.sample(harmless, self._random.randint(1, 3))
         if self._random.random() < 0.7:
             self._kinds += self._random.sample(harmful, self._random.randint(1, 4))
@@ -57,20 +62,23 @@ class Faults:
         for mend in list(self._mends.values()):
             mend()
 
-    def _for(self, seconds: float, mend: Callable[[], None], *, links: bool) -> None:
-        """`mend` runs once, after `seconds` or with everything else."""
-        oracle = self._world.oracle
+    def _for(self, seconds: float, mend: Callable[[], None], *, links: bool, nodes: tuple[int, ...] = ()) -> None:
+        """`mend` runs once, after `seconds` or with everything else. Clients of `nodes` are disturbed, those of all
+        nodes if `links` are."""
+        oracle, chronicle = self._world.oracle, self._world.chronicle
         self._number += 1
         number = self._number
         calms = [oracle.everything, oracle.links] if links else [oracle.everything]
         for calm in calms:
             calm.begin()
+        chronicle.fault_begins(number, "", tuple(self._world.nodes) if links else nodes)
 
         def once() -> None:
             if self._mends.pop(number, None) is not None:
                 mend()
                 for calm in calms:
                     calm.end()
+                chronicle.fault_is_over(number)
 
         self._mends[number] = once
         self._world.agenda.after(seconds, once)
@@ -89,7 +97,47 @@ class Faults:
 
     def _kill(self, node: int, seconds: float) -> None:
         self._world.kill(node)
-        self._for(seconds, lambda: self._world.start(node), links=False)
+        self._for(seconds, lambda: self._world.start(node), links=False, nodes=(node,))
+
+    def _stop(self) -> None:
+        world = self._world
+        node = self._random.choice(world.nodes)
+        process = world.processes.get(node)
+        if process is None or not process.serving or process.paused:
+            return
+        world.stop(node)
+
+        def mend() -> None:
+            if world.processes.get(node) is process:
+                world.kill(node)
+                world.start(node)
+            elif process.has_left:
+                world.start(node)
+
+        self._for(self._random.choice((0.5, 3.0, 8.0)) * self._random.random(), mend, links=False, nodes=(node,))
+
+    def _rot(self) -> None:
+        """One stored entry can be read no more."""
+        world = self._world
+        store = world.disks[self._rotten].store
+        group = GroupId(self._random.randrange(world.charter.shards + 1))
+        indexes = list(store.group(group).contents.log)
+        if indexes and self._rotten in world.processes:
+            index = self._random.choice(indexes)
+            world.note(f"entry {index} of group {group} rots on node {self._rotten}")
+            store.damage(group, index)
+
+    def _slow_link(self) -> None:
+        way = self._random.choice(list(self._world.network.ways))
+        seconds = self._random.choice((0.1, 0.4, 1.0))
+        self._world.note(f"{way} takes {seconds} s")
+        slow, before = self._world.network.ways[way], self._world.network.ways[way].delay_seconds
+        slow.delay_seconds = seconds
+
+        def mend() -> None:
+            slow.delay_seconds = min(before, slow.delay_seconds)
+
+        self._for(self._random.uniform(0.5, 5), mend, links=True)
 
     def _pause(self) -> None:
         node = self._random.choice(self._world.nodes)

@@ -10,6 +10,7 @@ a transaction happens, or nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -89,6 +90,8 @@ class Oracle:
     tally: Tally = field(default_factory=Tally)
     judged_by_moves: str = ""
     """The queue that is left by transactions only."""
+    checks: Counter[str] = field(default_factory=Counter)
+    """How often each promise was looked at."""
     _sent: dict[MessageId, str] = field(default_factory=dict)
     _confirmed: dict[MessageId, None] = field(default_factory=dict)
     _refused: dict[MessageId, None] = field(default_factory=dict)
@@ -131,6 +134,7 @@ class Oracle:
         place = (queue, message)
         what = f"{message[0]}#{message[1]} of {queue}"
         self.tally.delivered += 1
+        self.checks["published there, and not refused"] += 1
         if queue == DEAD:
             self.tally.died += 1
             assert message in self._rejected, f"{what} died and was not rejected"
@@ -143,12 +147,14 @@ class Oracle:
         else:
             assert place not in self._fresh, f"{what} is new to {holder.name} and was new to {self._fresh[place]}"
             assert earlier is None or not self.links.since(earlier), f"{what} is new to {holder.name} after a delivery"
+            self.checks["new once, and in order"] += 1
             self._fresh[place] = holder.name
             key = (stream, queue, message[0])
             last = self._last_fresh.get(key, -1)
             assert message[1] > last or queue == DEAD, f"{what} comes to {holder.name} after #{last}"
             self._last_fresh[key] = message[1]
         held = self._held.get(place)
+        self.checks["held by one"] += held is not None
         if held is not None and held.holder.present and self.links.since(held.at):
             state = "answered" if held.answered else "held"
             raise AssertionError(f"{what} is {state} by {held.holder.name} and goes to {holder.name}")
@@ -182,6 +188,7 @@ class Oracle:
         for message in self._confirmed:
             queue = self._sent[message]
             what = f"{message[0]}#{message[1]} of {queue}"
+            self.checks["confirmed and not lost"] += 1
             assert queue in self._gone or (queue, message) in self._received_at, f"{what} was never delivered"
             acked = message in self._acked or queue == self.judged_by_moves
             assert queue in self._gone or acked, f"{what} is no more and nobody acked it"
@@ -191,6 +198,7 @@ class Oracle:
         """Everything has been delivered, and the queue of work is empty."""
         moved: dict[MessageId, int] = {}
         for move in self.moves:
+            self.checks["transactions whole"] += 1
             there = [(self._sent[message], message) in self._received_at for message in move.put]
             assert all(there) or not any(there), f"{move} happened in part: {there}"
             for message in move.taken if there[0] else ():

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from cluster.broker.catalog.catalog import Catalog
+from cluster.broker.shard import dead_letters, keeper
 from cluster.broker.shard.arbiter import Arbiter, Words
+from cluster.broker.shard.death import DeadLetter, Reason, die
 from cluster.broker.shard.entry import Batch, EntryHead
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.leader import ShardLeader
+from cluster.broker.shard.leader_queue import Holder, LeaderQueue
 from cluster.broker.shard.messages import AttachedConsumer
 from cluster.broker.shard.queue_state import QueueState
 from cluster.broker.shard.state import Applied, ShardState
@@ -26,6 +29,7 @@ from cluster.raft.storage import GroupWrite
 from cluster.raft.types import NOBODY
 from tests.simulation.disk import Disk
 from tests.simulation.scheduling import patched
+from tests.simulation.world import Cast
 
 Plant = Callable[[], AbstractContextManager[None]]
 
@@ -151,16 +155,67 @@ def given_up_without_asking() -> AbstractContextManager[None]:
     return patched(Arbiter, "_seek", hasty)
 
 
-PLANTS: dict[str, tuple[Plant, range]] = {
-    "fsync skipped": (fsync_skipped, range(1, 6)),
-    "vote not persisted": (vote_not_persisted, range(1)),
-    "dedup off by one": (dedup_off_by_one, range(3, 11)),
-    "attachment forgotten": (attachment_forgotten, range(3)),
-    "settle applied twice": (settle_applied_twice, range(1)),
-    "batches not sent again": (batches_not_sent_again, range(5)),
-    "nobody awaited": (nobody_awaited, range(5, 10)),
-    "stale catalog trusted": (stale_catalog_trusted, range(7, 15)),
-    "transactions refused in part": (transactions_refused_in_part, range(426, 434)),
-    "given up without asking": (given_up_without_asking, range(101, 109)),
+def death_for_another_reason() -> AbstractContextManager[None]:
+    """Whatever a message dies of, its header says that it was too old."""
+
+    def hasty(record: bytes, *, reason: Reason, **more: Any) -> DeadLetter:
+        return die(record, reason=Reason.EXPIRED, **more)
+
+    return patched(dead_letters, "die", hasty)
+
+
+def age_of_a_neighbour() -> AbstractContextManager[None]:
+    """A message expires when the one before it should."""
+    deadline = keeper._deadline
+    return patched(keeper, "_deadline", lambda queue, seq: deadline(queue, seq - 1))
+
+
+def returned_once_at_most() -> AbstractContextManager[None]:
+    """The second return of a message is counted as the first."""
+
+    def forgetful(self: QueueState, first: int, end: int) -> list[Range]:
+        parts = self.free_parts(first, end)
+        for a, b in parts:
+            self.returned.update(dict.fromkeys(range(a, b), 1))
+        return parts
+
+    return patched(QueueState, "give_back", forgetful)
+
+
+def several_active() -> AbstractContextManager[None]:
+    """Who comes to a queue with a single active consumer is active, too."""
+    join = LeaderQueue.join
+
+    def welcome(self: LeaderQueue, holder: Holder) -> None:
+        join(self, holder)
+        holder.waiting = False
+        self.wake(holder)
+
+    return patched(LeaderQueue, "join", welcome)
+
+
+class Planted(NamedTuple):
+    """`seeds`: within these it must be found; the first of them found it when this was written."""
+
+    plant: Plant
+    seeds: range
+    cast: Cast = "common"
+
+
+PLANTS = {
+    "fsync skipped": Planted(fsync_skipped, range(1, 6)),
+    "vote not persisted": Planted(vote_not_persisted, range(1)),
+    "dedup off by one": Planted(dedup_off_by_one, range(3, 11)),
+    "attachment forgotten": Planted(attachment_forgotten, range(3)),
+    "settle applied twice": Planted(settle_applied_twice, range(1)),
+    "batches not sent again": Planted(batches_not_sent_again, range(5)),
+    "nobody awaited": Planted(nobody_awaited, range(5, 10)),
+    "stale catalog trusted": Planted(stale_catalog_trusted, range(7, 15)),
+    "transactions refused in part": Planted(transactions_refused_in_part, range(426, 434)),
+    "given up without asking": Planted(given_up_without_asking, range(101, 109)),
+    "death for another reason": Planted(death_for_another_reason, range(3), "traits"),
+    "age of a neighbour": Planted(age_of_a_neighbour, range(3), "traits"),
+    "returned once at most": Planted(returned_once_at_most, range(1, 4), "traits"),
+    "several active": Planted(several_active, range(3), "traits"),
 }
-"""Mistake -> seeds within which it must be found; the first of them found it when this was written."""
+"""By mistake."""

@@ -30,6 +30,7 @@ from cluster.node.core import Core
 from cluster.node.departed import watch_departed
 from cluster.node.kinds import Kind
 from cluster.node.links import RequestError
+from cluster.node.service import SHUTDOWN, Service
 from cluster.node.shards.host import HostLimits
 from cluster.raft.types import NodeId
 from tests.simulation.network import Handler, SimulatedLinks
@@ -78,6 +79,8 @@ class Process:
         self.paused = False
         self.alive = True
         self.serving = False
+        self.has_left = False
+        """Has it ended in order?"""
         self.handler: Handler = Starting()
         self.core: SimulatedCore | None = None
         self.broker: Broker | None = None
@@ -159,6 +162,20 @@ class Process:
                 return
             except NoQuorum:
                 continue
+
+    def stop(self, left: Callable[[], None]) -> None:
+        """SIGTERM, to a process that serves. `left` runs when it is out of service; nobody is let in meanwhile."""
+        self.serving = False
+        self.within(lambda: self.start_soon(self._leave, left))
+
+    async def _leave(self, left: Callable[[], None]) -> None:
+        assert self.core is not None
+        assert self.broker is not None
+        config = _config(self._world.charter, self.node)
+        service = Service(config, self.core, self.broker, None, ())
+        with trio.move_on_after(config.node.drain_timeout_seconds):
+            await service.leave(SHUTDOWN)
+        left()
 
     def kill(self) -> None:
         """At once, wherever it is."""

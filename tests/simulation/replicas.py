@@ -6,6 +6,7 @@ term, on its disk before it is given. It remembers over crashes, as nobody in th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,9 +25,10 @@ _VOTE_REPLY = 8
 
 
 class Replicas:
-    def __init__(self, promised: Callable[[int, int], tuple[int, int]]) -> None:
+    def __init__(self, promised: Callable[[int, int], tuple[int, int]], checks: Counter[str]) -> None:
         """`promised`: the term and the vote that a node's disk has of a group."""
         self._promised = promised
+        self._checks = checks
         self._entries: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._states: dict[tuple[int, int], tuple[int, int]] = {}
         self._leaders: dict[tuple[int, int], int] = {}
@@ -48,6 +50,8 @@ class Replicas:
         def look_at_apply(entries: list[Entry]) -> None:
             apply(entries)
             if alive():
+                self._checks["one entry at an index"] += len(entries)
+                self._checks["one state at an index"] += 1
                 for entry in entries:
                     digest = (entry.term, crc32(entry.data), node)
                     known = self._entries.setdefault((group, entry.index), digest)
@@ -62,6 +66,7 @@ class Replicas:
 
         def look_at_role(role: Role, term: Term, leader: NodeId) -> None:
             if alive() and role is Role.LEADER:
+                self._checks["one leader in a term"] += 1
                 known = self._leaders.setdefault((group, term), node)
                 assert known == node, f"group {group}: nodes {known} and {node} both lead in term {term}"
             role_changed(role, term, leader)
@@ -75,6 +80,7 @@ class Replicas:
         for message in msgpack.unpackb(octets)[2]:
             if message[0] == _VOTE_REPLY and message[5]:
                 _, group, voter, candidate, term, _ = message
+                self._checks["one vote, on the disk"] += 1
                 known = self._votes.setdefault((group, term, voter), candidate)
                 assert known == candidate, f"group {group}: node {voter} votes twice in term {term}"
                 promised = self._promised(voter, group)

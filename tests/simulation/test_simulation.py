@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.chronicle import CLAIMS
 from tests.simulation.world import simulate
 
 SECONDS = 5.0
@@ -16,10 +17,18 @@ _ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("seed", [1, 3, 6])
 def test_a_cluster_keeps_its_promises_whatever_goes_wrong(seed: int) -> None:
-    print(f"python -m tests.simulation --seeds 1 --first {seed} --seconds {SECONDS} --verbose")
+    print(f"python -m tests.simulation --seeds 1 --first {seed} --seconds {SECONDS} --cast common --verbose")
     history = simulate(seed, seconds=SECONDS)
     assert history.tally.confirmed > 0
     assert history.tally.delivered >= history.tally.confirmed
+
+
+@pytest.mark.parametrize("seed", [1, 102])
+def test_what_is_promised_of_queues_with_traits_holds(seed: int) -> None:
+    print(f"python -m tests.simulation --seeds 1 --first {seed} --seconds {SECONDS} --cast traits --verbose")
+    history = simulate(seed, seconds=SECONDS, cast="traits")
+    unchecked = [claim for claim in (*CLAIMS, "expiry") if not history.checks[claim]]
+    assert not unchecked, f"never looked at: {unchecked}"
 
 
 @pytest.mark.parametrize(
@@ -30,12 +39,13 @@ def test_a_cluster_keeps_its_promises_whatever_goes_wrong(seed: int) -> None:
     ],
 )
 def test_what_failed_once_holds(seed: int, seconds: float) -> None:
-    print(f"python -m tests.simulation --seeds 1 --first {seed} --seconds {seconds} --verbose")
+    print(f"python -m tests.simulation --seeds 1 --first {seed} --seconds {seconds} --cast common --verbose")
     simulate(seed, seconds=seconds)
 
 
 def test_a_seed_is_one_history_in_every_process() -> None:
     history = simulate(2, seconds=2.0)
     command = [sys.executable, "-m", "tests.simulation", "--seeds", "1", "--first", "2", "--seconds", "2"]
+    command += ["--cast", "common"]
     said = subprocess.run(command, cwd=_ROOT, check=True, capture_output=True, text=True, timeout=100).stdout
-    assert said.split()[:3] == ["seed", "2", history.trace], said
+    assert said.split()[:4] == ["seed", "2", "common", history.trace], said

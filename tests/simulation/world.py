@@ -7,10 +7,12 @@ publish must be answered, every message delivered and settled, and every replica
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
+from typing import Literal
 
 import trio
 
@@ -27,15 +29,18 @@ from cluster.raft.types import GroupId, NodeId
 from tests.simulation import scheduling
 from tests.simulation.actors import Architect, Consumer, Publisher, Transactor
 from tests.simulation.agenda import Agenda
+from tests.simulation.chronicle import Chronicle
 from tests.simulation.client import Client, Gone, Refused
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Faults
 from tests.simulation.movers import WORK, Mover
 from tests.simulation.network import Network
 from tests.simulation.oracle import DEAD, Oracle, Tally
+from tests.simulation.patrons import Dealer, Patron, Vendor
 from tests.simulation.process import Process
 from tests.simulation.replicas import Replicas
 from tests.simulation.sockets import waiting_for_memory_sockets
+from tests.simulation.traits import PLANS, TOGETHER, TOGETHER_EXCHANGE
 
 NODES = 3
 SHARDS = 2
@@ -49,6 +54,9 @@ _START_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
 _CONNECT_PAUSE_SECONDS = 0.1
 
+Cast = Literal["common", "traits"]
+"""Who plays: clients of plain queues, who move, build and reject; or those of queues with traits."""
+
 
 @dataclass(frozen=True, slots=True)
 class History:
@@ -60,17 +68,28 @@ class History:
     faults: tuple[str, ...]
     messages: int
     """Between nodes."""
+    checks: Counter[str]
+    """How often each promise was looked at."""
+    healed_seconds: float
+    """From the end of all faults until everything was answered, delivered and settled."""
 
 
 class World:
-    def __init__(self, seed: int, say: Callable[[str], object]) -> None:
+    def __init__(self, seed: int, say: Callable[[str], object], cast: Cast = "common") -> None:
         self.seed = seed
+        self.cast = cast
         self.nodes = list(range(1, NODES + 1))
         members = tuple(PeerSpec(f"n-{node}", f"host-{node}", 25672) for node in self.nodes)
         self.charter = Charter("simulated", members, SHARDS)
         self.agenda = Agenda()
-        self.oracle = Oracle(judged_by_moves=WORK)
-        self.replicas = Replicas(self._promised)
+        self.checks: Counter[str] = Counter()
+        self.oracle = Oracle(judged_by_moves=WORK, checks=self.checks)
+        self.replicas = Replicas(self._promised, self.checks)
+        self.chronicle = Chronicle()
+        self.expiring: dict[str, None] = {}
+        """Streams of messages that have a time to live of their own."""
+        self.glanced: dict[str, None] = {}
+        """Streams to queues whose consumers answer for nothing."""
         self.network = Network(self.agenda, Random(f"network {seed}"), self._arrived)
         self.processes: dict[int, Process] = self.network.processes
         self.disks = {
@@ -79,6 +98,8 @@ class World:
         }
         self.queues = [f"q{i}" for i in range(QUEUES)]
         self.mortal = self.queues[:MORTAL]
+        self._lasting = (*self.queues, DEAD, WORK, *[plan.name for plan in PLANS])
+        self._healed_seconds = 0.0
         self.draining = False
         self._say = say
         self._lives = dict.fromkeys(self.nodes, 0)
@@ -138,6 +159,19 @@ class World:
             process.wake()
             self.network.awake(process.node)
 
+    def stop(self, node: int) -> Process:
+        """SIGTERM: the node leaves in order, and is gone when that is done. Returns its process."""
+        self.note(f"node {node} is told to stop")
+        process = self.processes[node]
+
+        def left() -> None:
+            if self.processes.get(node) is process:
+                process.has_left = True
+                self.kill(node)
+
+        process.stop(lambda: self.agenda.after(0.0, left))
+        return process
+
     async def connect(self, node: int) -> Client | None:
         """A client of this node, not yet open; None, after a moment, if it is refused."""
         process = self.processes.get(node)
@@ -159,7 +193,15 @@ class World:
                 self._nursery.start_soon(self.agenda.run)
                 faults = await self._play(seconds)
                 self._nursery.cancel_scope.cancel()
-        return History(self.seed, self._trace.hexdigest(), self.oracle.tally, tuple(faults.kinds), self._messages)
+        return History(
+            seed=self.seed,
+            trace=self._trace.hexdigest(),
+            tally=self.oracle.tally,
+            faults=tuple(faults.kinds),
+            messages=self._messages,
+            checks=self.checks,
+            healed_seconds=self._healed_seconds,
+        )
 
     async def _play(self, seconds: float) -> Faults:
         nursery = self._nursery
@@ -168,6 +210,26 @@ class World:
             self.start(node)
         await self._within(_START_SECONDS, lambda: all(p.serving for p in self.processes.values()), "nodes serve")
         await self._declare()
+        publishers = self._common(nursery) if self.cast == "common" else self._with_traits(nursery)
+        faults = Faults(self)
+        self.note(f"faults: {' '.join(faults.kinds)}")
+        with trio.move_on_after(seconds):
+            await faults.run()
+        self.note("everything is mended")
+        mended_at = trio.current_time()
+        faults.mend()
+        self.draining = True
+        for i, queue in enumerate((*self.queues, DEAD)):
+            nursery.start_soon(Consumer(self, f"d{i}", self.nodes[i % NODES], queue).run)
+        await self._within(DRAIN_SECONDS, lambda: all(publisher.done for publisher in publishers), "publishers end")
+        await self._within(DRAIN_SECONDS, self._at_rest, "everything is settled")
+        self._healed_seconds = trio.current_time() - mended_at
+        self.oracle.nothing_is_lost()
+        self.checks += self.chronicle.judged()
+        self.note("at rest")
+        return faults
+
+    def _common(self, nursery: trio.Nursery) -> Sequence[Publisher | Vendor]:
         publishers = [Publisher(self, f"p{node}", node) for node in self.nodes]
         consumers = [Consumer(self, f"c{i}", self.nodes[i % NODES]) for i in range(2 * NODES)]
         actors: list[Publisher | Transactor | Mover | Consumer | Architect] = [*publishers, *consumers]
@@ -175,20 +237,19 @@ class World:
         actors += [Mover(self, "m1", 3), Mover(self, "m2", 1)]
         for actor in actors:
             nursery.start_soon(actor.run)
-        faults = Faults(self)
-        self.note(f"faults: {' '.join(faults.kinds)}")
-        with trio.move_on_after(seconds):
-            await faults.run()
-        self.note("everything is mended")
-        faults.mend()
-        self.draining = True
-        for i, queue in enumerate((*self.queues, DEAD)):
-            nursery.start_soon(Consumer(self, f"d{i}", self.nodes[i % NODES], queue).run)
-        await self._within(DRAIN_SECONDS, lambda: all(publisher.done for publisher in publishers), "publishers end")
-        await self._within(DRAIN_SECONDS, self._at_rest, "everything is settled")
-        self.oracle.nothing_is_lost()
-        self.note("at rest")
-        return faults
+        return publishers
+
+    def _with_traits(self, nursery: trio.Nursery) -> Sequence[Publisher | Vendor]:
+        vendors = [Vendor(self, f"v{node}", node) for node in self.nodes]
+        actors: list[Vendor | Dealer | Patron | Architect] = [*vendors, Dealer(self, "d", 2), Architect(self, "a1")]
+        for plan in PLANS:
+            self.chronicle.write(plan.traits)
+            first = len(actors)
+            for i in range(plan.consumers):
+                actors.append(Patron(self, plan, f"{plan.name} {i}", self.nodes[(first + i) % NODES]))
+        for actor in actors:
+            nursery.start_soon(actor.run)
+        return vendors
 
     async def _declare(self) -> None:
         client = None
@@ -201,9 +262,21 @@ class World:
                 if queue in self.mortal:
                     arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD}
                 await client.call(m.QueueDeclare(queue, False, True, False, False, False, arguments), m.QueueDeclareOk)
+            if self.cast == "traits":
+                await self._declare_traits(client)
             await client.close()
         except (Gone, Refused) as error:
             raise AssertionError("the queues could not be declared") from error
+
+    async def _declare_traits(self, client: Client) -> None:
+        """Raises Gone, Refused."""
+        for plan in PLANS:
+            declare = m.QueueDeclare(plan.name, False, True, False, False, False, plan.arguments)
+            await client.call(declare, m.QueueDeclareOk)
+        exchange = m.ExchangeDeclare(TOGETHER_EXCHANGE, "fanout", False, True, False, False, False, {})
+        await client.call(exchange, m.ExchangeDeclareOk)
+        for queue in TOGETHER:
+            await client.call(m.QueueBind(queue, TOGETHER_EXCHANGE, "", False, {}), m.QueueBindOk)
 
     async def _within(self, seconds: float, condition: Callable[[], bool], what: str) -> None:
         with trio.move_on_after(seconds):
@@ -228,7 +301,7 @@ class World:
                 known = definitions.get(queue_id)
                 if known is None and queue_id < HIDDEN_QUEUES:
                     return False
-                if state.alive and (known is None or known.name in (*self.queues, DEAD, WORK)):
+                if state.alive and (known is None or known.name in self._lasting):
                     return False
             if host.state.transactions:
                 return False
@@ -266,13 +339,14 @@ def simulate(
     seed: int,
     *,
     seconds: float = 20.0,
+    cast: Cast = "common",
     say: Callable[[str], object] = lambda line: None,
     plant: Callable[[World], object] = lambda world: None,
 ) -> History:
     """One history. `plant` may spoil the world before it begins. Raises AssertionError, or a group with one in it."""
 
     async def main() -> History:
-        world = World(seed, say)
+        world = World(seed, say, cast)
         plant(world)
         return await world.play(seconds)
 
