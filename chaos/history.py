@@ -171,7 +171,8 @@ class Looked(Record, frozen=True, kw_only=True, tag="look"):
 
 class FaultBegan(Record, frozen=True, kw_only=True, tag="fault"):
     """`nodes` are disturbed; those of them that are `down` cannot be part of a majority; a client of one in `minority`
-    can reach it although it cannot reach a majority. `cut`: pairs of nodes that do not hear each other, besides."""
+    can reach it although it cannot reach a majority. `cut`: pairs of nodes that do not hear each other, besides.
+    `claims` names invariants that a run with this fault promises to check."""
 
     number: int
     kind: str
@@ -179,6 +180,7 @@ class FaultBegan(Record, frozen=True, kw_only=True, tag="fault"):
     down: tuple[int, ...] = ()
     minority: tuple[int, ...] = ()
     cut: tuple[tuple[int, int], ...] = ()
+    claims: tuple[str, ...] = ()
 
 
 class FaultMended(Record, frozen=True, kw_only=True, tag="mended"):

@@ -117,14 +117,13 @@ class Run:
     def _write_beginning(self, workload: Workload) -> None:
         now = time.monotonic()
         self._began = now
-        claims = topology.CLAIMS + catalogue.claims(self._options.faults)
         self._history.write(
             Began(
                 t=now,
                 seed=self._options.seed,
                 nodes=len(workload.nodes),
                 wall=time.time(),
-                claims=claims,
+                claims=topology.CLAIMS,
                 gap_max=self._options.gap_max,
             )
         )
@@ -200,6 +199,7 @@ class Run:
                 down=struck.down,
                 minority=struck.minority,
                 cut=struck.cut,
+                claims=one.claims,
             )
         )
         self._history.flush()

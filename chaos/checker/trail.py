@@ -147,6 +147,8 @@ class Trail:
         self.defined: list[Defined] = []
         self.looked: list[Looked] = []
         self.faults: dict[int, FaultSeen] = {}
+        self.claims: dict[str, None] = {}
+        """Invariants that the run promised to check, in the order of promising."""
         self.stuck: list[Stuck] = []
         self.healthy: list[Healthy] = []
         self.formed: list[Formed] = []
@@ -194,6 +196,7 @@ class Trail:
             case Looked():
                 self.looked.append(record)
             case FaultBegan():
+                self.claims.update(dict.fromkeys(record.claims))
                 self.faults[record.number] = FaultSeen(
                     record.number, record.kind, record.nodes, record.down, record.minority, record.cut, record.t
                 )
@@ -215,6 +218,7 @@ class Trail:
                 self.queues[record.name] = record
             case Began():
                 self.began = record
+                self.claims.update(dict.fromkeys(record.claims))
             case Note():
                 pass
             case _:

@@ -113,7 +113,7 @@ class Verdict:
 def judge(records: Iterable[AnyRecord]) -> tuple[Trail, Verdict]:
     """The history in order, and what is to be said of it. ValueError when it claims what nobody can check."""
     trail = Trail(records)
-    claims = trail.began.claims if trail.began else ()
+    claims = tuple(trail.claims)
     strange = sorted(set(claims) - INVARIANTS.keys())
     if strange:
         raise ValueError(f"no such invariant: {', '.join(strange)}")
@@ -132,4 +132,4 @@ def judge(records: Iterable[AnyRecord]) -> tuple[Trail, Verdict]:
         faults=len(trail.faults),
         longest_gap_seconds=findings["availability"].measures.get("longest_gap_seconds", 0.0),
     )
-    return trail, Verdict(figures, tuple(findings.values()), tuple(claims))
+    return trail, Verdict(figures, tuple(findings.values()), claims)

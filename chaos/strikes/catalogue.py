@@ -60,11 +60,6 @@ def needs(names: Sequence[str]) -> frozenset[str]:
     return frozenset(need for name in names for need in FAULTS[name].needs)
 
 
-def claims(names: Sequence[str]) -> tuple[str, ...]:
-    """Invariants that only runs with these faults check."""
-    return tuple(dict.fromkeys(claim for name in names for claim in FAULTS[name].claims))
-
-
 def draw(names: Sequence[str], rng: random.Random) -> list[str]:
     """One fault, or two that overlap: then they strike different nodes, or one of them strikes none."""
     first = rng.choice(names)

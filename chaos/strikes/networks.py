@@ -29,9 +29,9 @@ class _Weathered(Strike):
 
 
 class Partition(_Weathered):
-    """One node, often a leader, is cut off from the others in both directions."""
+    """One node, often a leader, is cut off from the others in both directions, long enough for it to refuse."""
 
-    hold_seconds = (1.0, 16.0)
+    hold_seconds = (10.5, 16.0)
     nodes_needed = 1
     claims = ("minority",)
 
