@@ -20,8 +20,8 @@ REFUSAL_SLACK_SECONDS = 3.0
 """What a busy machine may add."""
 LEADERLESS_SECONDS = 10.0
 """So long after a majority is back somebody may still be told that there was none."""
-MINORITY_ONSET_SECONDS = 1.5
-"""So long a leader that was cut off may believe that it leads."""
+MINORITY_ONSET_SECONDS = 3.0
+"""So long a leader that was cut off may believe that it leads; what it took by then waits for the majority."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class _Weathered(Strike):
 class Partition(_Weathered):
     """One node, often a leader, is cut off from the others in both directions, long enough for it to refuse."""
 
-    hold_seconds = (10.5, 16.0)
+    hold_seconds = (12.5, 17.0)
     nodes_needed = 1
     claims = ("minority",)
 

@@ -468,7 +468,7 @@ def test_two_nodes_that_do_not_hear_each_other_are_no_majority_without_the_third
 def test_a_node_that_is_cut_off_and_says_nothing_is_seen(seconds: float, broken: tuple[str, ...]) -> None:
     story = Story()
     story.fault(0, nodes=(1,), minority=(1,))
-    story.wait(2)
+    story.wait(4)
     story.publish(confirmed=False)
     story.wait(seconds)
     story.tell(Refused(t=0, s=STREAM, first=1, end=2))
