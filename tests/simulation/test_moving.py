@@ -9,6 +9,6 @@ from tests.simulation.moving import simulate
 
 @pytest.mark.parametrize("seed", [2, 5])
 def test_shards_on_the_move_lose_nothing_and_arrive_whatever_goes_wrong(seed: int) -> None:
-    print(f'python -c "from tests.simulation.moving import simulate; simulate({seed}, seconds=3, say=print)"')
-    _, moves = simulate(seed, seconds=3)
-    assert moves > 2
+    print(f'python -c "from tests.simulation.moving import simulate; simulate({seed}, seconds=6, say=print)"')
+    _, moves = simulate(seed, seconds=6)
+    assert moves > 4
