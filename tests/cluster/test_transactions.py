@@ -122,6 +122,7 @@ def test_a_full_queue_refuses_a_transaction_as_a_whole_and_what_it_acked_comes_b
         "PRECONDITION_FAILED - transaction not carried out: a queue is full",
     )
     again = connection.channel()
+    wait_until(lambda: _count(again, queues[0]) == 1, "what was acked comes back")
     assert [_count(again, queue) for queue in (*queues, "tx-full")] == [1, *[0] * 7, 1]
     method, _, body = again.basic_get(queues[0])
     assert (method.redelivered, body) == (True, b"there")
