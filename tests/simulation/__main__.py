@@ -29,6 +29,7 @@ def main() -> int:
     plays = [(seed, cast) for seed in range(options.first, options.first + options.seeds) for cast in casts]
     failed: list[tuple[int, str]] = []
     checks: Counter[str] = Counter()
+    healed_seconds = 0.0
     cpu_began = time.process_time()
     for seed, cast in plays:
         began = time.perf_counter()
@@ -44,6 +45,7 @@ def main() -> int:
             print(f"again: python -m tests.simulation {again} --verbose", flush=True)
             continue
         checks += history.checks
+        healed_seconds = max(healed_seconds, history.healed_seconds)
         t = history.tally
         told = f"{t.published} published, {t.confirmed} confirmed, {t.refused} refused, {t.delivered} delivered, "
         told += f"{t.redelivered} again, {t.acked} acked, {t.rejected} rejected, {t.died} died, {t.declared} declared, "
@@ -54,6 +56,7 @@ def main() -> int:
     print("checked: " + ", ".join([f"{name} {number}" for name, number in sorted(checks.items())]))
     seconds = options.seconds * len(plays)
     print(f"{seconds:.0f} cluster-seconds of faults in {time.process_time() - cpu_began:.0f} s of processor time")
+    print(f"everything was at rest at the latest {healed_seconds:.1f} s after the last fault")
     print(f"{len(plays) - len(failed)} of {len(plays)} plays hold" + (f"; failed: {failed}" if failed else ""))
     return 1 if failed else 0
 

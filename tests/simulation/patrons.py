@@ -248,7 +248,7 @@ class Stay:
                 return
             if draw < 0.06 and self._plan.cancels:
                 await self._leave()
-            elif draw > 0.7:
+            elif draw > (0.3 if self._plan.traits.counted else 0.7):
                 await self._sync()
 
     async def _consume(self) -> None:

@@ -194,6 +194,17 @@ def several_active() -> AbstractContextManager[None]:
     return patched(LeaderQueue, "join", welcome)
 
 
+def suspicion_forgotten() -> AbstractContextManager[None]:
+    """A new leader takes what its predecessor may have handed out for new."""
+    init = LeaderQueue.__init__
+
+    def trusting(self: LeaderQueue, *args: Any, **more: Any) -> None:
+        init(self, *args, **more)
+        self.suspect_below = 0
+
+    return patched(LeaderQueue, "__init__", trusting)
+
+
 class Planted(NamedTuple):
     """`seeds`: within these it must be found; the first of them found it when this was written."""
 
@@ -216,6 +227,7 @@ PLANTS = {
     "death for another reason": Planted(death_for_another_reason, range(3), "traits"),
     "age of a neighbour": Planted(age_of_a_neighbour, range(3), "traits"),
     "returned once at most": Planted(returned_once_at_most, range(1, 4), "traits"),
+    "suspicion forgotten": Planted(suspicion_forgotten, range(1, 4)),
     "several active": Planted(several_active, range(3), "traits"),
 }
 """By mistake."""

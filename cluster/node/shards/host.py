@@ -147,7 +147,9 @@ class ShardHost(Seat):
     def _compact(self) -> None:
         """Rewrite some entries of which little is left. Raises StorageCorrupt."""
         compaction = self._compaction
-        indexes = compaction.candidates(self.state, self._snapshot_index)
+        # What is committed by the others may be on its way to a slow disk here, its snapshot as well.
+        stored_index = min(self._snapshot_index, self._storage.snapshot_meta().index)
+        indexes = compaction.candidates(self.state, stored_index)
         if not indexes:
             return
         left = self._host_limits.rewrite_bytes
