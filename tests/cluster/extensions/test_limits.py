@@ -109,6 +109,24 @@ def delay(stage: Stage) -> Iterator[None]:
     assert came[b"late"] >= 1.5
 
 
+def delay_of_what_is_published_to_the_exchange_itself(stage: Stage) -> Iterator[None]:
+    """Not of what a binding or a death brings there; and the header stays as it was."""
+    queue, exchange = stage.queue(), stage.exchange("x-delayed-message", x_delayed_type="direct")
+    front = stage.exchange("direct")
+    first = stage.queue(dead_letter_exchange=exchange, dead_letter_routing_key="k")
+    stage.near.queue_bind(queue, exchange, "k")
+    stage.near.exchange_bind(exchange, front, "k")
+    an_hour = {"x-delay": 3_600_000}
+    stage.publish("k", b"bound", exchange=front, headers=an_hour)
+    stage.publish(first, b"dead", headers=an_hour)
+    yield
+    method, _, _ = stage.get(first, auto_ack=False)
+    stage.far.basic_reject(method.delivery_tag, requeue=False)
+    for body in (b"bound", b"dead"):
+        _, properties, found = stage.get(queue)
+        assert (found, properties.headers["x-delay"]) == (body, 3_600_000)
+
+
 def deduplication(stage: Stage) -> Iterator[None]:
     queue = stage.queue(message_deduplication=True, cache_size=2)
     for key in ("a", "b"):
@@ -154,6 +172,7 @@ bereaved, test_limits = plays(
     no_time_at_all,
     expiry_of_an_unused_queue,
     delay,
+    delay_of_what_is_published_to_the_exchange_itself,
     deduplication,
     deduplication_by_an_exchange,
     priorities,
