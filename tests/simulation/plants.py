@@ -221,7 +221,7 @@ PLANTS = {
     "settle applied twice": Planted(settle_applied_twice, range(1)),
     "batches not sent again": Planted(batches_not_sent_again, range(5)),
     "nobody awaited": Planted(nobody_awaited, range(5, 10)),
-    "stale catalog trusted": Planted(stale_catalog_trusted, range(7, 15)),
+    "stale catalog trusted": Planted(stale_catalog_trusted, range(109, 117)),
     "transactions refused in part": Planted(transactions_refused_in_part, range(426, 434)),
     "given up without asking": Planted(given_up_without_asking, range(101, 109)),
     "death for another reason": Planted(death_for_another_reason, range(3), "traits"),
