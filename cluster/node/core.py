@@ -341,6 +341,10 @@ class Core:
         if dead:
             self.runtime.compact_payloads(group, dead, ())
 
+    def recent_entry(self, group: GroupId, index: LogIndex) -> Entry | None:
+        raft = self.runtime.groups.get(group)
+        return raft.recent_entry(index) if raft is not None else None
+
     def rewrite(self, group: GroupId, entries: list[Entry]) -> None:
         self.runtime.compact_payloads(group, (), entries)
 

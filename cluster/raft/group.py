@@ -132,6 +132,10 @@ class RaftGroup:
     def last_index(self) -> LogIndex:
         return self._state.log.last_index
 
+    def recent_entry(self, index: LogIndex) -> Entry | None:
+        """See `RaftLog.recent`."""
+        return self._state.log.recent(index)
+
     @property
     def configuration(self) -> Configuration:
         """The one in force: the latest in the log, committed or not."""

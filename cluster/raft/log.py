@@ -84,6 +84,11 @@ class RaftLog:
             raise Compacted(f"index {index} lies below {self.first_index}")
         return self._storage.term(index)
 
+    def recent(self, index: LogIndex) -> Entry | None:
+        """The entry if it is in memory, as all are that are not known to be durable."""
+        position = index - self._tail_first
+        return self._tail[position] if 0 <= position < len(self._tail) else None
+
     def known_term(self, index: LogIndex) -> Term | None:
         """Term at `index`, None if it was compacted: perhaps a moment ago, by a write that is just done."""
         try:

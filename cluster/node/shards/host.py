@@ -49,6 +49,9 @@ class HostServices(SeatServices, Protocol):
     def write_snapshot(self, group: GroupId, index: LogIndex, data: bytes, dead: list[LogIndex]) -> None:
         """Make the snapshot durable, and delete the entries that it says are dead."""
 
+    def recent_entry(self, group: GroupId, index: LogIndex) -> Entry | None:
+        """The entry as consensus has it in memory, where it is until it is durable; later perhaps."""
+
     def rewrite(self, group: GroupId, entries: list[Entry]) -> None:
         """Entries that the latest snapshot covers have shrunk to this."""
 
@@ -83,7 +86,10 @@ class ShardHost(Seat):
         self._host_services.damaged(self.group, error)
 
     def load(self, index: int) -> bytes:
-        """Raises StorageCorrupt."""
+        """Raises StorageCorrupt. What a majority has may not be on this node's disk yet, and is in memory then."""
+        recent = self._host_services.recent_entry(self.group, LogIndex(index))
+        if recent is not None:
+            return recent.data
         data = self._storage.payload(LogIndex(index))
         if data is None:
             raise StorageCorrupt(f"group {self.group}: entry {index} is alive but not in the log")
