@@ -14,7 +14,6 @@ from testcontainers.core.config import testcontainers_config
 from tests.containers.pods import Pods
 from tests.deploy.manifests import BASE, container, kustomize
 
-
 SECONDS_BEFORE_MAX = 660
 """How long a whole check (.ci/run, which has to end in 20 minutes) may have taken before pods are begun with."""
 
