@@ -25,7 +25,7 @@ from pika.exchange_type import ExchangeType
 from bench import failover, fairness
 from bench.cases import ALL, CASES, LEADER, Case
 from bench.plots import draw_comparison
-from bench.results import Answer, Summary, environment, line, summary
+from bench.results import Answer, Summary, environment, line, summary, write_report
 from bench.systems import Ours, RabbitMq, System, build_load, channel_to, declare
 
 QUEUE = "bench"
@@ -143,8 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for system in systems:
                 system.stop()
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        write_report(report, options.json)
         if options.plots:
             for path in draw_comparison(report, options.plots):
                 print(path)

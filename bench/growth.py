@@ -10,7 +10,6 @@ their own: `bench.depth`, `bench.many_queues`, `bench.many_clients`.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from pika.exchange_type import ExchangeType
 
 from bench.beside_rabbitmq import QUEUE, load_command, run_load
 from bench.plots import draw_growth
-from bench.results import Answer, environment
+from bench.results import Answer, environment, write_report
 from bench.systems import Ours, build_load, channel_to, declare
 
 _EXCHANGE = "bench-bindings"
@@ -163,8 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             points = draw_points(curve, stage, options.repeat)
             report["curves"][name] = {"says": curve.says, "x": curve.x, "y": curve.y, "points": points}
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        write_report(report, options.json)
     if options.plots:
         for path in draw_growth(report, options.plots):
             print(path)

@@ -5,11 +5,13 @@ Law: a figure is a median and never stands without its smallest and largest run.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -76,3 +78,9 @@ def ratio_of(summaries: Sequence[Summary]) -> float:
         return 0.0
     ours, theirs = (float(s["value"]) for s in summaries)
     return theirs / ours if summaries[0]["metric"] == "broker_cores" else ours / theirs
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """As JSON; the folders above are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1), encoding="utf-8")

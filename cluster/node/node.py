@@ -108,7 +108,9 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             foyer = Foyer(config, VERSION)
             nursery.start_soon(serve_admin_late, foyer, config, certificates)
             if identity is None:
-                identity = await _find_cluster(config, store, gate, token, link_certificates)
+                identity = await _find_cluster(
+                    config, store, gate, token, link_certificates, may_found=may_found
+                )
             links.adopt_identity(cluster_id=identity.cluster_id, node=identity.member_id)
             assert gate.charter is not None
             core = Core(
@@ -214,11 +216,16 @@ def _addresses(config: NodeConfig, charter: bootstrap.Charter) -> list[PeerAddre
 
 
 async def _find_cluster(
-    config: NodeConfig, store: LmdbStore, gate: Gate, token: str, certificates: Certificates | None
+    config: NodeConfig,
+    store: LmdbStore,
+    gate: Gate,
+    token: str,
+    certificates: Certificates | None,
+    *,
+    may_found: bool,
 ) -> Identity:
     """With an empty directory: know the cluster, durably."""
-    may_found = config.is_founder and not has_lost_data(config.data_dir)
-    found = await bootstrap.find_cluster(config, token, certificates, may_found=may_found)
+    found = await bootstrap.find_cluster(config, token, certificates, may_found=may_found and config.is_founder)
     if isinstance(found, bootstrap.Admission):
         charter = found.charter
         identity = Identity(charter.cluster_id, found.node, config.node.name, ())

@@ -31,9 +31,9 @@ def message_in(body: bytes) -> MessageId:
     return publisher.decode(), int(number)
 
 
-def _expected(refused: Refused) -> None:
-    """A node without a quorum may say so; nothing else is refused."""
-    assert refused.code in (CONNECTION_FORCED, INTERNAL_ERROR), f"refused: {refused}"
+def expected(refused: Refused, *more: int) -> None:
+    """A node without a quorum may say so; nothing else is refused, but for the codes of `more`."""
+    assert refused.code in (CONNECTION_FORCED, INTERNAL_ERROR, *more), f"refused: {refused}"
 
 
 class Publisher:
@@ -60,7 +60,7 @@ class Publisher:
             except Gone:
                 pass
             except Refused as refused:
-                _expected(refused)
+                expected(refused)
             client.vanish()
             self._world.oracle.tally.unanswered += len(self._unanswered)
 
@@ -127,7 +127,7 @@ class Transactor:
             except Gone:
                 pass
             except Refused as refused:
-                _expected(refused)
+                expected(refused)
             client.vanish()
 
     async def _transaction(self, client: Client) -> None:
@@ -173,7 +173,7 @@ class Consumer:
             except Gone:
                 pass
             except Refused as refused:
-                _expected(refused)
+                expected(refused)
             if not client.orderly:
                 client.vanish()
 
@@ -286,7 +286,7 @@ class Architect:
                 except Gone:
                     pass
                 except Refused as refused:
-                    _expected(refused)
+                    expected(refused)
             for client in (one, other):
                 if client is not None:
                     client.vanish()

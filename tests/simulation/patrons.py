@@ -33,7 +33,7 @@ from chaos.history import (
 )
 from cluster.amqp import methods as m
 from cluster.amqp.properties import BasicProperties, decode_header
-from tests.simulation.actors import CONNECTION_FORCED, INTERNAL_ERROR, body_of, message_in
+from tests.simulation.actors import body_of, expected, message_in
 from tests.simulation.client import Client, Gone, Refused
 from tests.simulation.traits import BY_NAME, EXPIRATION_MS, PLANS, TOGETHER, TOGETHER_EXCHANGE, Plan
 
@@ -45,10 +45,6 @@ ACCESS_REFUSED = 403
 _UNANSWERED_MAX = 30
 _ANSWERS_SECONDS = 40.0
 _PREFETCH_COUNT = 5
-
-
-def _expected(refused: Refused, *more: int) -> None:
-    assert refused.code in (CONNECTION_FORCED, INTERNAL_ERROR, *more), f"refused: {refused}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +80,7 @@ class Vendor:
             except Gone:
                 pass
             except Refused as refused:
-                _expected(refused)
+                expected(refused)
             chronicle = self._world.chronicle
             for outlet in outlets:
                 chronicle.write(StreamEnded(t=chronicle.now, s=outlet.stream, orderly=self.done))
@@ -162,7 +158,7 @@ class Dealer:
             except Gone:
                 pass
             except Refused as refused:
-                _expected(refused)
+                expected(refused)
             chronicle.write(StreamEnded(t=chronicle.now, s=stream))
             client.vanish()
 
@@ -212,7 +208,7 @@ class Patron:
             except Gone:
                 pass
             except Refused as refused:
-                _expected(refused, *([ACCESS_REFUSED] if self._plan.exclusive else []))
+                expected(refused, *([ACCESS_REFUSED] if self._plan.exclusive else []))
             client.vanish()
             await trio.sleep(self._random.expovariate(10))
 

@@ -27,6 +27,7 @@ from cluster.broker.shard.state import Applied, ShardState
 from cluster.broker.shard.stream import ShardStream, StreamLimits
 from cluster.broker.shard.surroundings import Nothing
 from cluster.broker.shard.tx_ops import TxId, Word
+from tests.broker.shard.grouped import Group
 
 SHARDS = (1, 2, 3)
 HOMES = (1, 2)
@@ -194,19 +195,15 @@ class Home:
             self.world.random.choice(self.open).commit.give_up()
 
 
-class Shard:
-    """One group. `state` is its leader's, `follower` another replica's."""
+class Shard(Group):
+    """`state` is its leader's, `follower` another replica's."""
 
     def __init__(self, world: World, number: int) -> None:
+        super().__init__(world)
         self.world = world
         self.number = number
-        self.log: list[bytes | None] = []
         self.deleted: set[int] = set()
-        self.commit = 0
-        self.term = 0
-        self.state = ShardState()
         self.follower = ShardState()
-        self.leader: ShardLeader | None = None
         self.links: dict[int, deque[Callable[[], None]]] = {home: deque() for home in HOMES}
 
     def elect(self) -> None:
@@ -217,10 +214,7 @@ class Shard:
         self.leader = None
         self.commit = len(self.log)
         self.apply()
-        if random.random() < 0.5:
-            snapshot, self.state = self.state.snapshot(), ShardState()
-            self.state.restore(snapshot)
-            assert self.state.snapshot() == snapshot
+        self.state_may_restart()
         limits = LeaderLimits(payload_cache_bytes=random.choice([50, 10**6]), hot_backlog_max=random.choice([0, 100]))
         self.leader = ShardLeader(
             self.state,
@@ -251,28 +245,8 @@ class Shard:
             self.leader.node_lost(home)
             stream.leader_is(1, self.term)
 
-    def propose(self) -> None:
-        if self.leader is None or not self.leader.wants_entry:
-            return
-        data = self.leader.take_entry(self.world.now_ms, self.world.random.choice([1, 300, 10**6]))
-        assert data is not None
-        if self.world.faults and self.world.random.random() < 0.1:
-            self.leader.entry_refused()
-            return
-        self.leader.entry_accepted()
-        self.log.append(data)
-
-    def apply(self) -> None:
-        while self.state.applied_index < self.commit:
-            index = self.state.applied_index + 1
-            data = self.log[index - 1]
-            if data is None:
-                self.state.skip(index)
-                continue
-            applied = self.state.apply(index, data)
-            self.world.happened(self, applied)
-            if self.leader is not None:
-                self.leader.applied(applied, data)
+    def happened(self, applied: Applied) -> None:
+        self.world.happened(self, applied)
 
     def follow(self) -> None:
         """The other replica catches up, by a snapshot or entry by entry; what is dead in both is deleted."""

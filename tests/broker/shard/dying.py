@@ -24,9 +24,9 @@ from cluster.broker.shard.entry import HIDDEN_QUEUES, SHARD_SESSIONS, Batch, Mar
 from cluster.broker.shard.leader import LeaderLimits, ShardLeader
 from cluster.broker.shard.messages import AttachedConsumer, FromHome, RequestOp, ToHome
 from cluster.broker.shard.settings import Overflow, QueueSettings
-from cluster.broker.shard.state import ShardState
 from cluster.broker.shard.stream import ShardStream
 from cluster.broker.shard.surroundings import Target
+from tests.broker.shard.grouped import Group
 from tests.broker.shard.naive import NaiveState, same_state
 
 GRAVES = {1: QueueId(91), 2: QueueId(92)}
@@ -129,19 +129,15 @@ class Consumer:
         stream.credit(self.queue, self.consumer, 1, 0)
 
 
-class Shard:
-    """One group: its log, its state, its leader, and the home node's stream to it."""
+class Shard(Group):
+    """Its log, its state, its leader, and the home node's stream to it."""
 
     def __init__(self, world: World, number: int) -> None:
+        super().__init__(world)
         self.world = world
         self.number = number
-        self.log: list[bytes | None] = []
-        self.commit = 0
-        self.term = 0
         self.naive = NaiveState()
-        self.state = ShardState()
         self.stream = ShardStream(shard=number, node=1, incarnation=1)
-        self.leader: ShardLeader | None = None
         self.inbox: deque[Callable[[], None]] = deque()
         """Words on their way to this shard's leader or home; any prefix of deliveries may be lost with an election."""
 
@@ -152,10 +148,7 @@ class Shard:
         self.commit_to(len(self.log))
         self.leader = None
         self.apply()
-        if self.world.random.random() < 0.5:
-            snapshot, self.state = self.state.snapshot(), ShardState()
-            self.state.restore(snapshot)
-            assert self.state.snapshot() == snapshot
+        self.state_may_restart()
         self.leader = ShardLeader(
             self.state,
             self.load,
@@ -189,28 +182,6 @@ class Shard:
             if data is not None:
                 change = self.naive.apply(self.commit, data)
                 self.world.committed(self.number, change.enqueued, change.settled)
-
-    def propose(self) -> None:
-        if self.leader is None or not self.leader.wants_entry:
-            return
-        data = self.leader.take_entry(self.world.now_ms, self.world.random.choice([1, 300, 10**6]))
-        assert data is not None
-        if self.world.faults and self.world.random.random() < 0.1:
-            self.leader.entry_refused()
-            return
-        self.leader.entry_accepted()
-        self.log.append(data)
-
-    def apply(self) -> None:
-        while self.state.applied_index < self.commit:
-            index = self.state.applied_index + 1
-            data = self.log[index - 1]
-            if data is None:
-                self.state.skip(index)
-            else:
-                applied = self.state.apply(index, data)
-                if self.leader is not None:
-                    self.leader.applied(applied, data)
 
     def home_speaks(self) -> None:
         words = self.stream.take_out()

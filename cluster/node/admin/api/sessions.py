@@ -6,7 +6,9 @@ connection is told to its client: 320 with the reason given in the header X-Reas
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -17,6 +19,7 @@ from cluster.node.admin.api.caller import MANAGEMENT
 from cluster.node.admin.api.fields import Document
 from cluster.node.admin.report import ChannelReport, ConnectionReport, ConsumerReport
 
+R = TypeVar("R", ConnectionReport, ChannelReport, ConsumerReport)
 REASON_DEFAULT = "Closed via management API"
 REASON_OCTETS_MAX = 200
 
@@ -66,11 +69,14 @@ def consumer_document(report: ConsumerReport) -> Document:
     }
 
 
+def _of_vhost(asked: Asked, every: Sequence[R]) -> list[R]:
+    """Those of the vhost in the path, where it names one. Raises HTTPException 404, 403."""
+    vhost = asked.vhost().name if "vhost" in asked.request.path_params else None
+    return [report for report in every if vhost in (None, report.vhost)]
+
+
 async def _connections(asked: Asked) -> list[ConnectionReport]:
-    every = await asked.node.connections(asked.timeout_seconds())
-    if "vhost" in asked.request.path_params:
-        vhost = asked.vhost().name
-        every = [report for report in every if report.vhost == vhost]
+    every = _of_vhost(asked, await asked.node.connections(asked.timeout_seconds()))
     if "user" in asked.request.path_params:
         user = asked.part("user")
         every = [report for report in every if report.user == user]
@@ -78,10 +84,7 @@ async def _connections(asked: Asked) -> list[ConnectionReport]:
 
 
 async def _channels(asked: Asked) -> list[ChannelReport]:
-    every = await asked.node.channels(asked.timeout_seconds())
-    if "vhost" in asked.request.path_params:
-        vhost = asked.vhost().name
-        every = [report for report in every if report.vhost == vhost]
+    every = _of_vhost(asked, await asked.node.channels(asked.timeout_seconds()))
     return [report for report in every if asked.caller.sees_all or report.user == asked.caller.name]
 
 
@@ -148,10 +151,7 @@ async def channel(asked: Asked) -> Response:
 
 
 async def consumers(asked: Asked) -> Response:
-    every = await asked.node.consumers(asked.timeout_seconds())
-    if "vhost" in asked.request.path_params:
-        vhost = asked.vhost().name
-        every = [report for report in every if report.vhost == vhost]
+    every = _of_vhost(asked, await asked.node.consumers(asked.timeout_seconds()))
     return await listed(asked, [report for report in every if asked.caller.sees(report.vhost)], consumer_document)
 
 
