@@ -77,18 +77,24 @@ class Packer:
         if not _has_large(body):
             return [self._packer.pack(body)]
         pieces: list[Buffer] = []
-        self._split(body, pieces)
+        small = bytearray()
+        self._split(body, pieces, small)
+        if small:
+            pieces.append(bytes(small))
         return pieces
 
-    def _split(self, value: Body, pieces: list[Buffer]) -> None:
+    def _split(self, value: Body, pieces: list[Buffer], small: bytearray) -> None:
+        """What lies between two large byte strings is one piece, gathered in `small`."""
         if type(value) is bytes and len(value) >= _LARGE_BYTES:
-            pieces += (_BIN_HEAD.pack(_BIN_32, len(value)), value)
+            small += _BIN_HEAD.pack(_BIN_32, len(value))
+            pieces += (bytes(small), value)
+            small.clear()
         elif isinstance(value, list | tuple) and _has_large(value):
-            pieces.append(self._packer.pack_array_header(len(value)))
+            small += self._packer.pack_array_header(len(value))
             for item in value:
-                self._split(item, pieces)
+                self._split(item, pieces, small)
         else:
-            pieces.append(self._packer.pack(value))
+            small += self._packer.pack(value)
 
 
 def _has_large(value: Body) -> bool:

@@ -110,7 +110,7 @@ class Outbox:
                 break
             buffers += frame
             size += frame_bytes
-        return buffers
+        return buffers[:BUFFERS_MAX]
 
     def _advance(self, count: int) -> None:
         if self._begun:

@@ -110,6 +110,8 @@ async def receive(sock: Socket) -> bytes:
 
 async def until_writable(sock: Socket) -> None:
     """Raises Disconnected."""
+    if sock.fileno() == -1:
+        raise Disconnected("closed here")
     try:
         await trio.lowlevel.wait_writable(sock)
     except trio.ClosedResourceError:

@@ -87,6 +87,13 @@ def test_large_byte_strings_are_carried_as_they_are_and_not_copied():
     assert unpack_body(b"".join(pieces)) == unpacked
 
 
+def test_what_lies_between_large_byte_strings_is_one_piece():
+    body = [*range(5000), bytes(70_000), *(str(number) for number in range(5000)), bytes(70_000)]
+    pieces = Packer().pack(body)
+    assert len(pieces) == 4
+    assert unpack_body(b"".join(pieces)) == body
+
+
 @pytest.mark.parametrize("frame_bytes_max", [1000, 65_536, 65_541, 131_072, 1 << 20])
 def test_pieces_are_fragments_of_any_size(frame_bytes_max):
     body = [1, bytes(65_536), [b"between", bytes(100_000)], "end"]

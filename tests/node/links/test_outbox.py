@@ -90,3 +90,18 @@ def test_a_turn_ends_so_that_others_have_theirs():
     assert written <= (1 << 20) + (256 << 10) + (256 << 10)
     near.close()
     far.close()
+
+
+def test_a_message_of_more_buffers_than_the_kernel_takes_at_once_is_written():
+    body = [bytes(70_000)] * 1500
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        outbox = Outbox(bulk_bytes_max=1 << 30, control_bytes_max=1 << 30)
+        outbox.put(frames(1, body, 1 << 28), control=False)
+        reader = FrameReader(frame_bytes_max=1 << 28, message_bytes_max=1 << 28)
+        got = []
+        while not got:
+            outbox.flush(ours)
+            got = reader.feed(theirs.recv(1 << 20))
+    assert got == [(1, body)]

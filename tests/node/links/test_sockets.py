@@ -1,0 +1,15 @@
+import socket
+
+import pytest
+
+from cluster.node.links import sockets
+
+
+async def test_who_asks_for_a_socket_that_was_closed_a_moment_ago_is_told_that_it_is_closed():
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.setblocking(False)
+        sockets.close(ours)
+        for waiting in (sockets.until_writable(ours), sockets.receive(ours), sockets.send_all(ours, b"late")):
+            with pytest.raises(sockets.Disconnected, match="closed here"):
+                await waiting
