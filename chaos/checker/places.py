@@ -9,7 +9,10 @@ from chaos.history import MessageId, Queue, Transaction
 
 
 def dead_letters(trail: Trail) -> Finding:
-    """A message is settled in its queue, or it died there and is among that queue's dead: never both, never neither."""
+    """A message is settled in its queue, or it died there and is among that queue's dead: never both, never neither.
+
+    Where two consumers answered, one of them on a node that was out of touch, either answer may have been the first.
+    """
     finding = Finding("dead letters")
     for source in trail.queues.values():
         if source.dead_letters:
@@ -23,13 +26,13 @@ def _buried(trail: Trail, source: Queue, finding: Finding) -> None:
         if source.name not in trail.streams[message[0]].queues:
             continue
         lives, deaths = here.get(message, []), there.get(message, [])
-        acked = any(one.how == "ack" and trail.counts(one) for one in lives)
-        rejected = any(one.how == "reject" for one in lives)
-        surely_rejected = any(one.how == "reject" and trail.counts(one) for one in lives)
+        sure = {one.how for one in lives if trail.counts(one)}
+        maybe = {one.how for one in lives if not trail.counts(one)}
+        rejected = "reject" in sure | maybe
         reason = "rejected" if rejected else "maxlen" if source.overflows else "expired"
         well = (
-            not (acked and deaths)
-            and not (surely_rejected and not deaths)
+            not ("ack" in sure and deaths and "reject" not in maybe)
+            and not ("reject" in sure and not deaths and "ack" not in maybe)
             and not (deaths and not rejected and not source.expires and not source.overflows)
             and all(one.died == reason and one.from_queue == source.name for one in deaths)
         )

@@ -3,7 +3,8 @@
     python -m chaos.clients.storm HOST PORT CLIENTS COUNTER
 
 Law: plain sockets and pamqp's frames, so that a client costs little here and everything there. The number of completed
-logins is kept in the file COUNTER. It ends with whoever started it.
+logins is the size of the file COUNTER, which only grows: it can be read whenever this ends. It ends with whoever
+started it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import random
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from pamqp import commands, frame
 from pamqp.header import ProtocolHeader
@@ -25,11 +27,10 @@ _WHOLE_FRAME_BYTES = 1 << 16
 
 
 class Storm:
-    def __init__(self, host: str, port: int, counter: Path) -> None:
+    def __init__(self, host: str, port: int, counter: BinaryIO) -> None:
         self._host = host
         self._port = port
         self._counter = counter
-        self._logins = 0
 
     async def run(self, clients: int) -> None:
         """Until killed."""
@@ -41,8 +42,7 @@ class Storm:
         while True:
             try:
                 await asyncio.wait_for(self._visit(), PATIENCE_SECONDS)
-                self._logins += 1
-                self._counter.write_text(str(self._logins))
+                self._counter.write(b".")
             except (OSError, EOFError, TimeoutError, ValueError):
                 await asyncio.sleep(random.uniform(0.0, 0.2))
 
@@ -74,7 +74,8 @@ class Storm:
 
 def main() -> int:
     host, port, clients, counter = sys.argv[1:]
-    asyncio.run(Storm(host, int(port), Path(counter)).run(int(clients)))
+    with Path(counter).open("ab", buffering=0) as file:
+        asyncio.run(Storm(host, int(port), file).run(int(clients)))
     return 0
 
 

@@ -111,4 +111,3 @@ class Grounds(LocalCluster):
             volume.unmount()
         for group in self.memory:
             group.remove()
-

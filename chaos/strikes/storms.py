@@ -42,7 +42,7 @@ class Storm(Strike):
         self._directory = self.field.grounds.directory / "storm"
         self._directory.mkdir(exist_ok=True)
         self._counter = self._directory / "logins"
-        self._counter.write_text("0")
+        self._counter.write_bytes(b"")
         self._started: list[subprocess.Popen[bytes]] = []
         self._proxy = self._start_proxy()
         words = ["127.0.0.1", str(PORT), str(CLIENTS), str(self._counter)]
@@ -73,7 +73,7 @@ class Storm(Strike):
         for started in reversed(self._started):
             started.kill()
             started.wait()
-        logins = int(self._counter.read_text() or 0)
+        logins = self._counter.stat().st_size
         # Beside a fault that leaves no majority it may be that nobody gets in.
         assert logins or len(self.field.free) < len(self.field.nodes), "not one of the storm's clients could log in"
         self.field.note(f"{logins} logins through the proxy")

@@ -14,6 +14,7 @@ from chaos.history import (
     Formed,
     Healthy,
     HistoryWriter,
+    How,
     Left,
     Looked,
     Queue,
@@ -412,6 +413,30 @@ def test_a_message_that_expired_where_nothing_expires_is_seen() -> None:
     expected.deliver("g", died="expired", from_queue=QUEUE)
     expected.settle("g")
     assert expected.broken() == ()
+
+
+def answered_twice(late: How, here: How) -> Story:
+    """`late` from a node that hung; the message had gone to another one meanwhile, where the answer was `here`."""
+    story = mortal()
+    story.consumer("d", node=2)
+    story.fault(0, nodes=(0,))
+    story.deliver("c")
+    story.settle("c", how=late)
+    story.deliver("d", redelivered=True)
+    story.settle("d", how=here)
+    story.fault(0, nodes=(0,), state="mended")
+    story.fault(0, nodes=(0,), state="over")
+    return story
+
+
+def test_an_answer_from_a_node_that_hung_may_have_been_before_the_one_of_who_has_the_message_now() -> None:
+    assert answered_twice("ack", "reject").broken() == ()
+    died = answered_twice("reject", "ack")
+    died.deliver("g", died="rejected", from_queue=QUEUE)
+    died.settle("g")
+    assert died.broken() == ()
+    lost = answered_twice("reject", "reject")
+    assert lost.broken() == ("lost", "dead letters")
 
 
 # ---- availability, minority, recovery
