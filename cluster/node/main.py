@@ -1,4 +1,4 @@
-"""`clusterd`: a node, or with `dev` a whole cluster on this machine.
+"""`clusterd`: a node, with `dev` a whole cluster on this machine, with `recover` what is left of one.
 
 Law: a mistake in the configuration, a port in use or a data directory that cannot be used is one line on
 stderr and an exit code, never a traceback; a traceback means a fault of ours. Exit codes: 0 stopped as asked,
@@ -23,6 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from cluster.node.dev.command import run_dev
 
         return run_dev(arguments[1:])
+    if arguments[:1] == ["recover"]:
+        from cluster.node.recovery.command import run_recover
+
+        return run_recover(arguments[1:])
     return _run_node(arguments)
 
 

@@ -79,7 +79,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
         map_size_max=limits.store_size_max or None,
         groups_max=max(GROUPS_MAX, SHARDS_MAX + 1),
     )
-    may_found = not has_lost_data(config.data_dir)
+    may_found = config.cluster.may_found and not has_lost_data(config.data_dir)
     try:
         peer_listener = open_listener(config.peer.host, config.peer.port)
         doors = open_doors(config, certificates)

@@ -11,9 +11,10 @@ import os
 import shutil
 from pathlib import Path
 
+from cluster.node.config.model import SHARDS_MAX
 from cluster.node.logging import get_logger
 from cluster.raft.storage import StorageCorrupt
-from cluster.store.directory import lock_directory
+from cluster.store.directory import DATA_NAME, lock_directory
 from cluster.store.lmdb_store import LmdbStore
 
 STORE_NAME = "store"
@@ -38,6 +39,18 @@ def open_store(data_dir: Path, *, map_size_max: int | None, groups_max: int) -> 
             directory=str(data_dir / ASIDE_NAME),
         )
     return _opened(path, map_size_max, groups_max)
+
+
+def open_sound_store(data_dir: Path) -> tuple[Path, LmdbStore]:
+    """The directory and the store that a node left in `data_dir`, which is neither made nor set aside.
+
+    Raises StorageError, OSError.
+    """
+    path = data_dir / STORE_NAME
+    if not (path / DATA_NAME).exists():
+        raise FileNotFoundError(f"{path} holds no data of a node")
+    _check_condemned(path)
+    return path, _opened(path, None, SHARDS_MAX + 1)
 
 
 def _opened(path: Path, map_size_max: int | None, groups_max: int) -> LmdbStore:

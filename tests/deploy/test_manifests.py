@@ -61,6 +61,21 @@ def test_the_example_secret_is_valid_and_has_every_key_that_pods_read(objects: l
     assert {r["name"] for r in references} | {volume["secretName"]} == {example["metadata"]["name"]}
 
 
+def test_the_pod_that_recovers_has_the_volume_and_the_rights_of_a_node_and_accepts_no_loss_by_itself() -> None:
+    pod = yaml.safe_load((BASE / "recover.yaml").read_text())
+    kubernetes_validate.validate(pod, NEWEST, strict=True)
+    objects = kustomize(BASE)
+    (made,) = pod["spec"]["containers"]
+    assert made["command"][:2] == ["clusterd", "recover"]
+    assert "--accept-loss" not in made["command"]
+    assert made["command"][-1] == made["volumeMounts"][0]["mountPath"]
+    assert made["volumeMounts"][0] in container(objects)["volumeMounts"]
+    assert made["securityContext"] == container(objects)["securityContext"]
+    assert pod["spec"]["securityContext"] == pod_spec(objects)["securityContext"]
+    claims = {f"data-{name}" for name in pod_names(objects)}
+    assert pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] in claims
+
+
 def test_every_pod_is_a_configured_member_of_the_same_cluster(objects: list[Manifest], tmp_path: Path) -> None:
     names = pod_names(objects)
     configs = [configuration(objects, name, SECRET, tmp_path) for name in names]

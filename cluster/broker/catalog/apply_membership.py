@@ -18,6 +18,7 @@ from cluster.broker.catalog.commands import (
     PutMember,
     PutSetting,
     RemoveMember,
+    SurviveAlone,
 )
 from cluster.broker.catalog.ids import GroupId, NodeId
 from cluster.broker.catalog.outcome import AccessChanged, MemberChanged, ShardPlaced
@@ -89,6 +90,20 @@ def admit_member(state: State, command: AdmitMember, at: Applying) -> None:
     node = NodeId(state.highest_node + 1)
     joining = Member(node, command.name, command.host, command.port, MemberState.JOINING, command.token)
     _put_member(state, joining, at)
+
+
+def survive_alone(state: State, command: SurviveAlone, at: Applying) -> None:
+    if not state.cluster_id or not command.cluster_id or not 0 < command.node <= state.highest_node:
+        raise precondition_failed("only a member of a cluster can be left of it")
+    node = NodeId(command.node)
+    known = state.members.get(node, Member(node, command.name, "", 0, MemberState.ACTIVE))
+    state.cluster_id = command.cluster_id
+    for group in sorted(state.placement):
+        _place(state, group, (node,), at)
+    for other in sorted(state.members):
+        if other != node:
+            remove_member(state, RemoveMember(other), at)
+    _put_member(state, replace(known, state=MemberState.ACTIVE), at)
 
 
 def remove_member(state: State, command: RemoveMember, at: Applying) -> None:

@@ -90,6 +90,19 @@ class AdmitMember:
 
 
 @dataclass(frozen=True, slots=True)
+class SurviveAlone:
+    """Of all members `node`, of this name, is left with what it holds: this is another cluster now, of it alone.
+
+    Nobody proposes it: it is written into the log of a node that is stopped (`clusterd recover`).
+    """
+
+    opcode: ClassVar[int] = 9
+    cluster_id: str
+    node: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeGone:
     """The lives of `node` up to and including `incarnation` are over: the queues that lived in them go."""
 
@@ -338,6 +351,7 @@ SingleCommand: TypeAlias = (
     | PutMember
     | RemoveMember
     | AdmitMember
+    | SurviveAlone
     | PlaceShard
     | NodeGone
     | ConnectionGone

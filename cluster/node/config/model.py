@@ -85,12 +85,18 @@ class ClusterSection(Section, frozen=True, kw_only=True):
     peers: Annotated[
         list[str], Meta(max_length=64, description="members to found with or to join, name=host:port each")
     ] = field(default_factory=list)
+    may_found: Annotated[
+        bool, Meta(description="may this node found a cluster, or take part in its founding? false: it only joins one")
+    ] = True
     secret: Annotated[str, Meta(description="shared by all nodes; proves that a peer belongs here")] = ""
     secret_file: Annotated[str, Meta(description="file that holds the secret instead")] = ""
     shards: Annotated[int, Meta(ge=1, le=SHARDS_MAX, description="queue groups; fixed when the cluster is founded")] = 8
 
     def __repr__(self) -> str:
-        return f"ClusterSection(name={self.name!r}, peers={self.peers!r}, secret=***, shards={self.shards!r})"
+        return (
+            f"ClusterSection(name={self.name!r}, peers={self.peers!r}, may_found={self.may_found!r}, secret=***, "
+            f"shards={self.shards!r})"
+        )
 
 
 class AuthSection(Section, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from cluster.broker.catalog.commands import (
     PutVhost,
     RemoveMember,
     SetPermissions,
+    SurviveAlone,
 )
 from cluster.broker.catalog.ids import GroupId, NodeId
 from cluster.broker.catalog.outcome import MemberChanged, QueueDeleted, Refused, ShardPlaced, VhostDeleted
@@ -115,6 +116,20 @@ def test_a_snapshot_without_joined_members_can_be_read_by_an_older_program(clust
     assert msgpack.unpackb(cluster.catalog.snapshot(), strict_map_key=False)[0] == 2
     cluster.ok(AdmitMember("mq-9", "h", 1, "t"))
     assert msgpack.unpackb(cluster.catalog.snapshot(), strict_map_key=False)[0] == 3
+
+
+def test_the_only_survivor_is_left_with_everything_and_no_id_is_given_again(cluster):
+    lost = cluster.ok(queue("t", durable=False, home=2))
+    kept = cluster.ok(queue("d"))
+    cluster.ok(SurviveAlone("c-2", 3, "mq-3"))
+    catalog = cluster.catalog
+    assert (catalog.cluster_id, list(catalog.members), catalog.next_node) == ("c-2", [3], 4)
+    assert set(catalog.placement.values()) == {(3,)}
+    assert (lost.id in catalog.queues, kept.id in catalog.queues) == (False, True)
+    # A node whose name another one had taken is a member again; one that never was cannot be.
+    cluster.ok(AdmitMember("mq-3", "h", 1, "t"), SurviveAlone("c-3", 3, "mq-3"))
+    assert catalog.members[NodeId(3)].state is MemberState.ACTIVE
+    assert told(cluster.apply(SurviveAlone("c-4", 9, "x"))) == failed("only a member of a cluster can be left of it")
 
 
 def test_a_shard_is_placed_on_members(cluster):
