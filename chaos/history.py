@@ -228,6 +228,15 @@ class Left(Record, frozen=True, kw_only=True, tag="left"):
     messages: int
 
 
+class Compared(Record, frozen=True, kw_only=True, tag="compared"):
+    """What the cluster says of a group's replicas at one index of its log; `why` names what is wrong with which."""
+
+    group: int
+    verdict: Literal["agree", "differ", "unknown"]
+    replicas: int
+    why: str = ""
+
+
 class Note(Record, frozen=True, kw_only=True, tag="note"):
     """For a human, at its place in the timeline."""
 
@@ -258,6 +267,7 @@ AnyRecord = (
     | Formed
     | Used
     | Left
+    | Compared
     | Note
 )
 

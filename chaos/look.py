@@ -10,6 +10,8 @@ from typing import Any
 from chaos.local_cluster import LocalCluster
 
 ANSWER_SECONDS = 3.0
+VERIFY_SECONDS = 60.0
+"""What the comparison of all groups may take; a replica that is away costs each of its groups some seconds."""
 
 
 def _request(cluster: LocalCluster, node: int, path: str, body: bytes | None = None) -> urllib.request.Request:
@@ -56,6 +58,19 @@ def remove_member(cluster: LocalCluster, name: str) -> bool:
         except OSError:
             continue
     return False
+
+
+def verify(cluster: LocalCluster) -> list[dict[str, Any]]:
+    """What the first node that answers says of each group's replicas; empty when none does."""
+    for index in range(len(cluster.nodes)):
+        request = _request(cluster, index, "/api/cluster/verify", b"")
+        try:
+            with urllib.request.urlopen(request, timeout=VERIFY_SECONDS) as response:
+                groups: list[dict[str, Any]] = json.load(response)["groups"]
+                return groups
+        except (OSError, ValueError):
+            continue
+    return []
 
 
 def leaders(cluster: LocalCluster) -> dict[str, str]:

@@ -22,6 +22,7 @@ from chaos import topology
 from chaos.clients.workload import Progress, Workload, read_progress, save
 from chaos.history import (
     Began,
+    Compared,
     FaultBegan,
     FaultMended,
     FaultOver,
@@ -34,7 +35,7 @@ from chaos.history import (
     Used,
 )
 from chaos.local_cluster import wait_until
-from chaos.look import ask, ask_node, is_healthy, is_whole
+from chaos.look import ask, ask_node, is_healthy, is_whole, verify
 from chaos.machine.grounds import Grounds
 from chaos.strikes import catalogue
 from chaos.strikes.strike import Field, Strike
@@ -49,6 +50,8 @@ HEALTHY_SECONDS = 90.0
 DRAIN_SECONDS = 150.0
 """What consumers may take to get through what is left when nothing is published any more."""
 COMPACTION_SECONDS = 60.0
+COMPARING_SECONDS = 30.0
+"""How long replicas may be behind the others when nothing happens any more."""
 ENDING_SECONDS = 30.0
 STEP_SECONDS = 0.05
 SHOW_SECONDS = 5.0
@@ -221,6 +224,7 @@ class Run:
             self._note_cluster(grounds, restarted=True)
         self._history.flush()
         self._tell(f"healthy {now - began:.1f} s later")
+        self._compare(grounds, 0.0)
 
     def _hold(self, grounds: Grounds, seconds: float, strikes: list[Strike]) -> None:
         """Let time go by, in which faults may go on with what they do. AssertionError when a node ends by itself that
@@ -284,7 +288,34 @@ class Run:
         for queue in queues:
             self._history.write(Left(t=time.monotonic(), queue=queue, messages=left.get(queue, -1)))
         self._history.write(Note(t=time.monotonic(), text="the clients have ended"))
+        self._compare(grounds, COMPARING_SECONDS * patience)
         self._wait_for_compaction(grounds, patience)
+
+    def _compare(self, grounds: Grounds, seconds: float) -> None:
+        """Whether all replicas are equal. Those that cannot say so are asked again until the time is over, and count
+        then; where there is no time they do not."""
+        until = time.monotonic() + seconds
+        rows = verify(grounds)
+        while time.monotonic() < until and not (rows and all(row["verdict"] != "unknown" for row in rows)):
+            time.sleep(0.5)
+            rows = verify(grounds)
+        if seconds and not rows:
+            self._history.write(Stuck(t=time.monotonic(), why="no node compares the replicas"))
+        for row in rows:
+            if row["verdict"] == "unknown" and not seconds:
+                continue
+            told = [f"{one['node']} {one['digest'] or one['reason']}" for one in row["replicas"]]
+            conflict = f", terms differ at {row['conflict']}" if row["conflict"] else ""
+            why = "" if row["verdict"] == "agree" else f"at {row['index']}: {'; '.join(told)}{conflict}"
+            self._history.write(
+                Compared(
+                    t=time.monotonic(),
+                    group=row["id"],
+                    verdict=row["verdict"],
+                    replicas=len([one for one in row["replicas"] if one["digest"]]),
+                    why=why,
+                )
+            )
 
     def _wait_for_compaction(self, grounds: Grounds, patience: float) -> None:
         """The smallest that the stores become within the time."""

@@ -41,6 +41,7 @@ CLAIMS = (
     "connections",
     "recovery",
     "drained",
+    "replicas",
     "disk",
 )
 """What every run checks."""

@@ -1,10 +1,11 @@
-"""How a run ends: all queues empty, the cluster the same one, the disks as small as they were."""
+"""How a run ends: all queues empty, the cluster the same one, its replicas equal, the disks as small as they were."""
 
 from __future__ import annotations
 
 from chaos.checker.finding import Finding
 from chaos.checker.trail import Trail
 
+REPLICAS = 3
 GROWTH_MAX_BYTES = 16 << 20
 """What a store may hold at the end beyond what it held at the beginning: logs that are not due for compaction yet."""
 
@@ -27,6 +28,15 @@ def same_cluster(trail: Trail) -> Finding:
             continue
         if finding.check(holds=len(known) == 1 and set(formed.clusters) == known):
             finding.show(f"{sorted(known)} became {formed.clusters}")
+    return finding
+
+
+def replicas(trail: Trail) -> Finding:
+    """All three replicas of a group have the same state and the same terms at one index of its log."""
+    finding = Finding("replicas")
+    for one in trail.compared:
+        if finding.check(holds=one.verdict == "agree" and one.replicas == REPLICAS):
+            finding.show(f"group {one.group}: {one.replicas} replicas {one.verdict}: {one.why}")
     return finding
 
 

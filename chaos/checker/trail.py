@@ -15,6 +15,7 @@ from typing import assert_never
 from chaos.history import (
     AnyRecord,
     Began,
+    Compared,
     Confirmed,
     ConsumerEnded,
     Consuming,
@@ -154,6 +155,7 @@ class Trail:
         self.formed: list[Formed] = []
         self.used: dict[str, Used] = {}
         self.left: dict[str, int] = {}
+        self.compared: list[Compared] = []
         self.ended = 0.0
         """The time of the last record."""
         for record in records:
@@ -214,6 +216,8 @@ class Trail:
                 self.used[record.when] = record
             case Left():
                 self.left[record.queue] = record.messages
+            case Compared():
+                self.compared.append(record)
             case Queue():
                 self.queues[record.name] = record
             case Began():

@@ -13,7 +13,7 @@ from typing import Any
 from chaos.checker import messages
 from chaos.checker.availability import availability, connections, minority, recovery
 from chaos.checker.definitions import definitions
-from chaos.checker.ending import disk, drained, same_cluster
+from chaos.checker.ending import disk, drained, replicas, same_cluster
 from chaos.checker.finding import Finding
 from chaos.checker.places import dead_letters, single_active, transactions
 from chaos.checker.trail import CONFIRMED, REFUSED, Trail
@@ -38,6 +38,7 @@ INVARIANTS: dict[str, Judge] = {
     "recovery": recovery,
     "drained": drained,
     "same cluster": same_cluster,
+    "replicas": replicas,
     "disk": disk,
 }
 """By name. Each says in its docstring what it holds to be true."""

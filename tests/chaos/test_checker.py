@@ -8,6 +8,7 @@ import pytest
 
 from chaos.checker.verdict import INVARIANTS
 from chaos.history import (
+    Compared,
     Defined,
     Delivered,
     FaultBegan,
@@ -538,6 +539,20 @@ def test_nodes_that_form_another_cluster_after_a_restart_are_seen() -> None:
     assert story.broken() == ()
     story.tell(Formed(t=0, clusters=("a", "a", "b"), restarted=True))
     assert story.broken() == ("same cluster",)
+
+
+def test_replicas_that_are_not_equal_or_do_not_say_so_are_seen() -> None:
+    story = well()
+    story.tell(Compared(t=0, group=0, verdict="agree", replicas=3))
+    assert story.broken() == ()
+    for one in (
+        Compared(t=0, group=1, verdict="differ", replicas=3),
+        Compared(t=0, group=1, verdict="unknown", replicas=2),
+        Compared(t=0, group=1, verdict="agree", replicas=2),
+    ):
+        seen = well()
+        seen.tell(one)
+        assert seen.broken() == ("replicas",)
 
 
 def test_a_store_that_does_not_give_its_space_back_is_seen() -> None:
