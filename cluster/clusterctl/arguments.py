@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
 from cluster.clusterctl import administration as admin
-from cluster.clusterctl import definitions, maintenance, nodes, traffic, verification
+from cluster.clusterctl import definitions, maintenance, nodes, scaling, traffic, verification
 from cluster.clusterctl.api import Api
 from cluster.clusterctl.codes import USAGE
 
@@ -135,6 +135,12 @@ class Commands:
         remove = self._verb(verbs, "remove", nodes.nodes_remove, text, "name")
         remove.add_argument("--wait", action="store_true", help="until it is a member no more: 0, else 2")
         remove.add_argument("--timeout", type=seconds, default=600.0, metavar="SECONDS", help="of --wait (default 600)")
+        text = "down to COUNT nodes, the highest ordinals first: 0, refused: 69, not in time: 2"
+        scale = self._verb(verbs, "scale", scaling.nodes_scale, text)
+        scale.add_argument("count", type=_count, metavar="COUNT")
+        scale.add_argument(
+            "--timeout", type=seconds, default=600.0, metavar="SECONDS", help="for each node (default 600)"
+        )
 
     def _explain(self) -> None:
         verbs = self._noun("explain", "why something is as it is: 0 when nothing is wrong, else 1")
@@ -215,6 +221,13 @@ class Commands:
         diff = self._verb(verbs, "diff", definitions.diff, "what an import would change: 0 nothing, else 1", "file")
         for verb in (export, load, diff):
             verb.add_argument("--vhost", metavar="VHOST", help="the definitions of one vhost")
+
+
+def _count(text: str) -> int:
+    """The type of an argument. Raises ArgumentTypeError."""
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a number of nodes, got {text}")
+    return int(text)
 
 
 def _vhost(parser: Parser) -> None:

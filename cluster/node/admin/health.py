@@ -6,12 +6,17 @@ stands. It has no quorum when some group has too few answering voters to commit,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from cluster.node.admin.report import CATALOG_GROUP, ClusterReport, GroupReport, NodeReport
 
+SMALLEST_SET = 3
+"""Fewer nodes bear no loss: nobody is advised to have them."""
+AWAY_SECONDS = 60.0
+"""A node that has been away for longer is hardly on its way back from a restart: what to do about it is said."""
 READY_LAG_MAX = 1000
 """A replica this many committed entries behind counts as caught up: less than a round under load."""
 
@@ -139,6 +144,7 @@ def judge(cluster: ClusterReport, groups: Sequence[GroupView]) -> Verdict:
         problems += [
             f"{member.name}: {alarm} alarm: publishers are blocked, consumers go on" for alarm in report.alarms
         ]
+    problems += _away(cluster, is_lost=bool(lost))
     for group in groups:
         if not group.leader and group.spare >= 0:
             problems.append(f"group {group.id} has no leader")
@@ -159,6 +165,37 @@ def _no_quorum(cluster: ClusterReport, lost: Sequence[GroupView]) -> str:
         f"(need {worst.majority}). Publishing refused, no data discarded."
         + (f" Missing: {', '.join(missing)}" if missing else "")
     )
+
+
+def _away(cluster: ClusterReport, *, is_lost: bool) -> list[str]:
+    """What to do about members that do not come back: they are counted until they are let go."""
+    own = next((m.report for m in cluster.members if m.report and m.name == cluster.answered_by), None)
+    known_for = own.uptime_seconds if own is not None else 0.0
+    away = [
+        member.name
+        for member in cluster.members
+        if member.report is None
+        and member.membership != "gone"
+        and (known_for if member.last_seen_seconds is None else member.last_seen_seconds) >= AWAY_SECONDS
+    ]
+    if not away:
+        return []
+    who = " and ".join([part for part in (", ".join(away[:-1]), away[-1]) if part])
+    first = f"{who} have been away and still count" if away[1:] else f"{who} has been away and still counts"
+    start = "start them again" if away[1:] else "start it again"
+    command = _letting_go(away, [member.name for member in cluster.members])
+    if is_lost:
+        return [f"{first}: {start}. Only with a quorum can anybody be let go: {command}"]
+    return [f"{first}: {start}, or, gone for good, let go: {command}"]
+
+
+def _letting_go(away: Sequence[str], everybody: Sequence[str]) -> str:
+    """As a StatefulSet that is smaller now, if it is the highest ordinals that are away."""
+    ordinals = {name: int(found[1]) for name in everybody if (found := re.search(r"-(\d+)$", name))}
+    lowest = min(ordinals.get(name, 0) for name in away)
+    if lowest >= SMALLEST_SET and all(name in away or ordinals.get(name, lowest) < lowest for name in everybody):
+        return f"clusterctl nodes scale {lowest}"
+    return ", ".join(f"clusterctl nodes remove {name}" for name in away)
 
 
 def _either(names: Sequence[str]) -> str:

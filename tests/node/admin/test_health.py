@@ -115,3 +115,36 @@ def test_a_report_survives_the_way_between_nodes() -> None:
     assert decode_report(encode_report(report)) == report
     with pytest.raises(ValueError, match="Expected `object`"):
         decode_report(b"\x01")
+
+
+def away(*names: str, members: int, seconds: float | None = 61.0) -> tuple[str, ...]:
+    """The last problem of a cluster of so many members of which these do not answer."""
+    everybody = [f"mq-{ordinal}" for ordinal in range(members)]
+    one = cluster_report(node_report("mq-0")).members[0]
+    rows = [
+        replace(one, name=name, report=None if name in names else node_report(name), last_seen_seconds=seconds)
+        for name in everybody
+    ]
+    cluster = replace(cluster_report(), members=tuple(rows), answered_by="mq-0")
+    return tuple(line for line in judge(cluster, group_views(cluster)).problems if "count" in line)
+
+
+def test_who_has_been_away_still_counts_and_it_is_said_how_to_let_them_go() -> None:
+    assert away("mq-3", "mq-4", members=5) == (
+        "mq-3 and mq-4 have been away and still count: start them again, or, gone for good, let go: "
+        "clusterctl nodes scale 3",
+    )
+    assert away("mq-2", members=3) == (
+        "mq-2 has been away and still counts: start it again, or, gone for good, let go: clusterctl nodes remove mq-2",
+    )
+    assert away("mq-1", "mq-4", members=5)[0].endswith("clusterctl nodes remove mq-1, clusterctl nodes remove mq-4")
+    assert away("mq-2", members=3, seconds=59.0) == ()
+    assert len(away("mq-2", members=3, seconds=None)) == 1, "not seen in all the time that this node has been up"
+
+
+def test_without_a_quorum_they_have_to_come_back_first() -> None:
+    (line,) = away("mq-1", "mq-2", members=3)
+    assert line.endswith(
+        "start them again. Only with a quorum can anybody be let go: "
+        "clusterctl nodes remove mq-1, clusterctl nodes remove mq-2"
+    )
