@@ -74,6 +74,9 @@ def main() -> int:
     run.add_argument(
         "--gap-max", type=float, default=10.0, help="seconds without a confirm that are allowed (default 10)"
     )
+    run.add_argument(
+        "--other", type=lambda text: Path(text).absolute(), default=None, help="checkout of another version: upgrade"
+    )
     run.add_argument("--report", type=Path, default=None, help=f"directory (default {KEPT}/TIME-SEED)")
     run.add_argument("--keep-data", action="store_true", help="keep the nodes' data and the whole history")
     commands.add_parser("faults", help="every fault, and what is missing for it here")
@@ -97,7 +100,7 @@ def _list_faults() -> int:
 def _run(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     if not missing_for_isolation() and not is_isolated():
         isolate("chaos", sys.argv[1:])
-    lacking = missing()
+    lacking = missing(asked.other)
     absent = catalogue.unavailable(asked.faults, lacking)
     faults = tuple([name for name in asked.faults if name not in absent])
     for name, why in absent.items():
@@ -114,9 +117,10 @@ def _run(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     def tell(line: str) -> None:
         print(f"{time.monotonic() - began:7.1f} s  {line}", flush=True)
 
-    options = Options(faults, asked.duration, seed, asked.rate, asked.gap_max, asked.count)
+    options = Options(faults, asked.duration, seed, asked.rate, asked.gap_max, asked.count, asked.other)
     repeat = f"python -m chaos run --faults {','.join(faults)} --duration {asked.duration:g} --seed {seed}"
     repeat += f" --rate {asked.rate:g} --gap-max {asked.gap_max:g}" + (f" --count {asked.count}" if asked.count else "")
+    repeat += f" --other {asked.other}" if asked.other else ""
     print(f"seed {seed}; again: {repeat}", flush=True)
     # Told to stop, it takes everything with it that it has started.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

@@ -25,6 +25,11 @@ PROGRAM = (sys.executable, "-m", "cluster.node.main")
 READY_SECONDS = 30.0
 
 
+def program_of(checkout: Path) -> list[str]:
+    """What starts a node with the code of another checkout, whatever stands in the working directory."""
+    return ["env", f"PYTHONPATH={checkout}", PROGRAM[0], "-P", *PROGRAM[1:]]
+
+
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
     """Look again and again; AssertionError with `what` when the time is over."""
     deadline = time.monotonic() + seconds

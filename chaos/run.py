@@ -61,7 +61,10 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`duration`: seconds in which faults begin; `faults_max`: how many, 0 for as many as there is time for."""
+    """`duration`: seconds in which faults begin; `faults_max`: how many, 0 for as many as there is time for.
+
+    `other`: a checkout with another version of the code.
+    """
 
     faults: tuple[str, ...]
     duration: float
@@ -69,6 +72,7 @@ class Options:
     rate: float
     gap_max: float
     faults_max: int = 0
+    other: Path | None = None
 
 
 class Run:
@@ -89,7 +93,7 @@ class Run:
     def run(self) -> None:
         """To the end. RuntimeError, AssertionError when there is no cluster to begin with."""
         self._tell("making the ground the nodes stand on")
-        grounds = Grounds(self.directory / "nodes", catalogue.needs(self._options.faults))
+        grounds = Grounds(self.directory / "nodes", catalogue.needs(self._options.faults), self._options.other)
         clients: list[subprocess.Popen[bytes]] = []
         try:
             grounds.start_all()

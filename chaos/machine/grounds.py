@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from chaos.clients.workload import PASSWORD, USER
-from chaos.local_cluster import PROGRAM, LocalCluster
+from chaos.local_cluster import PROGRAM, LocalCluster, program_of
 from chaos.machine.isolation import is_isolated, missing_for_isolation
 from chaos.machine.memory import MemoryGroup, missing_for_memory
 from chaos.machine.network import Network, address, missing_for_delays
@@ -28,8 +28,8 @@ BLOCKED_AT_BYTES = 384 << 20
 """limits.memory_watermark."""
 
 
-def missing() -> dict[str, str]:
-    """What a fault may need -> why this machine does not have it; empty when it does."""
+def missing(other: Path | None = None) -> dict[str, str]:
+    """What a fault may need -> why this machine does not have it; empty when it does. `other`: see `Grounds`."""
     isolation = missing_for_isolation()
     return {
         "network": isolation,
@@ -38,15 +38,27 @@ def missing() -> dict[str, str]:
         "volumes": isolation or missing_for_volumes(),
         "memory": missing_for_memory(),
         "proxy": "" if shutil.which("haproxy") else "not installed: haproxy",
+        "other": _missing_for_other(other),
     }
 
 
+def _missing_for_other(other: Path | None) -> str:
+    if other is None:
+        return "no checkout of another version is given (--other)"
+    return "" if (other / "cluster" / "node" / "main.py").exists() else f"no checkout: {other}"
+
+
 class Grounds(LocalCluster):
-    """A cluster whose parts are there as far as `needs` names them: network, delays, shim, volumes, memory."""
+    """A cluster whose parts are there as far as `needs` names them: network, delays, shim, volumes, memory.
+
+    `other` is a checkout with another version of the code, which the nodes in `of_other` start with.
+    """
 
     user, password = USER, PASSWORD
 
-    def __init__(self, directory: Path, needs: frozenset[str]) -> None:
+    def __init__(self, directory: Path, needs: frozenset[str], other: Path | None = None) -> None:
+        self.other = other
+        self.of_other: set[int] = set()
         self.network: Network | None = None
         self.disks: list[Disk] = []
         self.volumes: list[Volume] = []
@@ -85,7 +97,7 @@ class Grounds(LocalCluster):
             command.append(f"CLUSTER_MQ_LIMITS__DISK_FREE_MIN={DISK_FREE_MIN}")
         if self.disks:
             command += self.disks[index].environment()
-        return command + [*PROGRAM]
+        return command + (program_of(self.other) if self.other and index in self.of_other else [*PROGRAM])
 
     @property
     def names(self) -> list[str]:

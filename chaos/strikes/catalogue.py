@@ -18,6 +18,7 @@ FAULTS: dict[str, type[Strike]] = {
     "kill-majority": processes.KillMajority,
     "kill-all": processes.KillAll,
     "restart": processes.Restart,
+    "upgrade": processes.Upgrade,
     "stop": processes.Stop,
     "move": processes.Move,
     "partition": networks.Partition,
@@ -32,14 +33,17 @@ FAULTS: dict[str, type[Strike]] = {
     "disk-error": disks.DiskError,
     "disk-full": disks.DiskFull,
     "power-one": disks.PowerOne,
+    "power-two": disks.PowerTwo,
     "power-all": disks.PowerAll,
     "clock": disks.Clock,
     "memory": disks.Memory,
     "bit-flip": damage.BitFlip,
+    "cut-file": members.CutFile,
     "lost-volume": members.LostVolume,
     "leave": members.Leave,
     "storm": storms.Storm,
 }
+NODES = 3
 TOGETHER_SHARE = 0.3
 """How often two faults overlap."""
 
@@ -65,20 +69,20 @@ def draw(names: Sequence[str], rng: random.Random) -> list[str]:
     first = rng.choice(names)
     chosen = [first]
     if rng.random() < TOGETHER_SHARE:
-        nodes = 3 - FAULTS[first].nodes_needed
+        nodes = NODES - FAULTS[first].nodes_needed
         others = [
             name
             for name in names
-            if name != first and FAULTS[name].nodes_needed <= nodes and not (_is_whole(name) or _is_whole(first))
+            if name != first and FAULTS[name].nodes_needed <= nodes and not (_waits(name) or _waits(first))
         ]
         if others:
             chosen.append(rng.choice(others))
     return chosen
 
 
-def _is_whole(name: str) -> bool:
-    """Does it wait for the cluster in its middle, and so needs peace?"""
-    return FAULTS[name] in {processes.Restart, members.Leave}
+def _waits(name: str) -> bool:
+    """Does it wait in its middle for a node to end in order, and so needs peace?"""
+    return issubclass(FAULTS[name], processes.Restart)
 
 
 def make(name: str, ground: Field) -> Strike:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from chaos.local_cluster import wait_until
-from chaos.strikes.processes import KillAll, KillOne
+from chaos.strikes.processes import KillAll, KillMajority, KillOne
 from chaos.strikes.strike import Field, Strike, Struck
 
 MIB = 1 << 20
@@ -89,6 +89,17 @@ def _lose_power(ground: Field, nodes: Iterable[int]) -> None:
 
 class PowerOne(KillOne):
     """A node loses its power: what was not synced may be gone from its disk, sector by sector."""
+
+    needs = ("shim",)
+
+    def begin(self) -> None:
+        _let_writes_gather(self.field, self.struck.down)
+        super().begin()
+        _lose_power(self.field, self.struck.down)
+
+
+class PowerTwo(KillMajority):
+    """Two of three nodes lose their power at once, and what they had not synced; the third goes on alone."""
 
     needs = ("shim",)
 

@@ -1,7 +1,8 @@
-"""Faults of membership: a volume that is lost, a node that leaves; both come back as somebody else."""
+"""Faults of membership: a volume that is lost or cut, a node that leaves; they come back, maybe as somebody else."""
 
 from __future__ import annotations
 
+import os
 import shutil
 
 from chaos.local_cluster import wait_until
@@ -10,6 +11,7 @@ from chaos.strikes.processes import KillOne
 from chaos.strikes.strike import Struck
 
 LEAVING_SECONDS = 90.0
+CUT_SHARES = (0.3, 0.7, 0.95, 0.999)
 
 
 class LostVolume(KillOne):
@@ -28,6 +30,16 @@ class LostVolume(KillOne):
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+
+class CutFile(LostVolume):
+    """A node is killed, and the end of its store is gone; it gets what it misses from the others, maybe everything."""
+
+    def wipe(self) -> None:
+        file = self.field.grounds.nodes[self.struck.nodes[0]].directory / "data" / "store" / "data.mdb"
+        size = int(file.stat().st_size * self.field.random.choice(CUT_SHARES))
+        os.truncate(file, size)
+        self.field.note(f"{file.parent.parent.parent.name} has {size:,} bytes of its store left")
 
 
 class Leave(LostVolume):

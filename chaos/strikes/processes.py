@@ -118,8 +118,9 @@ class Restart(Strike):
     _next = 0
 
     def choose(self) -> None:
-        turn = Restart._next % len(self.field.nodes)
-        Restart._next += 1
+        kind = type(self)
+        turn = kind._next % len(self.field.nodes)
+        kind._next += 1
         node = turn if turn in self.field.free else self.field.one()
         self.struck = Struck((node,), (node,))
 
@@ -140,6 +141,20 @@ class Restart(Strike):
         grounds, node = self.field.grounds, self.struck.nodes[0]
         grounds.kill(node)
         grounds.start(node)
+
+
+class Upgrade(Restart):
+    """The next node in turn is restarted with another version's code (--other), when all have it with this one's again.
+
+    Whatever happens between two of these happens to a cluster of both versions.
+    """
+
+    needs = ("other",)
+    _next = 0
+
+    def end(self) -> None:
+        self.field.grounds.of_other ^= {self.struck.nodes[0]}
+        super().end()
 
 
 class Move(Strike):
