@@ -122,7 +122,12 @@ def away(*names: str, members: int, seconds: float | None = 61.0) -> tuple[str, 
     everybody = [f"mq-{ordinal}" for ordinal in range(members)]
     one = cluster_report(node_report("mq-0")).members[0]
     rows = [
-        replace(one, name=name, report=None if name in names else node_report(name), last_seen_seconds=seconds)
+        replace(
+            one,
+            name=name,
+            report=None if name in names else replace(node_report("mq-0"), name=name),
+            last_seen_seconds=seconds,
+        )
         for name in everybody
     ]
     cluster = replace(cluster_report(), members=tuple(rows), answered_by="mq-0")
