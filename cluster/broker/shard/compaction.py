@@ -2,7 +2,8 @@
 
 Law: a rewritten entry has every record that is alive, in the slot where it was; the other slots are empty. It is judged
 by this replica alone and changes nothing that replicas share. An entry of which not everything alive can be accounted
-for by queues (what a transaction has prepared) is left as it is. Each entry is read a few times in its life at most:
+for by queues (what a transaction has prepared) is left as it is. So is one that was rewritten by who had settled more: a
+replica that has just come back, or had its entries from another, is behind what it holds. Each entry is read a few times in its life at most:
 again only when a fraction is left of what was alive when it was judged last.
 """
 
@@ -82,8 +83,13 @@ def _merged(slots: list[tuple[int, int]]) -> Slots:
 
 
 def remnant(data: bytes, alive: Slots) -> bytes | None:
-    """An entry with these slots alone; None if that saves too little. Raises EntryCorrupt."""
+    """An entry with these slots alone; None if that saves too little, or if it has not all of them any more.
+
+    Raises EntryCorrupt.
+    """
     payloads = EntryPayloads(data)
+    if sum(alive[-1]) > len(payloads.sizes):
+        return None
     sizes = array("I", bytes(4 * sum(alive[-1])))
     records: list[bytes] = []
     for slot, count in alive:

@@ -57,6 +57,16 @@ def test_what_no_queue_accounts_for_keeps_its_entry_whole() -> None:
     assert compaction.survivors(state, [5]) == {}
 
 
+def test_an_entry_that_was_rewritten_by_who_had_settled_more_is_left_as_it_is() -> None:
+    state, data, compaction = filled([Q])
+    settle(state, Q, 2, 36)
+    behind = compaction.survivors(state, [5])[5]
+    settle(state, Q, 38, 2)
+    rewritten = remnant(data, compaction.survivors(state, [5])[5])
+    assert rewritten is not None
+    assert remnant(rewritten, behind) is None
+
+
 def test_survivors_keep_their_slots_whichever_they_are() -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
