@@ -2,9 +2,9 @@
 
 Law: a rewritten entry has every record that is alive, in the slot where it was; the other slots are empty. It is judged
 by this replica alone and changes nothing that replicas share. An entry of which not everything alive can be accounted
-for by queues (what a transaction has prepared) is left as it is. So is one that was rewritten by who had settled more: a
-replica that has just come back, or had its entries from another, is behind what it holds. Each entry is read a few times in its life at most:
-again only when a fraction is left of what was alive when it was judged last.
+for by queues (what a transaction has prepared) is left as it is. So is one that was rewritten by who had settled more:
+a replica that has just come back, or had its entries from another, is behind what it holds. Each entry is read a few
+times in its life at most: again only when a fraction is left of what was alive when it was judged last.
 """
 
 from __future__ import annotations
