@@ -271,13 +271,25 @@ def test_global_prefetch_limits_the_channel_as_a_whole(clients: Clients, name: s
     channel.basic_consume(name, received)
     channel.basic_consume(f"{name}-2", received)
     pump_until(channel.connection, lambda: len(received) == 4, "four messages")
-    settle(channel)
+    ready_count(channel, name)
     channel.connection.process_data_events(time_limit=0.1)
     assert len(received) == 4
     for round_ in range(1, 3):
         channel.basic_ack(received[-1][0].delivery_tag, multiple=True)
         pump_until(channel.connection, lambda n=4 + 4 * round_: len(received) == n, "four more")  # type: ignore[misc]
     assert sorted(received.bodies) == sorted([b"%d" % n for n in range(6)] * 2)
+
+
+def test_a_prefetch_count_for_consumers_lifts_that_of_the_channel(clients: Clients, name: str) -> None:
+    """Measured, on consumers that are there and on those that come; a quorum queue takes such a channel again."""
+    channel = clients.channel()
+    filled(channel, name, 6, arguments={"x-queue-type": "classic"})
+    filled(channel, f"{name}-2", 6, arguments={"x-queue-type": "quorum"})
+    channel.basic_qos(prefetch_count=1, global_qos=True)
+    before = consuming(channel, name, 1)
+    channel.basic_qos(prefetch_count=4, global_qos=False)
+    pump_until(channel.connection, lambda: len(before) == 6, "all")
+    assert len(consuming(channel, f"{name}-2", 4)) == 4
 
 
 def test_a_consumer_without_acks_gets_everything_and_leaves_nothing(clients: Clients, name: str) -> None:

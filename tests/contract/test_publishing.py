@@ -83,6 +83,7 @@ def test_every_confirmed_message_can_be_seen_from_every_node(clients: Clients, n
         ("", "no_integer"),
         ("-1", "{value_negative,-1}"),
         ("5s", '{leftover_string,"s"}'),
+        ("315360000001", "{value_too_large,315360000001}"),
     ],
 )
 def test_an_invalid_expiration_closes_the_channel_with_406(

@@ -308,6 +308,10 @@ def test_bad_arguments_close_the_channel_with_406(
             {"durable": True, "arguments": {"x-queue-mode": "lazy"}},
             "invalid arg 'x-queue-mode' for {} of queue type rabbit_quorum_queue",
         ),
+        (
+            {"durable": True, "arguments": {"x-max-age": "1D"}},
+            "invalid arg 'x-max-age' for {} of queue type rabbit_quorum_queue",
+        ),
     ],
 )
 def test_what_a_quorum_queue_cannot_be_closes_the_channel_with_406(

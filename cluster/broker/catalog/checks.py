@@ -22,6 +22,7 @@ from cluster.broker.catalog.commands import (
 )
 from cluster.broker.catalog.definitions import ExchangeDefinition, QueueDefinition
 from cluster.broker.catalog.ids import ConnectionId
+from cluster.broker.catalog.queue_arguments import refuse_stream_arguments
 from cluster.broker.catalog.state import State
 from cluster.broker.errors import (
     access_refused,
@@ -172,7 +173,11 @@ class Checks:
             if dead_letter_exchange is not None:
                 self._queue(user, command.vhost, command.name, "read")
                 self._exchange(user, command.vhost, dead_letter_exchange, "write")
-        return queue_rules.judge_declare(vhost, command)
+        known = queue_rules.judge_declare(vhost, command)
+        if known is None:
+            kind = queue_rules.queue_type(vhost, command, arguments)
+            refuse_stream_arguments(queue_label(command.vhost, command.name), arguments, kind)
+        return known
 
     def passive_queue(self, vhost: str, name: str, connection: ConnectionId) -> QueueDefinition:
         """queue.declare passive. Needs no permission. Raises 404, 405."""

@@ -2,12 +2,12 @@
 
 Law: arguments that RabbitMQ knows are judged in its order and refused in its words; others are let through, because
 clients invent them. A quorum queue refuses those that only classic queues have; a classic queue here can do what
-quorum queues can, so it takes theirs too.
+quorum queues can, so it takes theirs too. Both refuse those of streams, which nothing here would heed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, TypeAlias
 
 from cluster.amqp.field_table import FieldValue, type_name
@@ -21,6 +21,7 @@ of two (Celery, NServiceBus) go up to 2**27 seconds."""
 QUEUE_TYPES: Final = ("classic", "quorum")
 QUEUE_MODES: Final = ("default", "lazy")
 CLASSIC_ONLY: Final = ("x-max-priority", "x-queue-mode", "x-queue-version", "x-queue-master-locator")
+STREAM_ONLY: Final = ("x-max-age", "x-stream-max-segment-size-bytes", "x-initial-cluster-size")
 
 INTEGERS: Final = frozenset(("byte", "short", "signedint", "long", "unsignedbyte", "unsignedshort", "unsignedint"))
 """Types that RabbitMQ takes for an integer."""
@@ -143,12 +144,21 @@ def judge_arguments(label: str, arguments: Arguments, queue_type: str) -> None:
     if "x-queue-type" in values:
         _judge("x-queue-type", label, values)
     if queue_type == "quorum":
-        for name in values:
-            if name in CLASSIC_ONLY:
-                raise precondition_failed(f"invalid arg '{name}' for {label} of queue type rabbit_quorum_queue")
+        _refuse(CLASSIC_ONLY, label, values, queue_type)
     for name in _JUDGES:
         if name in values:
             _judge(name, label, values)
+
+
+def refuse_stream_arguments(label: str, arguments: Arguments, queue_type: str) -> None:
+    """Raises BrokerError (406). For a queue that is asked for now: an entry of the log may hold one that was taken."""
+    _refuse(STREAM_ONLY, label, arguments.values, queue_type)
+
+
+def _refuse(foreign: Collection[str], label: str, values: Mapping[str, FieldValue], queue_type: str) -> None:
+    for name in values:
+        if name in foreign:
+            raise precondition_failed(f"invalid arg '{name}' for {label} of queue type rabbit_{queue_type}_queue")
 
 
 def _judge(name: str, label: str, values: Mapping[str, FieldValue]) -> None:

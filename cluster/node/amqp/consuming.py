@@ -105,6 +105,12 @@ class Consuming(Side):
         """Unacked messages allowed over all consumers; 0 is no limit."""
         return self._global_prefetch
 
+    def set_prefetch(self, count: int) -> None:
+        """basic.qos global=false. It lifts the channel-wide limit, as RabbitMQ does."""
+        self.prefetch_count = count
+        if self._global_prefetch:
+            self.set_global_prefetch(0)
+
     def set_global_prefetch(self, count: int) -> None:
         """basic.qos global=true."""
         self._global_prefetch = count

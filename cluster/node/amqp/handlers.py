@@ -277,7 +277,7 @@ async def basic_qos(connection: Connection, channel: Channel, method: m.BasicQos
     if method.global_:
         channel.set_global_prefetch(method.prefetch_count)
     else:
-        channel.prefetch_count = method.prefetch_count
+        channel.set_prefetch(method.prefetch_count)
 
 
 async def basic_consume(connection: Connection, channel: Channel, method: m.BasicConsume) -> None:

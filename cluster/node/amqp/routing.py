@@ -138,4 +138,4 @@ def _check_expiration(text: str) -> None:
     if value < 0:
         raise precondition_failed(f"invalid expiration '{text}': {{value_negative,{value}}}")
     if value > EXPIRY_MAX_MS:
-        raise precondition_failed(f"invalid expiration '{text}': {{value_too_big,{value}}}")
+        raise precondition_failed(f"invalid expiration '{text}': {{value_too_large,{value}}}")

@@ -258,6 +258,18 @@ def test_a_quorum_queue_refuses_arguments_of_classic_ones(cluster, argument, val
     )
 
 
+@pytest.mark.parametrize("argument", ["x-max-age", "x-stream-max-segment-size-bytes", "x-initial-cluster-size"])
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_a_new_queue_refuses_arguments_of_streams_and_one_in_the_log_stays(cluster, kind, argument):
+    """Measured: RabbitMQ 3.10.8 refuses them, for both types."""
+    command = queue("q", **{"x-queue-type": kind, argument: 5})
+    assert refused(cluster.catalog.checks.declare_queue, "guest", command) == failed(
+        f"invalid arg '{argument}' for queue 'q' in vhost '/' of queue type rabbit_{kind}_queue"
+    )
+    made = cluster.ok(command)
+    assert cluster.catalog.checks.declare_queue("guest", command) == made
+
+
 def test_a_quorum_queue_takes_reject_publish_dlx(cluster):
     made = cluster.ok(queue("q", x_queue_type="quorum", x_overflow="reject-publish-dlx"))
     assert made.type == "quorum"
