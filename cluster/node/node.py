@@ -44,7 +44,7 @@ from cluster.node.membership.gate import Gate
 from cluster.node.membership.porter import Porter
 from cluster.node.membership.roster import addressed, read_roster, write_roster
 from cluster.node.membership.steward import steward
-from cluster.node.opening import has_lost_data, note_damage, open_store
+from cluster.node.opening import drop_former, forget_former, has_lost_data, note_damage, open_store
 from cluster.node.reports import Reports
 from cluster.node.scrub import scrub
 from cluster.node.service import SHUTDOWN, Service, open_doors
@@ -74,6 +74,8 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
     definitions = _definitions(config)
     certificates = Certificates(config.tls) if config.tls.cert else None
     link_certificates = certificates if config.peer.tls else None
+    if config.cluster.rejoin:
+        drop_former(config.data_dir)
     store = open_store(
         config.data_dir,
         map_size_max=limits.store_size_max or None,
@@ -149,6 +151,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             if certificates is not None:
                 nursery.start_soon(certificates.watch)
             await _join(config, core)
+            await trio.to_thread.run_sync(forget_former, config.data_dir)
             if definitions is not None:
                 await load_at_start(config.definitions.load, definitions, reports.catalog, reports.operations)
             gc.collect()

@@ -2,7 +2,8 @@
 
 Law: data whose votes cannot be known is never served under its old id. It is set aside, not deleted, and the node goes
 on as one that lost its directory (ADR 11): it joins as another member. Such a node founds no cluster: what is missing
-may be all there was.
+may be all there was. The same where a member was let go and starts again: the others have what it held, so its data is
+deleted once it belongs to them again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from cluster.node.config.model import SHARDS_MAX
 from cluster.node.logging import get_logger
-from cluster.raft.storage import StorageCorrupt
+from cluster.raft.storage import StorageCorrupt, StorageError
 from cluster.store.directory import DATA_NAME, lock_directory
 from cluster.store.lmdb_store import LmdbStore
 
@@ -23,6 +24,13 @@ ASIDE_NAME = "store.damaged"
 RESERVE_BYTES = 16 << 20
 """Of disk that is kept for what consumers settle when everything else is full."""
 _CONDEMNED_NAME = "condemned"
+_LEFT_NAME = "left"
+"""In the store of a former member."""
+_FORMER_NAME = "store.left"
+
+
+class LeftBehind(StorageError):
+    """This is the data of a former member. It is marked: the next start joins anew."""
 
 
 def open_store(data_dir: Path, *, map_size_max: int | None, groups_max: int) -> LmdbStore:
@@ -32,7 +40,7 @@ def open_store(data_dir: Path, *, map_size_max: int | None, groups_max: int) -> 
         _check_condemned(path)
         return _opened(path, map_size_max, groups_max)
     except StorageCorrupt as error:
-        _set_aside(path)
+        _set_aside(path, ASIDE_NAME)
         get_logger("store").error(
             "damaged data is set aside: this node joins as another member",
             reason=str(error),
@@ -59,7 +67,25 @@ def _opened(path: Path, map_size_max: int | None, groups_max: int) -> LmdbStore:
 
 def has_lost_data(data_dir: Path) -> bool:
     """Was there data that is not used any more?"""
-    return (data_dir / ASIDE_NAME).exists()
+    return any((data_dir / name).exists() for name in (ASIDE_NAME, _FORMER_NAME))
+
+
+def note_left(data_dir: Path) -> None:
+    """The member whose data this is has left its cluster, which has said so."""
+    _write_mark(data_dir / STORE_NAME / _LEFT_NAME, "left")
+
+
+def drop_former(data_dir: Path) -> None:
+    """Set the data of a former member aside, so that the node can join anew. Raises DirectoryInUse, OSError."""
+    path = data_dir / STORE_NAME
+    if (path / _LEFT_NAME).exists():
+        _set_aside(path, _FORMER_NAME)
+        get_logger("store").warning("a former member: its data is set aside, and it joins anew")
+
+
+def forget_former(data_dir: Path) -> None:
+    """The node belongs to the cluster again: what its former self held is not needed."""
+    shutil.rmtree(data_dir / _FORMER_NAME, ignore_errors=True)
 
 
 def note_damage(data_dir: Path, error: BaseException) -> None:
@@ -68,10 +94,14 @@ def note_damage(data_dir: Path, error: BaseException) -> None:
         for part in error.exceptions:
             note_damage(data_dir, part)
     elif isinstance(error, StorageCorrupt):
-        with (data_dir / STORE_NAME / _CONDEMNED_NAME).open("w", encoding="utf-8") as file:
-            file.write(f"{error}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        _write_mark(data_dir / STORE_NAME / _CONDEMNED_NAME, str(error))
+
+
+def _write_mark(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _check_condemned(path: Path) -> None:
@@ -81,11 +111,11 @@ def _check_condemned(path: Path) -> None:
         raise StorageCorrupt(condemned.read_text(encoding="utf-8").strip() or "the store was found damaged")
 
 
-def _set_aside(path: Path) -> None:
+def _set_aside(path: Path, name: str) -> None:
     """Raises DirectoryInUse."""
     lock = lock_directory(path)
     try:
-        aside = path.with_name(ASIDE_NAME)
+        aside = path.with_name(name)
         if aside.exists():
             shutil.rmtree(aside)
         path.rename(aside)

@@ -20,6 +20,7 @@ from cluster.node.config import NodeConfig
 from cluster.node.core import Core
 from cluster.node.links import open_listener
 from cluster.node.logging import get_logger
+from cluster.node.opening import LeftBehind, note_left
 from cluster.node.tls import Certificates
 
 SHUTDOWN = "broker forced connection closure with reason 'shutdown'"
@@ -109,10 +110,18 @@ class Service:
             self._log.info("revived")
 
     def dismiss(self, text: str) -> None:
-        """The node is no member any more: it serves nobody, and stays to say so."""
+        """The node is no member any more: it serves nobody, and stays to say so.
+
+        Raises LeftBehind where it is to join anew and was none when it started: the next start does.
+        """
         if self.phase == "left":
             return
-        self.phase, self.waiting_for = "left", f"{text}: empty its data directory to let it join anew"
+        if self._config.cluster.rejoin:
+            note_left(self._config.data_dir)
+            if self.phase == "starting":
+                raise LeftBehind(f"{text}: it joins anew when it is started again")
+        how = "start it again" if self._config.cluster.rejoin else "empty its data directory"
+        self.phase, self.waiting_for = "left", f"{text}: {how} to let it join anew"
         self._log.error("this node serves nobody any more", reason=self.waiting_for)
         self._accepting.cancel()
         error = connection_forced(SHUTDOWN)

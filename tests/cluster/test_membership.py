@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pytest
 from pika.exceptions import AMQPError
 
 from chaos.look import ask
@@ -145,11 +146,10 @@ def test_a_cluster_grows_to_five_and_shrinks_to_three_under_load_and_loses_nothi
         wait_until(lambda: all(4 <= row["groups"] <= 6 for row in cluster.members().values()), "an even spread", 60)
         held = {name: row["groups"] for name, row in cluster.members().items()}
         confirmed = len(publishing.confirmed)
-        assert cluster.ctl("nodes", "remove", names[4]) == (
-            0,
-            f"{names[4]} is to leave: what it holds moves first; see clusterctl nodes",
-        )
-        assert cluster.ctl("nodes", "remove", names[3], "--wait") == (0, f"{names[3]} has left the cluster")
+        code, told = cluster.ctl("nodes", "scale", "3")
+        assert (code, told.splitlines()[-1]) == (0, f"2 have left; 3 stay: {', '.join(names[:3])}")
+        lines = [line for line in told.splitlines() if "has left" in line]
+        assert lines == [f"{names[4]} has left the cluster", f"{names[3]} has left the cluster"]
         cluster.wait_members(*names[:3])
         for left in (3, 4):
             child = cluster.children[left]
@@ -197,7 +197,9 @@ def test_a_node_whose_volume_is_lost_comes_back_by_itself_whoever_it_was() -> No
         publishing.assert_all_there(0)
 
 
-def test_a_dead_node_is_removed_where_the_others_are_a_quorum_and_nowhere_else() -> None:
+def test_a_dead_node_is_removed_where_the_others_are_a_quorum_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with Growing() as cluster, Publishing(cluster, 0) as publishing:
         names = [node.name for node in cluster.nodes[:3]]
         wait_until(lambda: len(publishing.confirmed) > 30, "publishing")
@@ -216,10 +218,17 @@ def test_a_dead_node_is_removed_where_the_others_are_a_quorum_and_nowhere_else()
         child = cluster.children[2]
         assert child is not None
         wait_until(lambda: "has left the cluster" in str(child.readiness()), "it is told")
-        # Without it, it joins anew.
-        cluster.lose_volume(2)
+        # Where that is wanted, it drops what it has and joins anew, as soon as it is started again.
+        cluster.kill(2)
+        monkeypatch.setenv("CLUSTER_MQ_CLUSTER__REJOIN", "true")
+        cluster.start(2)
+        former = cluster.children[2]
+        assert former is not None
+        wait_until(lambda: former.end() is not None, "it ends to begin anew")
+        assert "joins anew when it is started again" in cluster.log(2)
         cluster.start(2)
         cluster.wait_ready(2)
+        assert not (cluster.nodes[2].directory / "data" / "store.left").exists()
         cluster.wait_members(*names)
         publishing.__exit__(None, None, None)
         publishing.assert_all_there(2)

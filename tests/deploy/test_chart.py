@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
+from cluster.clusterctl.main import _parser
+from cluster.clusterctl.scaling import nodes_scale
 from cluster.node.config.sources import options, sections
 from tests.deploy.manifests import CHART, CHART_SECRETS, chart, configuration, container, one, pod_names, pod_spec
+from tests.deploy.test_manifests import NEWEST
 
 helm = pytest.importorskip("helm_python", reason="Helm's engine (helm-python-sdk) has no wheel for this machine")
 SECRET = {"cluster-secret": "s", "default-user": "admin", "default-password": "pw"}
@@ -105,6 +109,35 @@ def test_parts_can_be_left_out_and_pods_be_placed() -> None:
     assert container(objects)["env"][-1] == {"name": "TZ", "value": "UTC"}
     claim = one(objects, "StatefulSet")["spec"]["volumeClaimTemplates"][0]["spec"]
     assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == ("fast", "100Gi")
+
+
+def hook(values: dict[str, Any]) -> dict[str, Any]:
+    objects = chart(CHART_SECRETS | {"scaleDown": {"hook": "always"}} | values)
+    made = one(objects, "Job")
+    kubernetes_validate.validate(made, NEWEST, strict=True)
+    return made
+
+
+def test_before_an_upgrade_to_fewer_nodes_those_that_are_too_many_hand_over() -> None:
+    """Helm asks Kubernetes how many there are; where it cannot, it does nothing."""
+    assert not [o for o in chart() if o["kind"] == "Job"]
+    job = hook({"replicas": 3})
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade,pre-rollback"
+    (made,) = job["spec"]["template"]["spec"]["containers"]
+    asked = _parser().parse_args(made["command"][1:])
+    assert (made["command"][0], asked.run, asked.count) == ("clusterctl", nodes_scale, 3)
+    environ = {entry["name"]: entry.get("value") for entry in made["env"]}
+    assert environ["CLUSTERCTL_URL"].split(",") == [f"http://cluster-mq-{n}.cluster-mq-peers:15672" for n in range(3)]
+    nodes = one(chart(), "StatefulSet")["spec"]["selector"]["matchLabels"]
+    assert not nodes.items() <= job["spec"]["template"]["metadata"]["labels"].items(), "no Service finds it"
+
+
+def test_the_hand_over_believes_the_authority_of_the_nodes() -> None:
+    job = hook({"tls": {"enabled": True}})
+    (made,) = job["spec"]["template"]["spec"]["containers"]
+    environ = {entry["name"]: entry.get("value") for entry in made["env"]}
+    assert environ["CLUSTERCTL_URL"].startswith("https://cluster-mq-0.")
+    assert environ["CLUSTERCTL_CA"].startswith(made["volumeMounts"][0]["mountPath"])
 
 
 @pytest.mark.parametrize(

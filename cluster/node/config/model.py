@@ -88,14 +88,17 @@ class ClusterSection(Section, frozen=True, kw_only=True):
     may_found: Annotated[
         bool, Meta(description="may this node found a cluster, or take part in its founding? false: it only joins one")
     ] = True
+    rejoin: Annotated[
+        bool, Meta(description="does a node that was let go and starts again drop its old data, and join anew?")
+    ] = False
     secret: Annotated[str, Meta(description="shared by all nodes; proves that a peer belongs here")] = ""
     secret_file: Annotated[str, Meta(description="file that holds the secret instead")] = ""
     shards: Annotated[int, Meta(ge=1, le=SHARDS_MAX, description="queue groups; fixed when the cluster is founded")] = 8
 
     def __repr__(self) -> str:
         return (
-            f"ClusterSection(name={self.name!r}, peers={self.peers!r}, may_found={self.may_found!r}, secret=***, "
-            f"shards={self.shards!r})"
+            f"ClusterSection(name={self.name!r}, peers={self.peers!r}, may_found={self.may_found!r}, "
+            f"rejoin={self.rejoin!r}, secret=***, shards={self.shards!r})"
         )
 
 

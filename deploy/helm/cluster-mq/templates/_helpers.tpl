@@ -43,7 +43,7 @@ peers = [
 {{- end }}
 ]
 secret_file = "/run/secrets/cluster-mq/cluster-secret"
-{{- range $key, $value := .Values.config.cluster }}
+{{- range $key, $value := merge (deepCopy (.Values.config.cluster | default dict)) (dict "rejoin" true) }}
 {{ $key }} = {{ toJson $value }}
 {{- end }}
 {{- range $table, $options := omit .Values.config "cluster" }}
