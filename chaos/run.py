@@ -75,6 +75,13 @@ class Options:
     other: Path | None = None
 
 
+def _check_running(grounds: Grounds, struck: set[int]) -> None:
+    """AssertionError when a node has ended that no fault has struck."""
+    for node, child in enumerate(grounds.children):
+        if node not in struck and child is not None and (end := child.end()) is not None:
+            raise AssertionError(f"{grounds.names[node]} ended by itself: {end}")
+
+
 class Run:
     """One run in `directory`: histories in `directory`/history, the nodes in `directory`/nodes."""
 
@@ -219,7 +226,12 @@ class Run:
         for number, _ in strikes:
             self._history.write(FaultMended(t=time.monotonic(), number=number))
         kinds = ", ".join([type(one).__name__ for _, one in strikes])
-        wait_until(lambda: is_whole(grounds), f"the cluster whole and healthy after {kinds}", HEALTHY_SECONDS)
+
+        def is_recovered() -> bool:
+            _check_running(grounds, set())
+            return is_whole(grounds)
+
+        wait_until(is_recovered, f"the cluster whole and healthy after {kinds}", HEALTHY_SECONDS)
         now = time.monotonic()
         for number, _ in strikes:
             self._history.write(FaultOver(t=now, number=number))
@@ -238,10 +250,7 @@ class Run:
         while time.monotonic() < until:
             for one in strikes:
                 one.step()
-            for node in range(len(grounds.nodes)):
-                child = grounds.children[node]
-                if node not in struck and child is not None and (end := child.end()) is not None:
-                    raise AssertionError(f"{grounds.names[node]} ended by itself: {end}")
+            _check_running(grounds, struck)
             self._show()
             time.sleep(STEP_SECONDS)
 
