@@ -30,7 +30,7 @@ async def balance(core: Core) -> None:
         if core.node in core.aside:
             hand_over_all(core)
         reachable_for = {node: reachable_for.get(node, 0) + 1 for node in up}
-        for group, voters in list(core.placement.items()):
+        for group, voters in list(core.members.placement.items()):
             home = voters[0]
             if home != core.node and reachable_for.get(home, 0) > SETTLE_LOOKS and hand_over(core, group, home):
                 break

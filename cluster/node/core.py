@@ -8,7 +8,6 @@ turn in one step of one task: a task each would cost a pass of the scheduler for
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Container, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -18,8 +17,6 @@ from typing import Any
 import trio
 
 from cluster.broker.catalog.commands import DeleteQueue
-from cluster.broker.catalog.definitions import QueueDefinition
-from cluster.broker.catalog.ids import NodeId as CatalogNodeId
 from cluster.broker.catalog.ids import declared_at
 from cluster.broker.catalog.outcome import (
     Change,
@@ -29,7 +26,6 @@ from cluster.broker.catalog.outcome import (
     QueueDeleted,
     ShardPlaced,
 )
-from cluster.broker.catalog.state import Member, MemberState
 from cluster.broker.errors import BrokerError
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.leader import LeaderLimits
@@ -41,6 +37,8 @@ from cluster.node.config import NodeConfig
 from cluster.node.kinds import Kind
 from cluster.node.links import Links, ProtocolViolation
 from cluster.node.logging import get_logger
+from cluster.node.members import Members
+from cluster.node.reviews import Reviews
 from cluster.node.shards.host import HostLimits, ShardHost
 from cluster.node.shards.local import LocalShard
 from cluster.node.shards.seat import Seat
@@ -56,8 +54,6 @@ from cluster.raft.types import NOBODY, Entry, GroupId, LogIndex, NodeId
 _BULK = (Append, SnapshotChunkMessage)
 TICK_SECONDS = 0.05
 """How finely leaders of queues see time."""
-_REVIEWS_A_TICK = 2000
-"""Queues that are looked at again in one go after a change of policies: a hundred thousand must not stop the node."""
 _LINKING_SECONDS = 1.0
 """How long after its start a node may lack links to nodes that are there."""
 SETTLES_HELD_MAX = 1000
@@ -87,12 +83,6 @@ class Core:
         self.node = node
         self.incarnation = incarnation
         self.links = links
-        self.members = founders(charter)
-        """Who belongs to the cluster: the catalog's members, once it is founded."""
-        self.placement = charter.placement()
-        """Group -> where its replicas shall be, who is to lead first; the catalog's own, once it is founded."""
-        self.members_changed = trio.Event()
-        """Set and replaced when members or places are others."""
         self.aside: set[NodeId] = set()
         """Nodes that left service, maybe this one among them: they are to lead nothing."""
         self.last_linked: dict[NodeId, float] = {}
@@ -103,8 +93,6 @@ class Core:
         self.on_direct_reply: Callable[[str, bytes], None] = _no_channel
         self.on_storage_full: Callable[[bool], None] = _not_full
         self._unused: list[QueueId] = []
-        self._to_review: deque[QueueDefinition] = deque()
-        """Queues whose settings may have changed with a policy. Each change adds those of its vhost."""
         self.requests: dict[int, Request] = {Kind.CATALOG_COMMAND: self._catalog_command}
         """What other nodes may ask, besides."""
         self._log = get_logger("node")
@@ -124,7 +112,9 @@ class Core:
         self._storage = storage
         self._leader_limits = LeaderLimits(config.limits.payload_memory_max // (charter.shards + 1))
         self.catalog = CatalogHost(self)
+        self.members = Members(charter, self.catalog.catalog)
         self.view = CatalogView(self.catalog.catalog)
+        self._reviews = Reviews(self.switchboard)
         handlers: dict[GroupId, GroupHandler] = {CATALOG_GROUP: self.catalog}
         for group in storage.groups():
             if group != CATALOG_GROUP and _is_held(storage.group(group)):
@@ -166,7 +156,7 @@ class Core:
             self.local.start()
             for peer in self.links.up_peers():
                 self.link_up(peer, 0)
-            if len(self.members) == 1:
+            if len(self.members.by_id) == 1:
                 self._claim()
             nursery.start_soon(self._deadlines)
             nursery.start_soon(self._ticks)
@@ -229,9 +219,7 @@ class Core:
             while True:
                 await trio.sleep(TICK_SECONDS)
                 self.switchboard.hasten_settles()
-                self._settings_changed(
-                    [self._to_review.popleft() for _ in range(min(len(self._to_review), _REVIEWS_A_TICK))]
-                )
+                self._reviews.tick()
                 self.catalog.tick()
                 self.switchboard.tick(self.wall_ms())
                 unused, self._unused = self._unused, []
@@ -253,7 +241,7 @@ class Core:
         """Stand for what this node should lead, where nobody leads."""
         if self.node in self.aside:
             return
-        for group, voters in self.placement.items():
+        for group, voters in self.members.placement.items():
             if voters[0] == self.node:
                 self.runtime.campaign(group)
 
@@ -282,30 +270,6 @@ class Core:
         self.switchboard.seats[group] = host
         return host
 
-    def has_left(self, node: NodeId) -> bool:
-        """Was it a member, and is none any more?"""
-        if node in self.members:
-            return self.members[node].state is MemberState.GONE
-        return bool(self.catalog.catalog.cluster_id) and node < self.catalog.catalog.next_node
-
-    def name_of(self, node: int) -> str:
-        """As operators see it: one name for each member at a time."""
-        member = self.members.get(NodeId(node))
-        if member is None:
-            return f"node {node}" if node else ""
-        return f"{member.name} (lost)" if member.state is MemberState.GONE else member.name
-
-    def _adopt_members(self) -> None:
-        catalog = self.catalog.catalog
-        if catalog.cluster_id:
-            self.members = {NodeId(node): member for node, member in sorted(catalog.members.items())}
-            active = tuple([node for node, member in self.members.items() if member.state is MemberState.ACTIVE])
-            self.placement = {CATALOG_GROUP: active} if active else {}
-            for group, nodes in catalog.placement.items():
-                self.placement[GroupId(group)] = tuple([NodeId(node) for node in nodes])
-        self.members_changed.set()
-        self.members_changed = trio.Event()
-
     # ---- for seats and hosts
 
     def now(self) -> float:
@@ -321,7 +285,7 @@ class Core:
         """See `Seat`: a node that has just come back may lead before it is linked to one that never went away."""
         if self.now() - self._started_at > _LINKING_SECONDS:
             return self.reachable()
-        return self.reachable() | {node for node in self.members if node not in self._met}
+        return self.reachable() | {node for node in self.members.by_id if node not in self._met}
 
     def queue_deleted(self, queue: QueueId) -> bool:
         known = self.catalog.applied_index
@@ -356,37 +320,21 @@ class Core:
     def catalog_applied(self, index: int, changes: list[Change], askers: Container[NodeId] | None) -> None:
         self.client.applied(index, askers)
         if any(isinstance(change, MemberChanged | ShardPlaced) for change in changes):
-            self._adopt_members()
+            self.members.adopt()
         for change in changes:
             if isinstance(change, QueueDeleted):
                 queue = change.queue
                 self.switchboard.queue_deleted(shard_of(queue), queue.id)
             elif isinstance(change, QueueDeclared):
-                self._settings_changed([change.queue])
+                self._reviews.look([change.queue])
             elif isinstance(change, PoliciesChanged):
-                self._review(self.view.queues_in(change.vhost))
+                self._reviews.want(self.view.queues_in(change.vhost))
         self.on_catalog(changes)
-
-    def _review(self, queues: list[QueueDefinition]) -> None:
-        """Look at their settings again: at once if they are few, else a part in each tick."""
-        if len(queues) > _REVIEWS_A_TICK or self._to_review:
-            self._to_review.extend(queues)
-        else:
-            self._settings_changed(queues)
-
-    def _settings_changed(self, queues: Iterable[QueueDefinition]) -> None:
-        by_shard: dict[int, list[QueueId]] = {}
-        for queue in queues:
-            by_shard.setdefault(shard_of(queue), []).append(queue.id)
-        for shard, ids in by_shard.items():
-            seat = self.switchboard.seats.get(shard)
-            if seat is not None:
-                seat.settings_changed(ids)
 
     def catalog_restored(self) -> None:
         self.client.applied(self.catalog.applied_index, None)
-        self._adopt_members()
-        self._review(list(self.catalog.catalog.queues.values()))
+        self.members.adopt()
+        self._reviews.want(list(self.catalog.catalog.queues.values()))
         self.on_catalog([])
 
     def catalog_leader_changed(self) -> None:
@@ -495,14 +443,6 @@ class Core:
         self.runtime.peer_disconnected(peer)
         self.client.link_down(peer)
         self.switchboard.link_down(peer)
-
-
-def founders(charter: Charter) -> dict[NodeId, Member]:
-    """The members of a cluster whose catalog is not founded yet, or not read."""
-    return {
-        NodeId(node): Member(CatalogNodeId(node), spec.name, spec.host, spec.port, MemberState.ACTIVE)
-        for node, spec in enumerate(charter.members, start=1)
-    }
 
 
 def _is_held(storage: GroupStorage) -> bool:

@@ -34,11 +34,12 @@ from cluster.node.balance import balance
 from cluster.node.catalog.client import NoQuorum
 from cluster.node.config import NodeConfig
 from cluster.node.config.model import SHARDS_MAX
-from cluster.node.core import Core, founders
+from cluster.node.core import Core
 from cluster.node.departed import watch_departed
 from cluster.node.kinds import Kind
 from cluster.node.links import LinkLimits, Links, PeerAddress, open_listener
 from cluster.node.logging import get_logger
+from cluster.node.members import founders
 from cluster.node.membership.follower import Follower
 from cluster.node.membership.gate import Gate
 from cluster.node.membership.porter import Porter
@@ -136,7 +137,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             core.requests[Kind.CENSUS] = broker.census.give
             gate.on_petition = porter.petition
             gate.on_refused = service.dismiss
-            links.has_left = core.has_left
+            links.has_left = core.members.has_left
 
             def catalog_changed(changes: list[Change]) -> None:
                 # Exchanges and bindings leave no Change: `changes` does not tell whether routes still hold.
@@ -291,7 +292,7 @@ async def _join(config: NodeConfig, core: Core) -> None:
                 await core.client.submit(await _founding(config, core))
             if core.incarnation > 1:
                 await core.client.submit(c.NodeGone(core.node, core.incarnation - 1))
-            own, known = config.this_member, core.members.get(core.node)
+            own, known = config.this_member, core.members.by_id.get(core.node)
             if known is not None and (known.host, known.port) != (own.host, own.port):
                 await core.client.submit(c.PutMember(core.node, own.name, own.host, own.port, c.KEEP_STATE))
             return
@@ -307,7 +308,7 @@ async def _founding(config: NodeConfig, core: Core) -> c.FoundCluster:
         core.charter.cluster_id,
         config.cluster.name,
         tuple([(n, m.name, m.host, m.port) for n, m in enumerate(core.charter.members, start=1)]),
-        tuple([(group, nodes) for group, nodes in core.placement.items() if group]),
+        tuple([(group, nodes) for group, nodes in core.members.placement.items() if group]),
         config.auth.default_user,
         password_hash,
     )

@@ -172,7 +172,7 @@ class Reports:
         status = report.status
         if status is None:
             return GroupReport(group, "stopped", 0, "", 0, 0, 0, 0, (), fault=report.stopped)
-        configuration = status.configuration
+        configuration, name_of = status.configuration, self._core.members.name_of
         role: ReplicaRole = "learner" if self._core.node in configuration.learners else _ROLES[status.role]
         if report.repairing:
             role = "repairing"
@@ -180,21 +180,21 @@ class Reports:
             id=group,
             role=role,
             term=status.term,
-            leader=self._core.name_of(status.leader),
+            leader=name_of(status.leader),
             commit_index=status.commit_index,
             applied_index=status.applied_index,
             first_index=status.first_index,
             last_index=status.last_index,
-            voters=tuple([self._core.name_of(n) for n in configuration.voters]),
-            learners=tuple([self._core.name_of(n) for n in configuration.learners]),
+            voters=tuple([name_of(n) for n in configuration.voters]),
+            learners=tuple([name_of(n) for n in configuration.learners]),
             fault=f"being rebuilt from the others: {report.repairing}" if report.repairing else "",
-            match_indexes={self._core.name_of(n): replica.match_index for n, replica in status.progress.items()},
+            match_indexes={name_of(n): replica.match_index for n, replica in status.progress.items()},
         )
 
     async def cluster_report(self, timeout_seconds: float) -> ClusterReport:
         found: dict[NodeId, MemberReport] = {}
         async with trio.open_nursery() as nursery:
-            for node, member in self._core.members.items():
+            for node, member in self._core.members.by_id.items():
                 nursery.start_soon(self._ask_member, node, member, timeout_seconds, found)
         return ClusterReport(
             cluster_name=self._config.cluster.name,
@@ -207,7 +207,8 @@ class Reports:
     async def _ask_member(
         self, node: NodeId, member: Member, timeout_seconds: float, found: dict[NodeId, MemberReport]
     ) -> None:
-        name, address, state = self._core.name_of(node), f"{member.host}:{member.port}", member.state.name.lower()
+        name, address = self._core.members.name_of(node), f"{member.host}:{member.port}"
+        state = member.state.name.lower()
         if node == self._core.node:
             found[node] = MemberReport(name, address, self.local_report(), "", 0.0, int(node), state)
             return
@@ -228,7 +229,7 @@ class Reports:
     async def queues(self, timeout_seconds: float) -> Sequence[QueueReport]:
         rows: dict[int, QueueCounts] = {}
         async with trio.open_nursery() as nursery:
-            for node in self._core.members:
+            for node in self._core.members.by_id:
                 nursery.start_soon(self._ask_queues, node, timeout_seconds, rows)
         queues = sorted(self.catalog.queues.values(), key=lambda queue: (queue.vhost, queue.name))
         uncounted = QueueCounts()
@@ -253,14 +254,15 @@ class Reports:
 
     def _leader(self, queue: QueueDefinition) -> str:
         if not queue.replicated:
-            return self._core.name_of(queue.home)
+            return self._core.members.name_of(queue.home)
         stream = self._core.switchboard.streams.get(queue.shard)
-        return self._core.name_of(stream.leader) if stream is not None else ""
+        return self._core.members.name_of(stream.leader) if stream is not None else ""
 
     def _replicas(self, queue: QueueDefinition) -> tuple[str, ...]:
         if not queue.replicated:
             return ()
-        return tuple([self._core.name_of(n) for n in self._core.placement.get(GroupId(queue.shard), ())])
+        members = self._core.members
+        return tuple([members.name_of(n) for n in members.placement.get(GroupId(queue.shard), ())])
 
     async def _ask_queues(self, node: NodeId, timeout_seconds: float, rows: dict[int, QueueCounts]) -> None:
         try:
@@ -294,8 +296,8 @@ class Reports:
         return await self._verification.verify()
 
     async def transfer(self, group: int, node: str) -> None:
-        target = next((n for n in self._core.members if self._core.name_of(n) == node), NOBODY)
-        voters = self._core.placement.get(GroupId(group))
+        target = next((n for n in self._core.members.by_id if self._core.members.name_of(n) == node), NOBODY)
+        voters = self._core.members.placement.get(GroupId(group))
         if voters is None:
             raise Refused(Refusal.NOT_FOUND, f"there is no group {group}")
         if target not in voters:

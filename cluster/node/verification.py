@@ -88,7 +88,7 @@ class Verification:
 
     async def verify(self) -> dict[str, Any]:
         """`{"verdict": ..., "groups": [...]}`: every group, one after the other."""
-        groups = [await self._verify(group) for group in sorted(self._core.placement)]
+        groups = [await self._verify(group) for group in sorted(self._core.members.placement)]
         verdicts = {group.verdict for group in groups}
         worst = next((verdict for verdict in ("differ", "unknown") if verdict in verdicts), "agree")
         return {"verdict": worst, "groups": [asdict(group) for group in groups]}
@@ -96,15 +96,15 @@ class Verification:
     async def _verify(self, group: GroupId) -> GroupVerdict:
         core = self._core
         mark = secrets.token_bytes(_MARK_BYTES)
-        nodes = core.placement[group]
+        nodes = core.members.placement[group]
         answers: dict[str, tuple[int, str, dict[int, int]]] = {}
         failures: dict[str, str] = {}
         reason = await self._set_mark(group, mark)
         if reason:
-            return judge(group, {}, {core.name_of(node): reason for node in nodes})
+            return judge(group, {}, {core.members.name_of(node): reason for node in nodes})
 
         async def ask(node: NodeId) -> None:
-            name = core.name_of(node)
+            name = core.members.name_of(node)
             try:
                 index, digest, terms = await self._ask(node, Kind.CHECKPOINT, [group, mark])
                 answers[name] = (index, digest, dict(terms))
@@ -119,7 +119,7 @@ class Verification:
     async def _set_mark(self, group: GroupId, mark: bytes) -> str:
         """By whoever leads the group; why that failed, or ""."""
         reason = "no replica of the group answers"
-        for node in self._core.placement[group]:
+        for node in self._core.members.placement[group]:
             try:
                 await self._ask(node, Kind.MARK, [group, mark])
             except (LinkError, RequestError) as error:

@@ -80,7 +80,7 @@ class MovingWorld(World):
     def _has_arrived(self, core: Core | None) -> bool:
         if core is None:
             return False
-        for group, nodes in core.placement.items():
+        for group, nodes in core.members.placement.items():
             raft = core.runtime.groups.get(group)
             if group and core.holds(group) != (core.node in nodes):
                 return False

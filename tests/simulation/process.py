@@ -257,7 +257,7 @@ def _founding(core: Core, charter: Charter) -> c.FoundCluster:
         charter.cluster_id,
         "simulation",
         tuple([(n, m.name, m.host, m.port) for n, m in enumerate(charter.members, start=1)]),
-        tuple([(group, nodes) for group, nodes in core.placement.items() if group]),
+        tuple([(group, nodes) for group, nodes in core.members.placement.items() if group]),
         "guest",
         "no password",
     )

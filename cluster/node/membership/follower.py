@@ -53,7 +53,7 @@ class Follower:
         """Until cancelled."""
         core = self._core
         while True:
-            changed = core.members_changed
+            changed = core.members.changed
             if core.catalog.catalog.cluster_id:
                 await self._link()
                 self._take_up()
@@ -67,7 +67,7 @@ class Follower:
         core = self._core
         members = [
             PeerAddress(member.name, node, member.host, member.port)
-            for node, member in core.members.items()
+            for node, member in core.members.by_id.items()
             if member.state is not MemberState.GONE
         ]
         if members == self._known:
@@ -85,7 +85,7 @@ class Follower:
 
     def _take_up(self) -> None:
         core = self._core
-        for group, nodes in core.placement.items():
+        for group, nodes in core.members.placement.items():
             if core.node in nodes and not core.holds(group) and not core.is_leaving(group):
                 self._log.info("takes up a replica", group=int(group))
                 core.hold(group)
@@ -96,7 +96,7 @@ class Follower:
         idle = [
             host.group
             for host in core.switchboard.hosts()
-            if core.node not in core.placement.get(host.group, (core.node,)) and host.role is not Role.LEADER
+            if core.node not in core.members.placement.get(host.group, (core.node,)) and host.role is not Role.LEADER
         ]
         if not idle or self._looks % _LEAVE_LOOKS:
             return
@@ -107,7 +107,7 @@ class Follower:
                 standing is not None
                 and raft is not None
                 and standing.leaves_out(core.node, raft.status())
-                and core.node not in core.placement.get(group, ())
+                and core.node not in core.members.placement.get(group, ())
                 and not core.runtime.is_writing(group)
             ):
                 self._log.info("gives up a replica", group=int(group))
@@ -119,7 +119,7 @@ class Follower:
         core = self._core
         for group, raft in list(core.runtime.groups.items()):
             if raft.role is Role.LEADER:
-                wanted = self._voters() if group == CATALOG_GROUP else core.placement.get(group, ())
+                wanted = self._voters() if group == CATALOG_GROUP else core.members.placement.get(group, ())
                 if wanted:
                     self._approach(group, raft, wanted)
 
@@ -127,11 +127,11 @@ class Follower:
         """Of the catalog: who is active, who joins and answers, and who still has a shard to give away."""
         core = self._core
         voting, live = core.runtime.groups[CATALOG_GROUP].configuration.voters, core.reachable()
-        placed = {node for group, nodes in core.placement.items() if group != CATALOG_GROUP for node in nodes}
+        placed = {node for group, nodes in core.members.placement.items() if group != CATALOG_GROUP for node in nodes}
         return tuple(
             [
                 node
-                for node, member in core.members.items()
+                for node, member in core.members.by_id.items()
                 if member.state is MemberState.ACTIVE
                 or (member.state is MemberState.JOINING and (node in live or node in voting))
                 or (member.state is MemberState.DRAINING and node in placed)

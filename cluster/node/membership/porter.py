@@ -50,7 +50,7 @@ class Porter:
                 return {"refused": "the catalog has no leader: nobody can be let in now"}
         except (RequestError, LinkError) as error:
             return {"refused": str(error)}
-        members = [[int(m.node), m.name, m.host, m.port] for m in core.members.values() if _counts(m.state)]
+        members = [[int(m.node), m.name, m.host, m.port] for m in core.members.by_id.values() if _counts(m.state)]
         return {
             "node": node,
             "cluster_id": core.charter.cluster_id,
@@ -65,12 +65,12 @@ class Porter:
 
     async def _admit(self, name: str, host: str, port: int, token: str) -> int:
         core = self._core
-        known = next((m for m in core.members.values() if m.name == name and _counts(m.state)), None)
+        known = next((m for m in core.members.by_id.values() if m.name == name and _counts(m.state)), None)
         if known is not None and known.token != token and int(known.node) in core.reachable():
             raise RequestError(f"{name} is there already, as node {known.node}: a name is one member's")
         old = [peer for peer in core.links.up_peers() if core.links.version_of(peer) < VERSION_OF_MEMBERSHIP]
         if old:
-            named = ", ".join([core.name_of(peer) for peer in old])
+            named = ", ".join([core.members.name_of(peer) for peer in old])
             raise RequestError(f"{named} runs a version that knows no changing members: upgrade all nodes first")
         try:
             await core.client.submit(AdmitMember(name, host, port, token))

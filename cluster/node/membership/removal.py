@@ -87,13 +87,14 @@ class Removal:
 
     async def _remove(self, name: str) -> None:
         core = self._core
-        member = next((m for m in core.members.values() if m.name == name and m.state is not MemberState.GONE), None)
+        known = core.members.by_id.values()
+        member = next((m for m in known if m.name == name and m.state is not MemberState.GONE), None)
         if member is None:
             raise RequestError(f"there is no member {name}")
         live = {NodeId(node) for node in core.reachable()}
         standings = await gather(core)
-        groups = core.placement.keys() | {CATALOG_GROUP}
-        reason = objection(NodeId(member.node), core.members, groups, standings, live)
+        groups = core.members.placement.keys() | {CATALOG_GROUP}
+        reason = objection(NodeId(member.node), core.members.by_id, groups, standings, live)
         if reason is not None:
             raise RequestError(reason)
         try:

@@ -30,7 +30,7 @@ _LOG = get_logger("membership")
 async def steward(core: Core) -> None:
     """Until cancelled."""
     while True:
-        changed = core.members_changed
+        changed = core.members.changed
         with trio.move_on_after(LOOK_SECONDS):
             await changed.wait()
         if core.catalog.role is not Role.LEADER or not core.view.is_current or not core.catalog.catalog.cluster_id:
@@ -43,8 +43,8 @@ async def steward(core: Core) -> None:
 
 
 async def _look(core: Core) -> None:
-    places = {group: nodes for group, nodes in core.placement.items() if group != CATALOG_GROUP}
-    states = {node: member.state for node, member in core.members.items()}
+    places = {group: nodes for group, nodes in core.members.placement.items() if group != CATALOG_GROUP}
+    states = {node: member.state for node, member in core.members.by_id.items()}
     usable = [node for node, state in states.items() if state is MemberState.ACTIVE]
     live = {NodeId(node) for node in core.reachable()}
     is_calm = len(usable) == len(states) and not next_places(places, usable=usable, live=live, moving=())
@@ -67,7 +67,7 @@ async def _promote(
     if catalog is None or not catalog.is_settled:
         return
     for node, state in states.items():
-        member = core.members[node]
+        member = core.members.by_id[node]
         if state is MemberState.JOINING and node in catalog.voters:
             _LOG.info("joined", member=member.name, node=int(node))
             await core.client.submit(
@@ -77,12 +77,12 @@ async def _promote(
 
 async def _dismiss(core: Core, states: Mapping[NodeId, MemberState], standings: Mapping[GroupId, Standing]) -> None:
     """Who is to go, holds nothing and votes nowhere is a member no more."""
-    groups = core.placement.keys() | {CATALOG_GROUP}
+    groups = core.members.placement.keys() | {CATALOG_GROUP}
     if any(group not in standings or not standings[group].is_settled for group in groups):
         return
     for node, state in states.items():
-        is_bound = any(node in nodes for group, nodes in core.placement.items() if group != CATALOG_GROUP)
+        is_bound = any(node in nodes for group, nodes in core.members.placement.items() if group != CATALOG_GROUP)
         is_counted = any(node in standing.members for standing in standings.values())
         if state in (MemberState.DRAINING, MemberState.GONE) and not is_bound and not is_counted:
-            _LOG.info("left", member=core.name_of(node), node=int(node))
+            _LOG.info("left", member=core.members.name_of(node), node=int(node))
             await core.client.submit(c.RemoveMember(node))
