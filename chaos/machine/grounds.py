@@ -14,7 +14,7 @@ from chaos.clients.workload import PASSWORD, USER
 from chaos.local_cluster import PROGRAM, LocalCluster, program_of
 from chaos.machine.isolation import is_isolated, missing_for_isolation
 from chaos.machine.memory import MemoryGroup, missing_for_memory
-from chaos.machine.network import Network, address, missing_for_delays
+from chaos.machine.network import Network, missing_for_delays
 from chaos.machine.shim import Disk, build, missing_for_shim
 from chaos.machine.volume import Volume, missing_for_volumes
 from cluster.node.dev.child import Child
@@ -64,9 +64,8 @@ class Grounds(LocalCluster):
         self.volumes: list[Volume] = []
         self.memory: list[MemoryGroup] = []
         super().__init__(directory=directory)
-        count = len(self.nodes)
         if is_isolated():
-            self.network = Network(count)
+            self.network = Network(self.names, directory / "hosts")
         if "volumes" in needs:
             self.volumes = [Volume(node.directory / "data", directory / f"{node.name}.img") for node in self.nodes]
         if "shim" in needs:
@@ -82,7 +81,7 @@ class Grounds(LocalCluster):
         if not is_isolated():
             return super().plan(directory, nodes)
         planned = plan(directory, nodes=nodes, amqp_port=AMQP_PORT)
-        return [replace(node, host=address(index)) for index, node in enumerate(planned)]
+        return [replace(node, host=node.name) for node in planned]
 
     def start(self, index: int) -> None:
         if self.disks:

@@ -2,15 +2,19 @@
 
 Law: the whole of what is wrong with the network is one value, `Weather`; making it so replaces all rules in one
 transaction. The clients sit at the bridge, and always reach every node. Latency and reordering are made by a delay line
-in each node's namespace, that packets from other nodes wait in.
+in each node's namespace, that packets from other nodes wait in. Nodes are known by their names, which a hosts file of
+the run's own leads to their addresses; those may change.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from chaos.machine.isolation import run
 from cluster.node.dev.child import start_process
@@ -19,10 +23,8 @@ HUB = "10.77.0.254"
 """Where the clients are."""
 NODES_NET = "10.77.0.0/28"
 _BRIDGE = "chaos0"
-
-
-def address(node: int) -> str:
-    return f"10.77.0.{node + 1}"
+_ADDRESSES_EACH = 3
+"""Addresses that a node has in turn."""
 
 
 def namespace(node: int) -> str:
@@ -64,8 +66,15 @@ class Weather:
 class Network:
     """Made in the network and mount namespaces of this process, see `isolation`."""
 
-    def __init__(self, nodes: int) -> None:
-        self._nodes = range(nodes)
+    def __init__(self, names: Sequence[str], hosts: Path) -> None:
+        """`hosts` is a file that takes the place of /etc/hosts."""
+        self._names = names
+        self._nodes = range(len(names))
+        self._turns = [0 for _ in names]
+        self._hosts = hosts
+        hosts.touch()
+        self._tell_addresses()
+        run("mount", "--bind", str(hosts), "/etc/hosts")
         self._lines: list[subprocess.Popen[bytes]] = []
         self._now = Weather()
         run("mkdir", "-p", "/run/netns")
@@ -79,9 +88,29 @@ class Network:
             run("ip", "netns", "add", name)
             run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
             run("ip", "link", "set", port, "master", _BRIDGE, "up")
-            run("ip", "-n", name, "addr", "add", f"{address(node)}/24", "dev", "eth0")
+            run("ip", "-n", name, "addr", "add", f"{self.address(node)}/24", "dev", "eth0")
             run("ip", "-n", name, "link", "set", "eth0", "up")
             run("ip", "-n", name, "link", "set", "lo", "up")
+
+    def address(self, node: int) -> str:
+        """Where it is now."""
+        return f"10.77.0.{node + 1 + self._turns[node] * (len(self._names) + 1)}"
+
+    def _tell_addresses(self) -> None:
+        """Lines of a fixed length, written at once: whoever reads finds all of them."""
+        places = [("127.0.0.1", "localhost"), *[(self.address(node), name) for node, name in enumerate(self._names)]]
+        lines = "".join([f"{address:15} {name}\n" for address, name in places])
+        with self._hosts.open("r+b") as file:
+            os.pwrite(file.fileno(), lines.encode(), 0)
+
+    def move(self, node: int) -> None:
+        """Give a node that is down its next address."""
+        before = self.address(node)
+        self._turns[node] = (self._turns[node] + 1) % _ADDRESSES_EACH
+        run("ip", "-n", namespace(node), "addr", "del", f"{before}/24", "dev", "eth0")
+        run("ip", "-n", namespace(node), "addr", "add", f"{self.address(node)}/24", "dev", "eth0")
+        self._tell_addresses()
+        self.set(self._now)
 
     def enter(self, node: int) -> list[str]:
         """What to put before a command that is to run on a node."""
@@ -89,7 +118,7 @@ class Network:
 
     def set(self, weather: Weather) -> None:
         """From now on it is so, for what is under way, too."""
-        rules = [f"ip saddr {address(a)} ip daddr {address(b)} drop" for a, b in sorted(weather.cut)]
+        rules = [f"ip saddr {self.address(a)} ip daddr {self.address(b)} drop" for a, b in sorted(weather.cut)]
         if weather.loss_percent:
             rules.append(f"numgen random mod 100 < {weather.loss_percent} drop")
         body = "\n".join(["type filter hook forward priority 0; policy accept;", *rules])

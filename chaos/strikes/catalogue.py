@@ -26,6 +26,7 @@ FAULTS: dict[str, type[Strike]] = {
     "one-way": networks.OneWay,
     "ring": networks.Ring,
     "flapping": networks.Flapping,
+    "new-address": networks.NewAddress,
     "loss": networks.Loss,
     "latency": networks.Latency,
     "disk-stall": disks.DiskStall,

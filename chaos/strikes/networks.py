@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection
 
 from chaos.machine.network import Weather
+from chaos.strikes.processes import KillOne
 from chaos.strikes.strike import Strike, Struck
 
 
@@ -39,6 +40,17 @@ class Partition(_Weathered):
         node = self.field.leader() if self.field.random.random() < 0.7 else self.field.one()
         self.struck = Struck((node,), (node,), (node,))
         self.weather = Weather(cut=self.between(node))
+
+
+class NewAddress(KillOne):
+    """A node is killed and comes back under the same name at another address."""
+
+    needs = ("network",)
+
+    def begin(self) -> None:
+        super().begin()
+        assert self.field.grounds.network is not None
+        self.field.grounds.network.move(self.struck.down[0])
 
 
 class Split(_Weathered):
