@@ -20,6 +20,7 @@ from cluster.node.core import Core, Request
 from cluster.node.kinds import Kind
 from cluster.node.links import PeerAddress
 from cluster.node.logging import get_logger
+from cluster.node.membership.electorate import catalog_electorate
 from cluster.node.membership.roster import addressed, write_roster
 from cluster.node.membership.standing import gather, own_standings
 from cluster.node.membership.steps import HandOver, caught_up, next_step
@@ -119,34 +120,24 @@ class Follower:
         core = self._core
         for group, raft in list(core.runtime.groups.items()):
             if raft.role is Role.LEADER:
-                wanted = self._voters() if group == CATALOG_GROUP else core.members.placement.get(group, ())
+                if group == CATALOG_GROUP:
+                    wanted, listeners = catalog_electorate(core)
+                else:
+                    wanted, listeners = core.members.placement.get(group, ()), ()
                 if wanted:
-                    self._approach(group, raft, wanted)
+                    self._approach(group, raft, wanted, listeners)
 
-    def _voters(self) -> tuple[NodeId, ...]:
-        """Of the catalog: who is active, who joins and answers, and who still has a shard to give away."""
-        core = self._core
-        voting, live = core.runtime.groups[CATALOG_GROUP].configuration.voters, core.reachable()
-        placed = {node for group, nodes in core.members.placement.items() if group != CATALOG_GROUP for node in nodes}
-        return tuple(
-            [
-                node
-                for node, member in core.members.by_id.items()
-                if member.state is MemberState.ACTIVE
-                or (member.state is MemberState.JOINING and (node in live or node in voting))
-                or (member.state is MemberState.DRAINING and node in placed)
-            ]
-        )
-
-    def _approach(self, group: GroupId, raft: RaftGroup, wanted: tuple[NodeId, ...]) -> None:
+    def _approach(
+        self, group: GroupId, raft: RaftGroup, wanted: tuple[NodeId, ...], listeners: tuple[NodeId, ...]
+    ) -> None:
         core, now = self._core, raft.configuration
-        if not now.learners and set(now.voters) == set(wanted):
+        if now.learners == listeners and set(now.voters) == set(wanted):
             return
         status = raft.status()
         if not status.is_settled:
             return
         live = {NodeId(node) for node in core.reachable()}
-        step = next_step(now, wanted, leader=core.node, ready=caught_up(status), live=live)
+        step = next_step(now, wanted, leader=core.node, ready=caught_up(status), live=live, listeners=listeners)
         if isinstance(step, HandOver):
             any(hand_over(core, group, node) for node in step.candidates)
         elif step is not None:

@@ -2,8 +2,8 @@
 
 Law: pure; the group's leader asks, each time its configuration is settled, and does one step. A new replica first only
 receives the log; it votes when it has caught up, and whoever it replaces goes in the same step. A replica goes without
-being replaced only where there are more than wanted. No step is made towards voters of which less than a majority is
-alive, and a leader hands over before it goes.
+being replaced only where there are more than wanted; where it is to listen, it keeps the log and loses its vote. No
+step is made towards voters of which less than a majority is alive, and a leader hands over before it goes.
 """
 
 from __future__ import annotations
@@ -50,17 +50,19 @@ def next_step(
     leader: NodeId,
     ready: Collection[NodeId],
     live: Collection[NodeId],
+    listeners: Sequence[NodeId] = (),
 ) -> Step | None:
     """From a settled configuration towards the voters `wanted`; None when it is there, or has to wait.
 
-    `ready` are the replicas that have caught up.
+    `ready` are the replicas that have caught up, `listeners` those that are to have the log and no vote.
     """
     assert wanted, "a group needs a voter"
     voters = current.voters
     coming = tuple(sorted(node for node in wanted if node not in voters))
     leaving = sorted((node for node in voters if node not in wanted), key=lambda node: (node in live, node))
-    if current.learners != coming:
-        return Configuration(voters, (), coming)
+    learners = tuple(sorted({*coming, *listeners} - {*voters}))
+    if current.learners != learners:
+        return Configuration(voters, (), learners)
     arrived = [node for node in coming if node in ready and node in live]
     others = [node for node in leaving if node != leader]
     if not arrived and not (leaving and len(voters) > len(wanted)):
@@ -71,4 +73,4 @@ def next_step(
     target = tuple(sorted({*voters, *arrived[:1]} - set(others[:1])))
     if not has_majority(voters, live) or not has_majority(target, live):
         return None
-    return Configuration(target, (), tuple([node for node in coming if node not in target]))
+    return Configuration(target, (), tuple(sorted({*coming, *listeners} - {*target})))

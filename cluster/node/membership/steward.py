@@ -18,8 +18,10 @@ from cluster.node.catalog.host import CATALOG_GROUP
 from cluster.node.core import Core
 from cluster.node.links import VERSION_OF_MEMBERSHIP
 from cluster.node.logging import get_logger
+from cluster.node.membership.electorate import catalog_electorate
 from cluster.node.membership.placement import next_places
 from cluster.node.membership.standing import Standing, gather
+from cluster.node.membership.steps import caught_up
 from cluster.raft.group import Role
 from cluster.raft.types import GroupId, NodeId
 
@@ -62,13 +64,15 @@ async def _look(core: Core) -> None:
 async def _promote(
     core: Core, states: Mapping[NodeId, MemberState], standings: Mapping[GroupId, Standing]
 ) -> None:
-    """Who joins and votes is a member like the others."""
+    """Who joins and votes is a member like the others; so is who has all of the catalog, where enough vote."""
     catalog = standings.get(CATALOG_GROUP)
     if catalog is None or not catalog.is_settled:
         return
+    up_to_date = caught_up(core.runtime.groups[CATALOG_GROUP].status())
+    listening = [node for node in catalog_electorate(core)[1] if node in catalog.members and node in up_to_date]
     for node, state in states.items():
         member = core.members.by_id[node]
-        if state is MemberState.JOINING and node in catalog.voters:
+        if state is MemberState.JOINING and (node in catalog.voters or node in listening):
             _LOG.info("joined", member=member.name, node=int(node))
             await core.client.submit(
                 c.PutMember(node, member.name, member.host, member.port, int(MemberState.ACTIVE))

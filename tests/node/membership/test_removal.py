@@ -59,6 +59,4 @@ def test_nothing_is_decided_about_a_group_that_nobody_speaks_for() -> None:
 def test_the_last_that_serves_stays() -> None:
     known = members(1, 2, mq2=MemberState.DRAINING)
     groups = standing(CATALOG, 1, 2), standing(SHARD, 1, 2)
-    assert asked(1, known, *groups, live=(1, 2)) == (
-        "mq-1 is the last member that could serve: nobody could take over"
-    )
+    assert asked(1, known, *groups, live=(1, 2)) == ("mq-1 is the last member that could serve: nobody could take over")

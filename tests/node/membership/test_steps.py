@@ -71,6 +71,15 @@ def test_a_learner_that_is_not_wanted_any_more_goes() -> None:
     assert step == settled(ids(1, 2, 3))
 
 
+def test_a_voter_too_many_goes_on_as_a_listener_and_votes_again_for_one_that_leaves() -> None:
+    six = ids(1, 2, 3, 4, 5, 6)
+    step = next_step(settled(six), ALL, leader=NodeId(1), ready=six, live=six, listeners=ids(6))
+    assert step == settled(ALL, 6)
+    assert next_step(step, ALL, leader=NodeId(1), ready=six, live=six, listeners=ids(6)) is None
+    step = next_step(settled(ALL, 6), ids(1, 2, 4, 5, 6), leader=NodeId(1), ready=six, live=six)
+    assert step == settled(ids(1, 2, 4, 5, 6))
+
+
 @pytest.mark.parametrize("round_number", range(30))
 def test_from_anywhere_it_arrives_and_at_each_step_those_alive_can_decide(round_number: int) -> None:
     seed = Random().randrange(1 << 32)
@@ -80,6 +89,7 @@ def test_from_anywhere_it_arrives_and_at_each_step_those_alive_can_decide(round_
     for _ in range(50):
         voters = tuple(sorted(chance.sample(everyone, chance.randrange(1, 6))))
         wanted = tuple(chance.sample(everyone, chance.randrange(1, 6)))
+        listeners = tuple([node for node in everyone if node not in wanted and chance.random() < 0.3])
         dead = [node for node in voters if node not in wanted and chance.random() < 0.3]
         live = [node for node in everyone if node not in dead]
         if not has_majority(voters, live):
@@ -88,7 +98,7 @@ def test_from_anywhere_it_arrives_and_at_each_step_those_alive_can_decide(round_
         leader = chance.choice([voter for voter in voters if voter in live])
         for _ in range(40):
             ready = [node for node in live if node != leader and chance.random() < 0.7]
-            step = next_step(current, wanted, leader=leader, ready=ready, live=live)
+            step = next_step(current, wanted, leader=leader, ready=ready, live=live, listeners=listeners)
             if isinstance(step, HandOver):
                 leader = chance.choice(step.candidates)
                 assert leader in wanted
@@ -100,4 +110,4 @@ def test_from_anywhere_it_arrives_and_at_each_step_those_alive_can_decide(round_
                 assert len(set(step.voters) ^ set(current.voters)) <= 2
                 current = leave_joint(entered) if entered.outgoing_voters else entered
         assert set(current.voters) == set(wanted) or not has_majority(wanted, live)
-        assert not current.learners
+        assert current.learners == listeners or not has_majority(wanted, live)
