@@ -74,11 +74,14 @@ def verify(cluster: LocalCluster) -> list[dict[str, Any]]:
 
 
 def leaders(cluster: LocalCluster) -> dict[str, str]:
-    """Queue -> the node that leads its group, "" if none does."""
-    status, queues = ask(cluster, "/api/cluster/status"), ask(cluster, "/api/queues")
-    if status is None or queues is None:
-        return {}
-    by_group = {group["id"]: group["leader"] or "" for group in status["groups"]}
+    """Queue -> the node that leads its group, "" if none does. A node may not hear a leader that others follow."""
+    queues = ask(cluster, "/api/queues") or []
+    by_group: dict[int, str] = {}
+    for index, child in enumerate(cluster.children):
+        if child is None or (queues and all(by_group.get(queue["group"]) for queue in queues)):
+            continue
+        status = ask_node(cluster, index, "/api/cluster/status") or {"groups": []}
+        by_group |= {group["id"]: group["leader"] for group in status["groups"] if group["leader"]}
     return {queue["name"]: by_group.get(queue["group"], "") for queue in queues}
 
 
