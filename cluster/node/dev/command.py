@@ -1,8 +1,9 @@
 """The supervisor of a local cluster.
 
-Law: it starts every node once, restarts none, says when one dies, and ends with all of them. On stdout: where
-to connect, then the one line `ready`; everything else goes to stderr. One thread, which takes signals where
-it waits for them; no signal interrupts anything.
+Law: it starts every node once, restarts none, says when one dies, and ends with all of them. Nodes that the directory
+holds beyond those that are wanted hand over what they have, are stopped, and their directories go. On stdout: where to
+connect, then the one line `ready`; everything else goes to stderr. One thread, which takes signals where it waits for
+them; no signal interrupts anything.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +27,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 NODE_PROGRAM = (sys.executable, "-m", "cluster.node.main")
-STATUS_PROGRAM = (sys.executable, "-m", "cluster.clusterctl.main")
+CTL_PROGRAM = (sys.executable, "-m", "cluster.clusterctl.main")
 
 # Under nohup a hang-up stays ignored; SIGINT counts even where a shell started us in the background without it.
 _HANG_UP = frozenset({signal.SIGHUP}) if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else frozenset()
@@ -47,10 +49,13 @@ class _Parser(argparse.ArgumentParser):
         raise _UsageError(message)
 
 
-def run_dev(arguments: Sequence[str], *, program: Sequence[str] = NODE_PROGRAM) -> int:
+def run_dev(
+    arguments: Sequence[str], *, program: Sequence[str] = NODE_PROGRAM, ctl: Sequence[str] = CTL_PROGRAM
+) -> int:
     """Run a local cluster until a signal asks to stop or every node is gone. Returns the exit code."""
     parser = _Parser(prog="clusterd dev", description="A cluster on this machine, one process a node.")
-    parser.add_argument("--nodes", type=int, default=3, help="how many (default 3)")
+    text = "how many (default 3); those that are new join, those that are too many hand over what they hold"
+    parser.add_argument("--nodes", type=int, default=3, help=text)
     parser.add_argument("--data", type=Path, default=Path(".data/dev"), help="directory (default .data/dev)")
     parser.add_argument("--amqp-port", type=int, default=5672, help="of the first node (default 5672)")
     try:
@@ -68,7 +73,7 @@ def run_dev(arguments: Sequence[str], *, program: Sequence[str] = NODE_PROGRAM) 
         with _lock(asked.data):
             _wait_for_ports(nodes)
             write(asked.data, nodes)
-            return Supervisor([Child(node, program) for node in nodes]).run()
+            return Supervisor([Child(node, program) for node in nodes], asked.nodes, ctl).run()
     except DevError as error:
         _say(str(error))
         return EXIT_FAILED
@@ -112,8 +117,11 @@ def _wait_for_ports(nodes: Sequence[DevNode]) -> None:
 class Supervisor:
     """The started nodes of a local cluster, from their start to the end of the last one."""
 
-    def __init__(self, children: Sequence[Child]) -> None:
+    def __init__(self, children: Sequence[Child], wanted: int, ctl: Sequence[str]) -> None:
+        """The first `wanted` of them are to stay; `ctl` is the program that lets the others go."""
         self._children = children
+        self._wanted = wanted
+        self._ctl = ctl
 
     def run(self) -> int:
         """The exit code: 0 when asked to stop, 1 when a node died before `ready` or all of them after."""
@@ -127,6 +135,8 @@ class Supervisor:
         status: subprocess.Popen[bytes] | None = None
         try:
             asked_to_stop = self._wait_until_ready()
+            if asked_to_stop is None and self._wanted < len(self._children):
+                asked_to_stop = self._shrink()
             if asked_to_stop is None:
                 print("ready", flush=True)
                 if sys.stdout.isatty():
@@ -135,7 +145,7 @@ class Supervisor:
         finally:
             if status is not None:
                 status.terminate()
-            self._stop()
+            self._end(self._children)
         return 0 if asked_to_stop else EXIT_FAILED
 
     def _wait_until_ready(self) -> bool | None:
@@ -157,6 +167,29 @@ class Supervisor:
                 complaint_at += _COMPLAINT_INTERVAL_SECONDS
                 for child, reason in waiting.items():
                     _say(f"{child.node.name} is not ready: {reason}")
+        return None
+
+    def _shrink(self) -> bool | None:
+        """None once those that are too many have left; True when asked to stop before, False when they cannot leave."""
+        staying, leaving = self._children[: self._wanted], self._children[self._wanted :]
+        _say(f"hand over what they hold, and go: {', '.join([child.node.name for child in leaving])}")
+        told = staying[0].node.directory.with_name("scale.log")
+        process = start_process([*self._ctl, *_urls(staying), "nodes", "scale", str(self._wanted)], output=told)
+        try:
+            while process.poll() is None:
+                if self._take_signal(_PROBE_INTERVAL_SECONDS):
+                    return True
+                if self._notice_ends():
+                    return False
+        finally:
+            process.terminate()
+        if process.returncode:
+            _say(f"they cannot leave, see {told}: start it with --nodes {len(self._children)}")
+            return False
+        self._children = staying
+        self._end(leaving)
+        for child in leaving:
+            shutil.rmtree(child.node.directory)
         return None
 
     def _supervise(self) -> bool:
@@ -186,15 +219,14 @@ class Supervisor:
         return bool(ended)
 
     def _show_status(self) -> subprocess.Popen[bytes]:
-        urls = [part for child in self._children for part in ("--url", child.node.http_url)]
-        return start_process([*STATUS_PROGRAM, *urls, "status", "--watch", "-o", "wide"], output=None)
+        return start_process([*self._ctl, *_urls(self._children), "status", "--watch", "-o", "wide"], output=None)
 
-    def _stop(self) -> None:
-        """SIGTERM to all; SIGKILL to the rest after the drain timeout or a second request to stop."""
-        for child in self._children:
+    def _end(self, children: Sequence[Child]) -> None:
+        """SIGTERM to these; SIGKILL to the rest after the drain timeout or a second request to stop."""
+        for child in children:
             child.send(signal.SIGTERM)
         deadline = time.monotonic() + DRAIN_TIMEOUT_SECONDS + _KILL_PATIENCE_SECONDS
-        while (left := [child for child in self._children if child.end() is None]) and (
+        while (left := [child for child in children if child.end() is None]) and (
             remaining := deadline - time.monotonic()
         ) > 0:
             if self._take_signal(remaining):
@@ -203,3 +235,8 @@ class Supervisor:
             _say(f"{child.node.name} did not stop in time and is killed")
             child.send(signal.SIGKILL)
             child.wait()
+
+
+def _urls(children: Sequence[Child]) -> list[str]:
+    """As arguments of clusterctl."""
+    return [part for child in children for part in ("--url", child.node.http_url)]

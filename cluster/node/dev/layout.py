@@ -1,7 +1,8 @@
 """Where the nodes of a local cluster live: names, ports, directories and the configuration of each.
 
 Law: everything follows from (data directory, number of nodes, first AMQP port); the secret alone is made once
-and kept, so that starting again on the same directory continues the same cluster.
+and kept, so that starting again on the same directory continues the same cluster. Nodes that are new there join it;
+those that are too many have to run once more, to hand over what they hold, before their directories go.
 """
 
 from __future__ import annotations
@@ -53,16 +54,14 @@ class DevNode:
 
 
 def plan(data: Path, *, nodes: int, amqp_port: int) -> list[DevNode]:
-    """The nodes in order. DevError when the ports do not fit or `data` holds a cluster of another size."""
+    """The nodes in order, and behind them those that `data` holds beyond that. DevError when the ports do not fit."""
     if not 1 <= nodes <= NODES_MAX:
         raise DevError(f"--nodes: expected 1..{NODES_MAX}, got {nodes}")
+    data = data.absolute()
+    nodes = max(nodes, sum(1 for _ in data.glob("node-*/clusterd.toml")))
     last_first_port = 65_535 - PEER_OFFSET - (nodes - 1)
     if not 1 <= amqp_port <= last_first_port:
         raise DevError(f"--amqp-port: expected 1..{last_first_port} for {nodes} nodes, got {amqp_port}")
-    data = data.absolute()
-    held = sum(1 for _ in data.glob("node-*/clusterd.toml"))
-    if held not in (0, nodes):
-        raise DevError(f"{data} holds {held} nodes: start it with --nodes {held}, or choose another --data")
     return [
         DevNode(
             name=f"node-{index}",

@@ -18,9 +18,11 @@ import pytest
 from cluster.node.dev.layout import HTTP_OFFSET, PEER_OFFSET, DevError, plan, port_in_use, write
 
 FAKE_NODE = Path(__file__).with_name("fake_node.py")
+CTL = "import os, sys; print(*sys.argv[1:]); sys.exit(int(os.environ['REFUSED']))"
 SUPERVISE = (
     "import sys; from cluster.node.dev.command import run_dev; "
-    f"sys.exit(run_dev(sys.argv[1:], program=(sys.executable, {str(FAKE_NODE)!r})))"
+    f"ctl = (sys.executable, '-c', {CTL!r}); "
+    f"sys.exit(run_dev(sys.argv[1:], program=(sys.executable, {str(FAKE_NODE)!r}), ctl=ctl))"
 )
 
 
@@ -32,14 +34,16 @@ def amqp_port(tmp_path: Path) -> int:
 
 
 @contextlib.contextmanager
-def supervisor(data: Path, amqp_port: int, behaviour: str = "", nodes: int = 3) -> Iterator[subprocess.Popen[str]]:
+def supervisor(
+    data: Path, amqp_port: int, behaviour: str = "", nodes: int = 3, refused: int = 0
+) -> Iterator[subprocess.Popen[str]]:
     arguments = ["--data", str(data), "--amqp-port", str(amqp_port), "--nodes", str(nodes)]
     process = subprocess.Popen(
         [sys.executable, "-c", SUPERVISE, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "FAKE_NODE": behaviour},
+        env={**os.environ, "FAKE_NODE": behaviour, "REFUSED": str(refused)},
     )
     try:
         yield process
@@ -207,10 +211,34 @@ def test_a_wrong_flag_is_one_line_and_code_2(tmp_path: Path, amqp_port: int) -> 
         assert (process.returncode, errors) == (2, "clusterd dev: --nodes: expected 1..64, got 0\n")
 
 
-def test_a_cluster_of_another_size_in_the_directory_is_refused(tmp_path: Path) -> None:
+def test_more_nodes_than_the_directory_holds_are_added_to_them(tmp_path: Path) -> None:
     write(tmp_path, plan(tmp_path, nodes=3, amqp_port=5672))
-    with pytest.raises(DevError, match="holds 3 nodes: start it with --nodes 3, or choose another --data"):
-        plan(tmp_path, nodes=5, amqp_port=5672)
+    nodes = plan(tmp_path, nodes=5, amqp_port=5672)
+    assert [node.name for node in nodes] == [f"node-{index}" for index in range(5)]
+    assert plan(tmp_path, nodes=2, amqp_port=5672) == nodes[:3], "who is too many runs once more"
+
+
+@pytest.mark.parametrize(("code", "left"), [(0, 2), (69, 3)])
+def test_nodes_that_are_too_many_hand_over_and_go_or_stay_where_that_is_refused(
+    tmp_path: Path, amqp_port: int, code: int, left: int
+) -> None:
+    with supervisor(tmp_path, amqp_port) as process:
+        lines_until_ready(process)
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    with supervisor(tmp_path, amqp_port, nodes=2, refused=code) as process:
+        if code == 0:
+            children = pids(lines_until_ready(process))
+            wait_for_death(children[2])
+            process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate()
+    assert process.returncode == (1 if code else 0)
+    urls = [f"http://127.0.0.1:{amqp_port + HTTP_OFFSET + index}" for index in range(2)]
+    asked = (tmp_path / "scale.log").read_text().split()
+    assert asked == ["--url", urls[0], "--url", urls[1], "nodes", "scale", "2"]
+    assert sorted(path.name for path in tmp_path.glob("node-*")) == [f"node-{index}" for index in range(left)]
+    assert errors.splitlines()[0] == "clusterd dev: hand over what they hold, and go: node-2"
+    assert ("they cannot leave" in errors) == bool(code)
 
 
 def test_the_highest_peer_port_bounds_the_first_amqp_port(tmp_path: Path) -> None:
