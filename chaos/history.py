@@ -5,7 +5,8 @@ of writing, in seconds of the machine's monotonic clock, and never decreases wit
 of its own; together they are the history. A reader needs nothing else to judge a run.
 
 A message is named by (stream, number): a stream is one publishing channel from open to close, numbers count from 1 and
-are its delivery tags in confirm mode. Ranges of numbers are half-open.
+are its delivery tags in confirm mode. Ranges of numbers are half-open. Where a queue deduplicates, what had no answer
+when its stream ended is published again elsewhere under its old name.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Queue(Record, frozen=True, kw_only=True, tag="queue"):
     """A queue of the run and what is promised of it.
 
     single_active: one consumer at a time. counted: x-delivery-count is exact. dead_letters: where its dead go.
-    expires: what is in it dies of age. overflows: what is in it dies of others.
+    expires: what is in it dies of age. overflows: what is in it dies of others. deduplicates: a message that is
+    published again is there once.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Queue(Record, frozen=True, kw_only=True, tag="queue"):
     dead_letters: str = ""
     expires: bool = False
     overflows: bool = False
+    deduplicates: bool = False
 
 
 class Stream(Record, frozen=True, kw_only=True, tag="stream"):

@@ -30,6 +30,7 @@ CLAIMS = (
     "phantom",
     "settled",
     "flags",
+    "once",
     "counts",
     "kept",
     "order",
@@ -77,6 +78,11 @@ def queue_plans() -> tuple[QueuePlan, ...]:
             consumers=ALL,
             cancel_seconds=8.0,
         ),
+        QueuePlan(
+            traits=Queue(t=0, name="once", deduplicates=True),
+            arguments={"x-message-deduplication": True},
+            consumers=ALL,
+        ),
         QueuePlan(traits=Queue(t=0, name="deep"), consumers=ALL, is_deep=True),
         QueuePlan(traits=Queue(t=0, name="async-0"), consumers=(0, 1), client="asynchronous"),
         QueuePlan(traits=Queue(t=0, name="async-1"), consumers=(2,), client="asynchronous"),
@@ -91,9 +97,10 @@ def routes(rate: float, pairs: dict[bool, tuple[str, str]]) -> tuple[Route, ...]
         Route(exchange="", routing_key=queue, queues=(queue,), nodes=ALL, rate=rate * share / len(ALL))
         for queue, share in shares.items()
     ]
+    once = Route(exchange="", routing_key="once", queues=("once",), nodes=ALL, rate=rate * 0.02, is_deduplicated=True)
     fan = Route(exchange=FANOUT, routing_key="", queues=("plain-0", "plain-1"), nodes=(0, 1), rate=rate * 0.05)
     deep = Route(
-        exchange="", routing_key="deep", queues=("deep",), nodes=(0, 2), rate=rate * 0.07, body_bytes=DEEP_BODY_BYTES
+        exchange="", routing_key="deep", queues=("deep",), nodes=(0, 2), rate=rate * 0.05, body_bytes=DEEP_BODY_BYTES
     )
     asynchronous = [
         Route(exchange="", routing_key=queue, queues=(queue,), nodes=nodes, rate=10.0, client="asynchronous")
@@ -112,7 +119,7 @@ def routes(rate: float, pairs: dict[bool, tuple[str, str]]) -> tuple[Route, ...]
         for together, queues in pairs.items()
         for node in ALL[:2]
     ]
-    return (*steady, fan, deep, *asynchronous, *transactions)
+    return (*steady, once, fan, deep, *asynchronous, *transactions)
 
 
 def _exchange(together: bool) -> str:

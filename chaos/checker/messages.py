@@ -99,6 +99,19 @@ def flags(trail: Trail) -> Finding:
     return finding
 
 
+def once(trail: Trail) -> Finding:
+    """What was published more than once to a queue that deduplicates is there once: one delivery at most is a first."""
+    finding = Finding("once")
+    for stream in trail.streams.values():
+        for queue in stream.queues:
+            traits = trail.queues.get(queue)
+            for number in sorted(stream.again) if traits is not None and traits.deduplicates else ():
+                seen = trail.of(queue).get((stream.name, number), [])
+                if finding.check(holds=sum(1 for one in seen if not one.redelivered) <= 1):
+                    finding.show(trail.tell(queue, (stream.name, number)))
+    return finding
+
+
 def counts(trail: Trail) -> Finding:
     """Where x-delivery-count is exact, it is never less than the deliveries that a client can prove were before it.
 
@@ -152,6 +165,9 @@ def order(trail: Trail) -> Finding:
     """First deliveries of one publishing channel's messages come to a consumer in the order of publishing."""
     finding = Finding("order")
     for queue, messages in trail.deliveries.items():
+        traits = trail.queues.get(queue)
+        if traits is not None and traits.deduplicates:
+            continue  # a second try comes when it comes
         arrivals: dict[tuple[str, str], list[tuple[float, int]]] = {}
         for (stream, number), deliveries in messages.items():
             if queue not in trail.streams[stream].queues:

@@ -86,6 +86,8 @@ class StreamSeen:
     settled_at: dict[Number, float] = field(default_factory=dict)
     """When a number was answered; only for those published while its node was in a minority."""
     transactions: bool = False
+    again: set[Number] = field(default_factory=set)
+    """Published more than once."""
 
     def answer(self, number: Number) -> int:
         return self.answers[number] if 0 < number < len(self.answers) else UNPUBLISHED
@@ -93,6 +95,7 @@ class StreamSeen:
     def publish(self, at: float, first: Number, end: Number) -> None:
         if end > len(self.answers):
             self.answers.extend(bytes(end - len(self.answers)))
+        self.again.update(number for number in range(first, end) if self.answers[number] != UNPUBLISHED)
         self.answers[first:end] = bytes([OPEN]) * (end - first)
         self.published_at.append((at, first, end))
 

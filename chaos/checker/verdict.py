@@ -25,6 +25,7 @@ INVARIANTS: dict[str, Judge] = {
     "phantom": messages.phantom,
     "settled": messages.settled,
     "flags": messages.flags,
+    "once": messages.once,
     "counts": messages.counts,
     "kept": messages.kept,
     "order": messages.order,

@@ -1,7 +1,8 @@
 """pika, event-driven: publishers with confirms on each node, and consumers that acknowledge, give back, and refuse.
 
 Law: one thread that never blocks for a message. Publishes go out by the clock, as long as fewer than `OUTSTANDING_MAX`
-of a channel wait for their confirm. A connection that breaks is made anew, as new streams and new consumers.
+of a channel wait for their confirm. A connection that breaks is made anew, as new streams and new consumers. What it
+had published without an answer to queues that deduplicate, the next channel there publishes once more, on any node.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from chaos.clients.workload import (
     Workload,
     load,
 )
-from chaos.history import Confirmed, Published, Refused, Stream, StreamEnded
+from chaos.history import Confirmed, MessageId, Published, Refused, Stream, StreamEnded
 
 NAME = "steady"
 OUTSTANDING_MAX = 2000
@@ -38,19 +39,25 @@ REPORT_SECONDS = 0.5
 ENDING_SECONDS = 5.0
 """What the last answers may take to be committed."""
 _PROPERTIES = pika.BasicProperties(delivery_mode=2)
+KEY_HEADER = "x-deduplication-header"
+ABANDONED_SHARE = 0.05
+"""How often a channel to a queue that deduplicates is closed at once after a publish, in which case nobody hears what
+came of it."""
 
 
 class Outlet:
     """A confirming channel that publishes along one route."""
 
-    def __init__(self, client: Steady, route: Route, node: int, channel: Any) -> None:
+    def __init__(self, client: Steady, wire: Wire, route: Route, node: int, channel: Any) -> None:
         self.name = client.chronicle.fresh("p")
         self._client = client
+        self._wire = wire
         self._route = route
         self._channel = channel
         self._due_from = time.monotonic()
-        self._open: dict[int, None] = {}
-        """Numbers without an answer, ascending."""
+        self._open: dict[int, MessageId] = {}
+        """Delivery tags without an answer, ascending."""
+        self._next_tag = 1
         self._next = 1
         client.chronicle.write(Stream(t=time.monotonic(), s=self.name, node=node, queues=route.queues))
 
@@ -61,51 +68,68 @@ class Outlet:
         count = min(due, OUTSTANDING_MAX - len(self._open))
         if count <= 0:
             return
-        client, first = self._client, self._next
+        chronicle, first = self._client.chronicle, self._next
         self._next += count
-        client.chronicle.write(Published(t=time.monotonic(), s=self.name, first=first, end=self._next))
-        client.chronicle.progress.published += count
-        client.chronicle.progress.waiting += count
+        undecided = self._client.undecided.pop(self._route, [])
+        for stream, number in undecided:
+            chronicle.write(Published(t=time.monotonic(), s=stream, first=number, end=number + 1))
+            self._send(stream, number)
+        chronicle.write(Published(t=time.monotonic(), s=self.name, first=first, end=self._next))
+        chronicle.progress.published += count
+        chronicle.progress.waiting += count + len(undecided)
         for number in range(first, self._next):
-            self._open[number] = None
-            filler = client.filler[number % 64 : number % 64 + self._route.body_bytes]
-            body = bodies.make(self.name, number, filler)
-            self._channel.basic_publish(self._route.exchange, self._route.routing_key, body, _PROPERTIES)
+            self._send(self.name, number)
+        if self._route.is_deduplicated and self._client.random.random() < ABANDONED_SHARE:
+            self.end(orderly=True)
+            self._channel.close()
+            self._wire.replace(self, self._route)
+
+    def _send(self, stream: str, number: int) -> None:
+        self._open[self._next_tag] = (stream, number)
+        self._next_tag += 1
+        filler = self._client.filler[number % 64 : number % 64 + self._route.body_bytes]
+        body, properties = bodies.make(stream, number, filler), _PROPERTIES
+        if self._route.is_deduplicated:
+            properties = pika.BasicProperties(delivery_mode=2, headers={KEY_HEADER: f"{stream}/{number}"})
+        self._channel.basic_publish(self._route.exchange, self._route.routing_key, body, properties)
 
     def answered(self, frame: Any) -> None:
         """basic.ack or basic.nack, of one or of everything up to one."""
         last = frame.method.delivery_tag
-        numbers = [last]
+        tags = [last] if last in self._open else []
         if frame.method.multiple:
-            numbers = []
-            for number in self._open:
-                if number > last:
+            tags = []
+            for tag in self._open:
+                if tag > last:
                     break
-                numbers.append(number)
+                tags.append(tag)
         is_ack = isinstance(frame.method, pika.spec.Basic.Ack)
         kind = Confirmed if is_ack else Refused
         chronicle, now = self._client.chronicle, time.monotonic()
-        for first, end in _ranges(numbers):
-            chronicle.write(kind(t=now, s=self.name, first=first, end=end))
-        for number in numbers:
-            del self._open[number]
-        chronicle.progress.waiting -= len(numbers)
-        chronicle.progress.confirmed += len(numbers) if is_ack else 0
+        for stream, first, end in _ranges([self._open.pop(tag) for tag in tags]):
+            # A second try that is refused says nothing of the first.
+            if is_ack or stream == self.name:
+                chronicle.write(kind(t=now, s=stream, first=first, end=end))
+        chronicle.progress.waiting -= len(tags)
+        chronicle.progress.confirmed += len(tags) if is_ack else 0
 
     def end(self, *, orderly: bool) -> None:
         chronicle = self._client.chronicle
         chronicle.progress.waiting -= len(self._open)
+        if self._route.is_deduplicated and self._open:
+            self._client.undecided.setdefault(self._route, []).extend(self._open.values())
+        self._open = {}
         chronicle.write(StreamEnded(t=time.monotonic(), s=self.name, orderly=orderly))
 
 
-def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
-    """Ascending numbers as half-open ranges."""
-    ranges: list[tuple[int, int]] = []
-    for number in numbers:
-        if ranges and ranges[-1][1] == number:
-            ranges[-1] = (ranges[-1][0], number + 1)
+def _ranges(messages: list[MessageId]) -> list[tuple[str, int, int]]:
+    """Messages as (stream, half-open range), in their order."""
+    ranges: list[tuple[str, int, int]] = []
+    for stream, number in messages:
+        if ranges and ranges[-1][0] == stream and ranges[-1][2] == number:
+            ranges[-1] = (stream, ranges[-1][1], number + 1)
         else:
-            ranges.append((number, number + 1))
+            ranges.append((stream, number, number + 1))
     return ranges
 
 
@@ -156,12 +180,12 @@ class Wire:
 
     def _opened(self, connection: Any) -> None:
         workload = self._client.workload
+        self._connection = connection
         if self._publishes:
             for route in workload.routes:
                 if route.client == NAME and self._node in route.nodes:
                     connection.channel(on_open_callback=lambda channel, route=route: self._publish(channel, route))
             return
-        self._connection = connection
         self._consume(deep=False)
         if self._is_draining:
             self._consume(deep=True)
@@ -183,8 +207,13 @@ class Wire:
                 )
 
     def _publish(self, channel: Any, route: Route) -> None:
-        outlet = Outlet(self._client, route, self._node, channel)
+        outlet = Outlet(self._client, self, route, self._node, channel)
         channel.confirm_delivery(outlet.answered, callback=lambda _: self.outlets.append(outlet))
+
+    def replace(self, outlet: Outlet, route: Route) -> None:
+        """By a new channel for the same route."""
+        self.outlets.remove(outlet)
+        self._connection.channel(on_open_callback=lambda channel: self._publish(channel, route))
 
 
 class Steady:
@@ -197,6 +226,8 @@ class Steady:
         self.random = random.Random(workload.seed)
         self.filler = self.random.randbytes(64 + max(route.body_bytes for route in workload.routes))
         self.loop = IOLoop()
+        self.undecided: dict[Route, list[MessageId]] = {}
+        """Of broken connections: to be published once more."""
         self._reported = 0.0
         self._deadline = 0.0
         nodes = range(len(workload.nodes))

@@ -67,6 +67,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes: int = 256
     client: str = "steady"
     in_transactions: bool = False
+    is_deduplicated: bool = False
+    """What has no answer when its connection breaks is published again, with the same key."""
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):

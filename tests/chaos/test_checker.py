@@ -9,6 +9,7 @@ import pytest
 from chaos.checker.verdict import INVARIANTS
 from chaos.history import (
     Compared,
+    Confirmed,
     Defined,
     Delivered,
     FaultBegan,
@@ -357,6 +358,35 @@ def test_a_transaction_that_was_rolled_back_and_is_there_is_seen() -> None:
 def test_a_transaction_without_an_answer_may_be_there_or_not() -> None:
     assert transaction("unknown", ()).broken() == ()
     assert transaction("unknown", (QUEUE, "other")).broken() == ()
+
+
+# ---- deduplication
+
+
+def published_again(*, redelivered: bool) -> Story:
+    story = Story(Queue(t=0, name=QUEUE, deduplicates=True))
+    story.consumer("c")
+    story.publish(1, 3, confirmed=False)
+    story.tell(Confirmed(t=0, s=STREAM, first=2, end=3))
+    story.tell(StreamEnded(t=0, s=STREAM, orderly=True))
+    story.deliver("c", 2)
+    story.settle("c", 2)
+    story.publish()
+    story.deliver("c")
+    story.settle("c", how="requeue")
+    story.deliver("c", redelivered=redelivered)
+    story.settle("c")
+    return story
+
+
+def test_a_message_that_was_published_twice_may_come_late_and_is_there_once() -> None:
+    story = published_again(redelivered=True)
+    assert story.broken() == ()
+    assert story.finding("once").checks == 1
+
+
+def test_a_message_that_is_there_as_often_as_it_was_published_is_seen() -> None:
+    assert published_again(redelivered=False).broken() == ("flags", "once")
 
 
 # ---- dead letters
