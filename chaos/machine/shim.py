@@ -76,6 +76,10 @@ class Disk:
         """The node's wall clock is so far ahead of the machine's."""
         struct.pack_into("=q", self._page, _CLOCK, int(seconds * 1e9))
 
+    @property
+    def has_unsynced(self) -> bool:
+        return self._journal.exists() and self._journal.stat().st_size > 0
+
     def lose_power(self, rng: random.Random) -> int:
         """Take back some of what was not synced. Returns how many sectors."""
         if not self._journal.exists():

@@ -12,6 +12,8 @@ from chaos.strikes.processes import KillAll, KillMajority, KillOne
 from chaos.strikes.strike import Field, Strike, Struck
 
 MIB = 1 << 20
+GATHERING_SECONDS = 0.5
+"""How long a power failure waits for something to be lost."""
 ENDING_SECONDS = 10.0
 """How long a node may go on after its disk reported an error."""
 
@@ -74,8 +76,12 @@ class DiskError(Strike):
 
 def _let_writes_gather(ground: Field, nodes: Iterable[int]) -> None:
     """Some writes stand in the page cache when the power goes: their sync does not return any more."""
-    for node in nodes:
-        ground.grounds.disks[node].stall(stalled=True)
+    disks = [ground.grounds.disks[node] for node in nodes]
+    for disk in disks:
+        disk.stall(stalled=True)
+    deadline = time.monotonic() + GATHERING_SECONDS
+    while time.monotonic() < deadline and not all(disk.has_unsynced for disk in disks):
+        time.sleep(0.01)
     time.sleep(ground.random.uniform(0.0, 0.3))
 
 
