@@ -158,7 +158,7 @@ def connections_view(connections: Sequence[Document], *, now: float) -> list[str
             connection["state"],
             count(connection["channels"]),
             connection["client"] or UNKNOWN,
-            duration(max(0.0, now - connection["connected_at"])),
+            duration(max(0.0, now - connection["connected_at"] / 1000)),
         ]
         for connection in connections
     ]

@@ -41,6 +41,7 @@ from cluster.node.amqp.broker import Broker
 from cluster.node.amqp.listener import own_client
 from cluster.node.amqp.login import Login
 from cluster.node.catalog.host import CATALOG_GROUP
+from cluster.node.cluster_name import cluster_name
 from cluster.node.config import NodeConfig
 from cluster.node.core import Core, Request
 from cluster.node.kinds import Kind
@@ -197,7 +198,7 @@ class Reports:
             for node, member in self._core.members.by_id.items():
                 nursery.start_soon(self._ask_member, node, member, timeout_seconds, found)
         return ClusterReport(
-            cluster_name=self._config.cluster.name,
+            cluster_name=cluster_name(self.catalog, self._config.cluster.name),
             cluster_id=self._core.charter.cluster_id,
             answered_by=self._config.node.name,
             version=self._version,

@@ -29,6 +29,7 @@ from cluster.node.amqp.publish import ROUTES_MAX, Budget, Route
 from cluster.node.amqp.publishing import Publishing
 from cluster.node.amqp.routing import check_delivery_mode, resolve, resolve_special
 from cluster.node.catalog.client import NoQuorum
+from cluster.node.cluster_name import told_to_clients
 from cluster.node.tls import Socket, TlsSocket
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Connection:
         self.peer = peer
         self.name = name
         self.broker = broker
-        settings = broker.settings
+        settings = told_to_clients(broker.settings, broker.catalog)
         if self.certified_name:
             settings = replace(settings, mechanisms=_CERTIFIED_MECHANISMS)
         self.machine = ServerConnection(settings)

@@ -235,3 +235,20 @@ async def test_a_start_with_a_wrong_document_ends_with_its_line(tmp_path: Path) 
         await load_at_start("d.json", {"queues": [{"vhost": "/"}]}, operations.founded.catalog, operations)
     await load_at_start("d.json", SHOP, operations.founded.catalog, operations)
     assert "carts" in operations.founded.catalog.vhosts["shop"].queues
+
+
+@pytest.mark.parametrize(("part", "status"), [("file", 204), ("other", 400)])
+async def test_a_browser_imports_a_file_by_a_form(part: str, status: int) -> None:
+    """Measured: RabbitMQ takes the part `file`."""
+    form = (
+        f'--b42\r\nContent-Disposition: form-data; name="{part}"; filename="d.json"\r\n'
+        f"Content-Type: application/json\r\n\r\n{json.dumps(SHOP)}\r\n--b42--\r\n"
+    )
+    source = FakeSource()
+    async with served(source) as client:
+        headers = {"Content-Type": "multipart/form-data; boundary=b42"}
+        answer = await client.ask("/api/definitions", user="guest:guest", method="POST", body=form, headers=headers)
+        assert answer.status == status, answer.body
+        assert ("shop" in source.catalog.vhosts) == (part == "file")
+        if part == "other":
+            assert answer.reason == "the form has no part 'file'"

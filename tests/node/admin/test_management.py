@@ -454,3 +454,40 @@ async def test_all_connections_of_a_user_are_closed_together() -> None:
         assert await client.get("connections/username/nobody") == []
         assert (await client.delete("connections/username/guest")).status == 204
     assert (name, "Closed via management API") in source.operations.closed
+
+
+async def test_the_cluster_has_the_name_that_was_given_last() -> None:
+    async with served(FakeSource()) as client:
+        assert (await client.put("cluster-name", {"name": "orders"})).status == 204
+        assert await client.get("cluster-name") == {"name": "orders"}
+        assert await client.get("global-parameters") == [{"name": "cluster_name", "value": "orders"}]
+        assert (await client.put("cluster-name", {})).reason == "'name' is missing"
+        assert (await client.put("cluster-name", {"name": "x"}, user="watch:w:w")).status == 403
+
+
+async def test_what_clients_read_into_integers_and_texts_is_of_that_kind() -> None:
+    """Measured: typed clients fail at a fraction, or at a number where a text was."""
+    async with served(FakeSource()) as client:
+        connection = (await client.get("connections"))[0]
+        assert connection["connected_at"] == 1_790_000_000_000
+        assert isinstance(connection["connected_at"], int)
+        assert connection["ssl_protocol"] is None
+        assert isinstance((await client.get("overview"))["contexts"][0]["port"], str)
+        consumer = (await client.get("consumers"))[0]["channel_details"]
+        assert (consumer["peer_host"], consumer["peer_port"]) == ("10.0.0.5", 40312)
+
+
+async def test_topic_permissions_on_one_exchange_are_a_list_of_one() -> None:
+    async with served(FakeSource()) as client:
+        given = {"exchange": "amq.topic", "write": "^a", "read": ".*"}
+        await client.put("topic-permissions/%2F/guest", given)
+        path = "topic-permissions/%2F/guest/"
+        assert await client.get(f"{path}amq.topic") == [{"user": "guest", "vhost": "/", **given}]
+        assert (await client.ask(f"/api/{path}amq.direct", user="guest:guest")).status == 404
+
+
+async def test_the_old_check_of_a_node_is_200_whatever_it_finds() -> None:
+    async with served(FakeSource()) as client:
+        assert await client.get("healthchecks/node") == {"status": "ok"}
+        assert await client.get("healthchecks/node/mq-1") == {"status": "ok"}
+        assert (await client.ask("/api/healthchecks/node/nope", user="guest:guest")).status == 404

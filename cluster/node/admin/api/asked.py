@@ -19,6 +19,7 @@ from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.caller import Caller
 from cluster.node.admin.api.fields import Document
+from cluster.node.admin.api.multipart import FORM, read_form_part
 from cluster.node.admin.json_text import read_json
 from cluster.node.admin.rates import Rates
 from cluster.node.admin.source import NodeSource
@@ -77,9 +78,18 @@ class Asked:
             raise HTTPException(400, f"timeout: expected seconds within 0..{TIMEOUT_SECONDS_MAX:g}, got {text!r}")
         return seconds
 
-    async def body(self, size_max: int = OBJECT_BYTES_MAX) -> Document:
-        """The JSON object in the body; {} for an empty one. Raises HTTPException 400, 413."""
+    async def body(self, size_max: int = OBJECT_BYTES_MAX, *, form_part: str | None = None) -> Document:
+        """The JSON object in the body, or in that part of it if it is a form; {} for an empty one.
+
+        Raises HTTPException 400, 413.
+        """
         data = await read_body(self.request, size_max)
+        content_type = self.request.headers.get("content-type", "")
+        if form_part is not None and content_type.startswith(FORM):
+            part = await trio.to_thread.run_sync(read_form_part, content_type, data, form_part)
+            if part is None:
+                raise HTTPException(400, f"the form has no part {form_part!r}")
+            data = part
         if not data.strip():
             return {}
         try:

@@ -1,6 +1,7 @@
 """Health checks under /api/health/checks, and the test that brings a message through.
 
-Law: a check answers 200 with `{"status": "ok"}`, or 503 with `failed` and the reason in one line.
+Law: a check answers 200 with `{"status": "ok"}`, or 503 with `failed` and the reason in one line; the oldest of them,
+/api/healthchecks/node, always 200, as its clients know it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from starlette.responses import JSONResponse, Response
 from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.ids import NO_CONNECTION
 from cluster.node.admin.api.asked import Asked, Endpoint
-from cluster.node.admin.api.caller import MANAGEMENT
-from cluster.node.admin.api.cluster import listeners
+from cluster.node.admin.api.caller import MANAGEMENT, MONITORING
+from cluster.node.admin.api.cluster import listeners, member_in_path
 from cluster.node.admin.health import group_views, not_ready_reason
 from cluster.node.admin.report import NodeReport
 
@@ -77,8 +78,11 @@ async def check_serving(asked: Asked) -> Response:
 
 
 async def check_port_listener(asked: Asked) -> Response:
-    ports = sorted({str(port) for _, port in listeners(asked.node.local_report())})
-    port = asked.part("port")
+    ports = sorted({port for _, port in listeners(asked.node.local_report())})
+    asked_for = asked.part("port")
+    if not (asked_for.isascii() and asked_for.isdecimal() and len(asked_for) < 6):
+        raise HTTPException(400, f"not a port: {asked_for!r}")
+    port = int(asked_for)
     if port in ports:
         return JSONResponse({"status": "ok", "port": port})
     return _failed(f"there is no listener on port {port}", missing=port, ports=ports)
@@ -134,6 +138,15 @@ async def check_mirror_sync_critical(asked: Asked) -> Response:
     return _ok()
 
 
+async def check_node(asked: Asked) -> Response:
+    """The node in the path, or else this one: does it serve clients, and are publishers let through?"""
+    report: NodeReport | None = asked.node.local_report()
+    if "name" in asked.request.path_params:
+        report = (await member_in_path(asked))[0].report
+    reason = "it does not answer" if report is None else not_ready_reason(report) or ", ".join(report.alarms)
+    return JSONResponse({"status": "failed", "reason": reason} if reason else {"status": "ok"})
+
+
 ENDPOINTS = (
     Endpoint("GET", f"{_CHECKS}/alarms", MANAGEMENT, check_alarms),
     Endpoint("GET", f"{_CHECKS}/local-alarms", MANAGEMENT, check_local_alarms),
@@ -143,6 +156,8 @@ ENDPOINTS = (
     Endpoint("GET", f"{_CHECKS}/port-listener/{{port}}", MANAGEMENT, check_port_listener),
     Endpoint("GET", f"{_CHECKS}/protocol-listener/{{protocol}}", MANAGEMENT, check_protocol_listener),
     Endpoint("GET", "/api/aliveness-test/{vhost}", MANAGEMENT, aliveness),
+    Endpoint("GET", "/api/healthchecks/node", MONITORING, check_node),
+    Endpoint("GET", "/api/healthchecks/node/{name}", MONITORING, check_node),
     Endpoint("GET", f"{_CHECKS}/certificate-expiration/{{within}}/{{unit}}", MANAGEMENT, check_certificate),
     Endpoint("GET", f"{_CHECKS}/virtual-hosts", MANAGEMENT, check_virtual_hosts),
     Endpoint("GET", f"{_CHECKS}/node-is-mirror-sync-critical", MANAGEMENT, check_mirror_sync_critical),

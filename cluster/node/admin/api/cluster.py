@@ -16,6 +16,7 @@ from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import ADMINISTRATOR, MANAGEMENT, MONITORING
 from cluster.node.admin.api.fields import Document
 from cluster.node.admin.report import ClusterReport, MemberReport, NodeReport
+from cluster.node.cluster_name import cluster_name as named
 
 FOLLOWED_VERSION = "3.10.8"
 _FLOW = {
@@ -102,7 +103,7 @@ def overview_document(cluster: ClusterReport, asked: Asked) -> Document:
                 "channel_closed": total("channels_opened_total") - total("channels"),
             },
         ),
-        "contexts": [{"node": report.name, "path": "/", "port": report.http_port} for report in reports],
+        "contexts": [{"node": report.name, "path": "/", "port": str(report.http_port)} for report in reports],
         "listeners": [
             {"node": report.name, "protocol": protocol, "port": port}
             for report in reports
@@ -122,7 +123,7 @@ async def overview(asked: Asked) -> Response:
 
 
 async def cluster_name(asked: Asked) -> Response:
-    return found({"name": asked.catalog.cluster_name})
+    return found({"name": named(asked.catalog, asked.catalog.cluster_name)})
 
 
 async def whoami(asked: Asked) -> Response:
@@ -134,7 +135,7 @@ async def nodes(asked: Asked) -> Response:
     return await listed(asked, list(cluster.members), lambda member: node_document(member, cluster.answered_by))
 
 
-async def _member(asked: Asked) -> tuple[MemberReport, str]:
+async def member_in_path(asked: Asked) -> tuple[MemberReport, str]:
     """The node in the path, and who answered. Raises HTTPException 404."""
     cluster = await asked.node.cluster_report(asked.timeout_seconds())
     for member in cluster.members:
@@ -144,12 +145,12 @@ async def _member(asked: Asked) -> tuple[MemberReport, str]:
 
 
 async def node(asked: Asked) -> Response:
-    return found(node_document(*await _member(asked)))
+    return found(node_document(*await member_in_path(asked)))
 
 
 async def node_memory(asked: Asked) -> Response:
     """One process has one sum; of it, what is known apart."""
-    member, _ = await _member(asked)
+    member, _ = await member_in_path(asked)
     if member.report is None:
         raise HTTPException(404, f"node '{member.name}' does not answer: {member.unreachable_reason}")
     report = member.report

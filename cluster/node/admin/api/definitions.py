@@ -26,7 +26,7 @@ async def vhost_definitions(asked: Asked) -> Response:
 
 
 async def _import(asked: Asked, vhost: str | None) -> Response:
-    document = await asked.body(DOCUMENT_BYTES_MAX)
+    document = await asked.body(DOCUMENT_BYTES_MAX, form_part="file")
     try:
         planned = await prepare(document, asked.catalog, asked.node.operations, vhost)
         if asked.flag("dry_run"):

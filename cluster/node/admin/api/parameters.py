@@ -1,8 +1,8 @@
 """Runtime parameters under /api/parameters and /api/global-parameters.
 
-Law: a global parameter is any JSON value under a name, kept for who asks; the cluster does nothing with it. Parameters
-of a component belong to plugins, of which there are none: the list shows those that limits and operator policies are
-in RabbitMQ's documents, and nothing can be put.
+Law: a global parameter is any JSON value under a name, kept for who asks; of `cluster_name` alone the cluster makes
+something. Parameters of a component belong to plugins, of which there are none: the list shows those that limits and
+operator policies are in RabbitMQ's documents, and nothing can be put.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.answers import changed, found, listed, nothing
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import ADMINISTRATOR, POLICYMAKER
-from cluster.node.admin.api.fields import BadField, Document
+from cluster.node.admin.api.fields import BadField, Document, field
 from cluster.node.admin.api.policies import policy_documents
+from cluster.node.cluster_name import CLUSTER_NAME, GLOBAL_PARAMETER
 
 GLOBAL_PARAMETERS_MAX: Final = 256
 """One more is a bad request."""
 VALUE_BYTES_MAX: Final = 64 << 10
 """Of a global parameter as JSON; a longer one is a bad request."""
-_SETTING: Final = "global-parameter."
 
 
 def parameter_documents(vhosts: Iterable[Vhost]) -> list[Document]:
@@ -49,9 +49,9 @@ def parameter_documents(vhosts: Iterable[Vhost]) -> list[Document]:
 def global_parameter_documents(catalog: Catalog) -> list[Document]:
     """`{"name", "value"}`, ordered by name."""
     return [
-        {"name": setting.removeprefix(_SETTING), "value": json.loads(str(value))}
+        {"name": setting.removeprefix(GLOBAL_PARAMETER), "value": json.loads(str(value))}
         for setting, value in sorted(catalog.settings.items())
-        if setting.startswith(_SETTING)
+        if setting.startswith(GLOBAL_PARAMETER)
     ]
 
 
@@ -64,13 +64,13 @@ def read_global_parameter(name: str, document: Document) -> PutSetting:
     text = json.dumps(document["value"], ensure_ascii=False, separators=(",", ":"))
     if len(text.encode()) > VALUE_BYTES_MAX:
         raise BadField(f"'value' is longer than {VALUE_BYTES_MAX} bytes")
-    return PutSetting(_SETTING + name, text)
+    return PutSetting(GLOBAL_PARAMETER + name, text)
 
 
 def _held(asked: Asked) -> Any:
     """The value of the global parameter in the path. Raises HTTPException 404."""
     name = asked.part("name")
-    text = asked.catalog.settings.get(_SETTING + name)
+    text = asked.catalog.settings.get(GLOBAL_PARAMETER + name)
     if text is None:
         raise HTTPException(404, f"no global parameter '{name}'")
     return json.loads(str(text))
@@ -96,7 +96,16 @@ async def put_global(asked: Asked) -> Response:
 
 async def delete_global(asked: Asked) -> Response:
     _held(asked)
-    await asked.node.operations.submit(PutSetting(_SETTING + asked.part("name"), None))
+    await asked.node.operations.submit(PutSetting(GLOBAL_PARAMETER + asked.part("name"), None))
+    return nothing()
+
+
+async def put_cluster_name(asked: Asked) -> Response:
+    """`{"name"}`."""
+    name = field(await asked.body(), "name", str)
+    if not name:
+        raise BadField("'name' cannot be empty")
+    await asked.node.operations.submit(read_global_parameter(CLUSTER_NAME, {"value": name}))
     return nothing()
 
 
@@ -132,6 +141,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/global-parameters/{name}", POLICYMAKER, global_parameter),
     Endpoint("PUT", "/api/global-parameters/{name}", ADMINISTRATOR, put_global),
     Endpoint("DELETE", "/api/global-parameters/{name}", ADMINISTRATOR, delete_global),
+    Endpoint("PUT", "/api/cluster-name", ADMINISTRATOR, put_cluster_name),
     Endpoint("GET", "/api/parameters", POLICYMAKER, parameters),
     Endpoint("GET", "/api/parameters/{component}", POLICYMAKER, parameters),
     Endpoint("GET", "/api/parameters/{component}/{vhost}", POLICYMAKER, parameters),

@@ -118,6 +118,17 @@ async def topic_permissions_of(asked: Asked) -> Response:
     return await topic_permissions(asked)
 
 
+async def topic_permissions_on(asked: Asked) -> Response:
+    """On one exchange: a list of one, as in RabbitMQ."""
+    user, vhost = _place(asked)
+    exchange = asked.part("exchange")
+    wanted = {"user": user, "vhost": vhost, "exchange": exchange}
+    kept = [document for document in topic_permission_documents(asked.catalog) if wanted.items() <= document.items()]
+    if not kept:
+        raise HTTPException(404, f"user '{user}' has no topic permissions on exchange '{exchange}' in vhost '{vhost}'")
+    return await listed(asked, kept, dict)
+
+
 async def put_topic(asked: Asked) -> Response:
     """`{"exchange", "write", "read"}`."""
     user, vhost = _place(asked)
@@ -148,6 +159,7 @@ ENDPOINTS = (
     Endpoint("GET", "/api/users/{user}/topic-permissions", ADMINISTRATOR, topic_permissions),
     Endpoint("GET", "/api/vhosts/{vhost}/topic-permissions", ADMINISTRATOR, topic_permissions),
     Endpoint("GET", "/api/topic-permissions/{vhost}/{user}", ADMINISTRATOR, topic_permissions_of),
+    Endpoint("GET", "/api/topic-permissions/{vhost}/{user}/{exchange}", ADMINISTRATOR, topic_permissions_on),
     Endpoint("PUT", "/api/topic-permissions/{vhost}/{user}", ADMINISTRATOR, put_topic),
     Endpoint("DELETE", "/api/topic-permissions/{vhost}/{user}", ADMINISTRATOR, delete_topic),
     Endpoint("DELETE", "/api/topic-permissions/{vhost}/{user}/{exchange}", ADMINISTRATOR, delete_topic),

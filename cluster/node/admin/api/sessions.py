@@ -25,8 +25,10 @@ REASON_OCTETS_MAX = 200
 
 
 def connection_document(report: ConnectionReport) -> Document:
-    """`connected_at` is Unix time in seconds."""
+    """`connected_at` is Unix time in whole milliseconds, as in RabbitMQ: clients read it into an integer."""
     return asdict(report) | {
+        "connected_at": round(report.connected_at * 1000),
+        "ssl_protocol": report.ssl_protocol or None,
         "type": "network",
         "protocol": "AMQP 0-9-1",
         "timeout": report.heartbeat_seconds,
@@ -48,8 +50,14 @@ def channel_document(report: ChannelReport) -> Document:
         "messages_unacknowledged": report.messages_unacked,
         "prefetch_count": report.prefetch_count,
         "global_prefetch_count": report.global_prefetch_count,
-        "connection_details": {"name": report.connection},
+        "connection_details": {"name": report.connection, **_peer(report.connection)},
     }
+
+
+def _peer(connection: str) -> Document:
+    """Where a connection comes from; its name begins with it."""
+    host, _, port = connection.partition(" -> ")[0].rpartition(":")
+    return {"peer_host": host, "peer_port": int(port) if port.isdecimal() else 0}
 
 
 def consumer_document(report: ConsumerReport) -> Document:
@@ -60,6 +68,7 @@ def consumer_document(report: ConsumerReport) -> Document:
             "name": f"{report.connection} ({report.channel})",
             "number": report.channel,
             "connection_name": report.connection,
+            **_peer(report.connection),
             "node": report.node,
             "user": report.user,
         },
