@@ -68,7 +68,7 @@ class RaftConfig:
     max_apply_bytes: int = 4 << 20
     max_waiting_reads: int = 1 << 16
     tail_bytes: int = 8 << 20
-    snapshot_chunk_bytes: int = 256 << 10
+    snapshot_chunk_bytes: int = 1 << 20
     lease_reads: bool = False
     patient_commit_news: bool = False
 
