@@ -103,6 +103,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             handler=gate,
             limits=LinkLimits(outbox_bytes_max=limits.link_outbox_max),
             certificates=link_certificates,
+            both_ways=certificates if config.peer.tls_optional else None,
         )
         stop, served = trio.Event(), trio.Event()
         async with trio.open_nursery() as nursery:

@@ -56,6 +56,17 @@ def test_the_nodes_use_what_is_mounted_for_clients_operators_and_each_other(
     assert {port["port"] for port in policy["ingress"][0]["ports"]} == {config.amqp.port, config.amqp.tls_port}
 
 
+def test_a_running_cluster_gets_there_in_three_upgrades_of_which_neighbours_understand_each_other(
+    tmp_path: Path,
+) -> None:
+    rounds = []
+    for peers in ("plain", "both", "sealed"):
+        objects = chart(CHART_SECRETS | {"tls": {"enabled": True, "peers": peers}})
+        peer = configuration(objects, pod_names(objects)[0], SECRET, tmp_path).peer
+        rounds.append((peer.tls, peer.tls_optional))
+    assert rounds == [(False, True), (True, True), (True, False)]
+
+
 def test_probes_and_clusterctl_ask_over_https(objects: list[Manifest]) -> None:
     made = container(objects)
     assert {made[name]["httpGet"]["scheme"] for name in ("startupProbe", "livenessProbe", "readinessProbe")} == {

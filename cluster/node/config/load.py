@@ -168,8 +168,9 @@ def _tls_contradictions(config: NodeConfig) -> list[str]:
         found.append(f"tls.verify: {tls.verify!r} needs tls.ca")
     if config.http.tls and not tls.cert:
         found.append("http.tls: needs tls.cert and tls.key")
-    if config.peer.tls and not (tls.cert and tls.ca):
-        found.append("peer.tls: needs tls.cert, tls.key and tls.ca")
+    for option, is_on in (("tls", config.peer.tls), ("tls_optional", config.peer.tls_optional)):
+        if is_on and not (tls.cert and tls.ca):
+            found.append(f"peer.{option}: needs tls.cert, tls.key and tls.ca")
     if not config.amqp.port and not (tls.cert and config.amqp.tls_port):
         found.append("amqp.port: no client could connect; set it, or amqp.tls_port and tls.cert")
     return found

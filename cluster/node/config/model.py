@@ -69,6 +69,9 @@ class PeerSection(Section, frozen=True, kw_only=True):
         str, Meta(description="host:port at which other nodes reach this one; empty: as cluster.peers names it")
     ] = ""
     tls: Annotated[bool, Meta(description="TLS between nodes, each proving itself by a certificate of tls.ca")] = False
+    tls_optional: Annotated[
+        bool, Meta(description="let in nodes with and without TLS, while peer.tls is changed one node after the other")
+    ] = False
 
 
 class TlsSection(Section, frozen=True, kw_only=True):

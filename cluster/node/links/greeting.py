@@ -43,6 +43,8 @@ from cluster.node.tls import Certificates, Socket
 from cluster.raft.types import NOBODY
 
 STRANGER_ERRORS: Final = (OSError, sockets.Disconnected, trio.TooSlowError, ProtocolViolation, Refused)
+_TLS_RECORD: Final = b"\x16"
+"""What a TLS client says first (RFC 8446 §5.1). A frame that began so would be longer than a stranger's may be."""
 _DESCRIPTION_BYTES_MAX: Final = 256 << 10
 PETITION_TIMEOUT_SECONDS: Final = 10.0
 """How long a member may take to have somebody admitted."""
@@ -200,7 +202,7 @@ async def _ask(
 @dataclass(frozen=True, slots=True)
 class Host:
     """What the accepting side needs to receive strangers. `admit` raises Refused for an unwanted dialer; with
-    `certificates`, strangers speak TLS."""
+    `certificates`, strangers speak TLS, or may where plain ones are let in too."""
 
     identity: Identity
     secret: bytes
@@ -209,6 +211,15 @@ class Host:
     describe: Callable[[], dict[str, Body]]
     petition: Callable[[dict[str, Body]], Awaitable[dict[str, Body]]]
     certificates: Certificates | None
+    is_plain_accepted: bool = False
+
+
+async def _received(sock: socket.socket, host: Host) -> Socket:
+    if host.certificates is None:
+        return sock
+    if host.is_plain_accepted and await sockets.peek(sock) != _TLS_RECORD:
+        return sock
+    return await host.certificates.accepted(sock)
 
 
 async def receive_stranger(sock: socket.socket, host: Host) -> tuple[Socket, Identity] | None:
@@ -222,7 +233,7 @@ async def receive_stranger(sock: socket.socket, host: Host) -> tuple[Socket, Ide
         identity=host.identity, secret=host.secret, nonce=secrets.token_bytes(NONCE_BYTES), admit=host.admit
     )
     with trio.fail_after(host.limits.handshake_timeout_seconds) as patience:
-        link = sock if host.certificates is None else await host.certificates.accepted(sock)
+        link = await _received(sock, host)
         stranger = _Stranger(link, frame_bytes_max=host.limits.handshake_frame_bytes_max)
         try:
             await stranger.write(CHALLENGE, acceptor.on_hello(await stranger.read(HELLO)))

@@ -62,8 +62,11 @@ class Links:
         handler: LinkHandler,
         limits: LinkLimits | None = None,
         certificates: Certificates | None = None,
+        both_ways: Certificates | None = None,
     ) -> None:
+        """`both_ways`: who dials may speak TLS by these or not, whatever this node does when it dials."""
         self._certificates = certificates
+        self._both_ways = both_ways
         self._identity = Identity(cluster_id=cluster_id, node=node, name=name, incarnation=incarnation)
         self._secret = secret
         self._handler = handler
@@ -310,7 +313,8 @@ class Links:
             admit=self._admit,
             describe=self._handler.describe,
             petition=self._handler.petition,
-            certificates=self._certificates,
+            certificates=self._both_ways or self._certificates,
+            is_plain_accepted=self._both_ways is not None,
         )
         try:
             greeted = await receive_stranger(sock, host)

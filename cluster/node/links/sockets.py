@@ -108,6 +108,20 @@ async def receive(sock: Socket) -> bytes:
             raise Disconnected(error.strerror or str(error)) from None
 
 
+async def peek(sock: socket.socket) -> bytes:
+    """The first byte that comes, which stays where it is; b"" at the end. Raises Disconnected."""
+    while True:
+        try:
+            await trio.lowlevel.wait_readable(sock)
+            return sock.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            continue
+        except trio.ClosedResourceError:
+            raise Disconnected("closed here") from None
+        except OSError as error:
+            raise Disconnected(error.strerror or str(error)) from None
+
+
 async def until_writable(sock: Socket) -> None:
     """Raises Disconnected."""
     if sock.fileno() == -1:

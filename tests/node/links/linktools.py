@@ -15,6 +15,7 @@ from cluster.node.links import (
     RequestError,
     open_listener,
 )
+from cluster.node.tls import Certificates
 from cluster.raft.types import NodeId
 
 SECRET = b"correct horse battery staple"
@@ -87,6 +88,8 @@ class Member:
         secret: bytes = SECRET,
         cluster_id: str = "c1",
         limits: LinkLimits | None = None,
+        certificates: Certificates | None = None,
+        both_ways: Certificates | None = None,
     ) -> None:
         self.address = address
         self.memory = Memory()
@@ -99,6 +102,8 @@ class Member:
             peers=others,
             handler=self.memory,
             limits=limits or LinkLimits(),
+            certificates=certificates,
+            both_ways=both_ways,
         )
         self._scope = trio.CancelScope()
         self._stopped = trio.Event()
