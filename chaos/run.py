@@ -161,11 +161,12 @@ class Run:
         """Fault after fault. Whether the cluster did not get over one."""
         options, queues = self._options, tuple([one.name for one in workload.queues])
         ground = Field(grounds, self._random, queues, self._note)
+        deck = catalogue.Deck(options.faults, self._random)
         turns = 0
         while time.monotonic() - self._began < options.duration and turns < (options.faults_max or turns + 1):
             turns += 1
             try:
-                self._strike(ground, catalogue.draw(options.faults, self._random))
+                self._strike(ground, deck.draw())
                 self._hold(grounds, self._random.uniform(*CALM_SECONDS), [])
             except AssertionError as error:
                 self._history.write(Stuck(t=time.monotonic(), why=str(error).splitlines()[0]))

@@ -65,20 +65,30 @@ def needs(names: Sequence[str]) -> frozenset[str]:
     return frozenset(need for name in names for need in FAULTS[name].needs)
 
 
-def draw(names: Sequence[str], rng: random.Random) -> list[str]:
-    """One fault, or two that overlap: then they strike different nodes, or one of them strikes none."""
-    first = rng.choice(names)
-    chosen = [first]
-    if rng.random() < TOGETHER_SHARE:
-        nodes = NODES - FAULTS[first].nodes_needed
-        others = [
-            name
-            for name in names
-            if name != first and FAULTS[name].nodes_needed <= nodes and not (_waits(name) or _waits(first))
-        ]
-        if others:
-            chosen.append(rng.choice(others))
-    return chosen
+class Deck:
+    """Faults in an order drawn from a seed: none comes again before all have come, but beside another one."""
+
+    def __init__(self, names: Sequence[str], rng: random.Random) -> None:
+        self._names = names
+        self._random = rng
+        self._left: list[str] = []
+
+    def draw(self) -> list[str]:
+        """One fault, or two that overlap: then they strike different nodes, or one of them strikes none."""
+        if not self._left:
+            self._left = self._random.sample(self._names, len(self._names))
+        first = self._left.pop()
+        chosen = [first]
+        if self._random.random() < TOGETHER_SHARE:
+            nodes = NODES - FAULTS[first].nodes_needed
+            others = [
+                name
+                for name in self._names
+                if name != first and FAULTS[name].nodes_needed <= nodes and not (_waits(name) or _waits(first))
+            ]
+            if others:
+                chosen.append(self._random.choice(others))
+        return chosen
 
 
 def _waits(name: str) -> bool:
