@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from tests.raft.plants import PLANTS
 from tests.raft.simulate import command, run_seed
 
 BATCHES = 5
@@ -46,6 +47,19 @@ def test_a_log_that_rots_costs_nothing_that_was_committed(batch: int) -> None:
     first = int(os.environ.get("RAFT_FIRST_SEED", random.SystemRandom().randrange(1 << 40))) + batch * SEEDS_PER_BATCH
     for seed in range(first, first + SEEDS_PER_BATCH):
         run(seed, damage=True)
+
+
+@pytest.mark.parametrize("mistake", PLANTS)
+def test_a_mistake_put_in_on_purpose_is_found_within_ten_seeds(mistake: str) -> None:
+    def finds(seed: int) -> bool:
+        try:
+            run_seed(seed)
+        except AssertionError:
+            return True
+        return False
+
+    with PLANTS[mistake]():
+        assert any(finds(seed) for seed in range(1, 11)), f"{mistake}: not found"
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
