@@ -71,7 +71,7 @@ simulate-raft: install
 	$(BIN)/python -m tests.raft.simulate --seeds $(SEEDS)
 
 chaos: install
-	$(BIN)/python -m chaos run --faults $(FAULTS) --duration $(DURATION) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m chaos run --faults $(FAULTS) --duration $(DURATION) $(if $(SEED),--seed $(SEED)) $(if $(OTHER),--other $(OTHER))
 
 soak: install
 	$(BIN)/python -m bench.soak --seconds $(DURATION)
