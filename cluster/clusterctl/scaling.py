@@ -18,7 +18,7 @@ from cluster.clusterctl.api import Api, ApiError, Unreachable
 from cluster.clusterctl.codes import CRITICAL, QUORUM_CRITICAL, UsageError, complain, done, wants_json
 
 PATIENCE_SECONDS = 15.0
-"""How long a refusal may last: an election, or a move that has just begun, is over sooner."""
+"""How long a refusal may last, or silence at the beginning: an election, or a move that has begun, is over sooner."""
 _PAUSE_SECONDS = 0.5
 _ORDINAL = re.compile(r"(?P<set>.*)-(?P<ordinal>\d+)")
 _REFUSED = 409
@@ -36,8 +36,7 @@ class NotInTime(Exception):
 
 def nodes_scale(asked: argparse.Namespace, api: Api) -> int:
     """0 when there are no more than `asked.count`, 69 where that is refused, 2 where it takes too long."""
-    answering = api.status()["cluster"]["answered_by"]
-    rows = _members(api)
+    answering, rows = _first_look(api)
     staying, leaving = split(rows, asked.count)
     if answering in leaving:
         raise UsageError(f"{answering} is to leave: ask a node that stays, such as {staying[0]}")
@@ -71,6 +70,18 @@ def split(rows: Sequence[Row], count: int) -> tuple[list[str], list[str]]:
     if not staying:
         raise UsageError(f"no member has an ordinal below {count}: somebody has to stay")
     return staying, [name for name in reversed(by_ordinal) if ordinals[name] >= count]
+
+
+def _first_look(api: Api) -> tuple[str, list[Row]]:
+    """Who answers, and the members; a cluster whose nodes have just been started is waited for. Raises Unreachable."""
+    began = time.monotonic()
+    while True:
+        try:
+            return api.status()["cluster"]["answered_by"], _members(api)
+        except Unreachable:
+            if time.monotonic() - began >= PATIENCE_SECONDS:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _members(api: Api) -> list[Row]:

@@ -109,6 +109,11 @@ def test_what_takes_too_long_goes_on_and_is_told(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "clusterctl: mq-1 has not left after 0.1 s; it goes on: run this again\n"
 
 
+def test_a_cluster_that_does_not_answer_is_waited_for_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    assert clusterctl.main(["--url", "http://127.0.0.1:1", "nodes", "scale", "3"]) == 3
+    assert "http://127.0.0.1:1: connection refused" in capsys.readouterr().err
+
+
 def test_a_node_that_is_to_leave_is_not_asked(capsys: pytest.CaptureFixture[str]) -> None:
     with fake_admin(Shrinking(["mq-0", "mq-1"])) as admin:
         admin.answers["/api/cluster/status"] = (200, {"cluster": {"answered_by": "mq-1"}})

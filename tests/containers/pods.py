@@ -80,9 +80,29 @@ class Pod:
         made.with_volume_mapping(self._volume.name, mounts["data"], "rw")
         for part in ("config", "secret"):
             made.with_volume_mapping(str(files / part), mounts[part], "ro")
-        for key, value in environment(objects, self.name, SECRET).items():
+        for key, value in {**environment(objects, self.name, SECRET), **self._cluster.extra}.items():
             made.with_env(key, value)
         self._made = made.start()
+
+    def run_on_volume(self, pod: Manifest, *more: str) -> tuple[int, str]:
+        """The one container of another pod, on this one's volume: its exit code, and what it said."""
+        (made,) = pod["spec"]["containers"]
+        command = [*made["command"], *more]
+        ran = self._cluster.engine.containers.run(
+            self._cluster.image,
+            command[1:],
+            entrypoint=command[:1],
+            detach=True,
+            read_only=made["securityContext"]["readOnlyRootFilesystem"],
+            cap_drop=made["securityContext"]["capabilities"]["drop"],
+            network_mode="none",
+            volumes={self._volume.name: {"bind": made["volumeMounts"][0]["mountPath"], "mode": "rw"}},
+        )
+        try:
+            code: int = ran.wait(timeout=READY_SECONDS)["StatusCode"]
+            return code, ran.logs().decode()
+        finally:
+            ran.remove(force=True)
 
     def _new_volume(self) -> Any:
         return self._cluster.engine.volumes.create(f"{self.name}-{uuid.uuid4().hex[:8]}")
@@ -168,6 +188,8 @@ class Pods:
         ):
             (files / name).mkdir(parents=True)
             (files / name / file).write_text(text)
+        self.extra: dict[str, str] = {}
+        """Of the environment, besides: as by `kubectl set env`, for containers that are made from now on."""
         self.network = Network()
         self.network.create()
         self.docker_network = engine.networks.get(self.network.id)
@@ -197,10 +219,6 @@ class Pods:
         self.pods.append(pod)
         pod.create()
         return pod
-
-    def scale_down(self) -> None:
-        """The pod of the highest ordinal goes, with its volume."""
-        self.pods.pop().give_up()
 
     def leader(self, queue: str) -> Pod:
         """Of a queue in the vhost /."""

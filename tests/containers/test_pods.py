@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pika
 import pytest
+import yaml
 
 from tests.cluster.haproxy import Server, haproxy
 from tests.cluster.harness import HOST
 from tests.cluster.steady_load import SteadyLoad, received, unhurried
-from tests.containers.pods import AMQP, CREDENTIALS, HTTP, Pod, Pods
+from tests.containers.pods import AMQP, CREDENTIALS, HEALTHY_SECONDS, HTTP, Pod, Pods, wait_until
+from tests.deploy.manifests import BASE
 
 pytestmark = pytest.mark.timeout(240)
 GAP_SECONDS = 2.0
@@ -143,12 +145,34 @@ def test_one_more_pod_joins_by_itself_and_one_that_is_removed_is_not_missed(pods
         pods.wait_healthy()
         assert "4/4 nodes up" in pods[0].carry_out("status")
         load.settle()
-        pods[0].carry_out("nodes", "remove", joined.name, "--wait")
-        pods.scale_down()
-        pods.wait_healthy()
-        assert "3/3 nodes up" in pods[0].carry_out("status")
+        _scale_to_three(pods, joined)
+        load.settle()
+        # Scaled up again, it finds its old volume, which is that of a former member.
+        pods.pods.append(joined)
+        joined.container.start()
+        wait_until(lambda: _started(joined) and joined.ready, "it joins anew", HEALTHY_SECONDS)
+        assert "4/4 nodes up" in pods[0].carry_out("status")
+        _scale_to_three(pods, joined)
+        joined.give_up()
         load.settle()
     assert load.confirmed <= received(pods[1].connect(), "grown", load.confirmed)
+
+
+def _scale_to_three(pods: Pods, last: Pod) -> None:
+    """As the documentation has it: the node goes, then the pod, whose volume stays."""
+    assert f"{last.name} has left the cluster" in pods[0].carry_out("nodes", "scale", "3")
+    pods.pods.remove(last)
+    last.container.stop(timeout=STOP_SECONDS)
+    pods.wait_healthy()
+    assert "3/3 nodes up" in pods[0].carry_out("status")
+
+
+def _started(pod: Pod) -> bool:
+    """As Kubernetes does it: a container that has ended is started again."""
+    pod.container.reload()
+    if pod.container.status == "exited":
+        pod.container.start()
+    return True
 
 
 def test_a_whole_outage_ends_whatever_the_order_of_the_starts(pods: Pods) -> None:
@@ -167,3 +191,32 @@ def test_a_whole_outage_ends_whatever_the_order_of_the_starts(pods: Pods) -> Non
         channel = pods[order[2]].connect().channel()
         channel.confirm_delivery()
     assert received(pods[0].connect(), "kept", set(range(len(orders)))) == set(range(len(orders)))
+
+
+def test_of_the_one_volume_that_is_left_a_cluster_is_made_which_empty_pods_join(pods: Pods) -> None:
+    """The last one here: it is another cluster afterwards."""
+    # With two of three alive, whatever is confirmed is on both.
+    pods[0].container.kill()
+    channel = pods[2].connect().channel()
+    channel.confirm_delivery()
+    channel.queue_declare("last", durable=True)
+    for number in range(20):
+        channel.basic_publish("", "last", b"%d" % number, pika.BasicProperties(delivery_mode=2), mandatory=True)
+    for pod in (pods[1], pods[2]):
+        pod.container.kill()
+    for pod in (pods[0], pods[1]):
+        pod.lose_volume()
+    recovering = yaml.safe_load((BASE / "recover.yaml").read_text())
+    code, told = pods[2].run_on_volume(recovering)
+    assert (code, "Nothing was changed." in told) == (2, True), told
+    code, told = pods[2].run_on_volume(recovering, "--accept-loss")
+    assert (code, f"{pods[2].name} is the only member" in told) == (0, True), told
+    print(told)
+    pods.extra["CLUSTER_MQ_CLUSTER__MAY_FOUND"] = "false"
+    for pod in (pods[0], pods[1]):
+        pod.create()
+    # More than enough for two of three to found a cluster, if they might.
+    wait_until(lambda: "waiting for a member of the cluster" in pods[0].log(), "they wait")
+    pods[2].container.start()
+    pods.wait_healthy()
+    assert received(pods[0].connect(), "last", set(range(20))) == set(range(20))
