@@ -143,7 +143,7 @@ class Core:
             storage_listener=self,
             writer=writer or self._prompt,
         )
-        self.client = CatalogClient(node, self.catalog, self, links)
+        self.client = CatalogClient(node, incarnation, self.catalog, self, links)
 
     def wake(self) -> None:
         """Let a turn follow this round."""
@@ -221,6 +221,7 @@ class Core:
                 self.switchboard.hasten_settles()
                 self._reviews.tick()
                 self.catalog.tick()
+                self.client.tick()
                 self.switchboard.tick(self.wall_ms())
                 unused, self._unused = self._unused, []
                 for queue in unused:
@@ -333,6 +334,7 @@ class Core:
 
     def catalog_restored(self) -> None:
         self.client.applied(self.catalog.applied_index, None)
+        self.client.restored()
         self.members.adopt()
         self._reviews.want(list(self.catalog.catalog.queues.values()))
         self.on_catalog([])
@@ -414,6 +416,10 @@ class Core:
                 self.switchboard.transaction_word(body)
             case Kind.CATALOG_APPLIED:
                 self.client.peer_applied(peer, body)
+            case Kind.CATALOG_ASK:
+                self.client.asked(peer, body)
+            case Kind.CATALOG_DECLINED:
+                self.client.declined(body)
             case Kind.ASIDE:
                 self._note_aside(peer, bool(body))
             case _:

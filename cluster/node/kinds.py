@@ -21,13 +21,13 @@ class Kind(IntEnum):
     SHARD_LEADER = 4
     """[[shard, term], ...]: the sender leads these"""
     CATALOG_COMMAND = 5
-    """request: encoded command -> [index, outcome]"""
+    """request: encoded command -> [index, outcome]; for who speaks a link version before 3"""
     CATALOG_APPLIED = 6
     """index up to which the sender's catalog copy has applied"""
     REPORT = 7
     """request: None -> the sender's node report"""
     QUEUES = 8
-    """request: None -> rows of the queues that the sender leads"""
+    """request: ids of queues, or None for all -> rows of those that the receiver leads"""
     TRANSFER = 9
     """request: [group, node] -> None; the sender wants the receiver to hand leadership over"""
     SESSIONS = 10
@@ -56,3 +56,7 @@ class Kind(IntEnum):
     """request: [group, mark] -> None; the receiver, who leads the group, puts a mark into its log"""
     CHECKPOINT = 25
     """request: [group, mark] -> [index, digest of the state there, [[index, term], ...] of the log before it]"""
+    CATALOG_ASK = 26
+    """[mark, encoded command]: the receiver leads the catalog and is to have it applied under that mark"""
+    CATALOG_DECLINED = 27
+    """mark of a command that the sender has not taken"""

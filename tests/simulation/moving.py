@@ -17,7 +17,6 @@ from cluster.broker.catalog.commands import PlaceShard
 from cluster.broker.errors import BrokerError
 from cluster.node.catalog.client import NoQuorum
 from cluster.node.core import Core
-from cluster.node.links import VERSION_OF_MEMBERSHIP
 from cluster.node.membership.follower import Follower
 from cluster.node.membership.placement import REPLICAS
 from cluster.node.shards.host import ShardHost
@@ -55,7 +54,6 @@ class MovingWorld(World):
             return host
 
         core._seat = made  # type: ignore[method-assign]
-        core.links.version_of = lambda peer: VERSION_OF_MEMBERSHIP  # type: ignore[method-assign]
         follower = _Follower(core, None)  # type: ignore[arg-type]
         core.requests.update(follower.requests())
         process.start_soon(follower.run)

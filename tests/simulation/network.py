@@ -18,6 +18,7 @@ import msgpack
 import trio
 
 from cluster.node.links import LinkDown, LinkTimeout, ProtocolViolation, RemoteError, RequestError
+from cluster.node.links.handshake import VERSION_MAX
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.types import NodeId
 from tests.simulation.agenda import Agenda
@@ -313,6 +314,9 @@ class SimulatedLinks:
 
     def is_up(self, peer: NodeId) -> bool:
         return not self._over and self._network.session(self._node, peer) is not None
+
+    def version_of(self, peer: NodeId) -> int:
+        return VERSION_MAX if self.is_up(peer) else 0
 
     def is_absent(self, peer: NodeId) -> bool:
         return not self._over and self._network.refuses(self._node, peer)

@@ -1,13 +1,16 @@
 """Changing the catalog from any node, and being sure to see what was changed elsewhere.
 
 Law: `submit` returns when the change is applied here and on every node whose link is up (or has not said so within
-`VISIBLE_TIMEOUT_SECONDS`: that node then asks the leader when it misses something). `catch_up` returns when this
-copy is at least as new as everything confirmed before the call. Without a quorum both raise `NoQuorum` in time.
+`VISIBLE_TIMEOUT_SECONDS`: that node then asks the leader when it misses something). A command is a word to the leader
+that nobody answers: its outcome is seen in this node's own copy, under the mark of the last attempt. An attempt is
+made anew when the leader is another, or has not taken it. `catch_up` returns when this copy is at least as new as
+everything confirmed before the call. Without a quorum both raise `NoQuorum` in time.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Container
 from itertools import count
 from typing import Any, Protocol
@@ -17,16 +20,17 @@ import trio
 from cluster.broker.catalog.codec import UnknownCommand, decode_command, encode_command
 from cluster.broker.catalog.commands import Several, SingleCommand
 from cluster.broker.errors import BrokerError, Scope
-from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost, Superseded
+from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost, Taken
+from cluster.node.catalog.marks import MARK_BYTES, mark_of
 from cluster.node.kinds import Kind
-from cluster.node.links.interface import LinkDown, LinkTimeout, RemoteError, RequestError
+from cluster.node.links.handshake import VERSION_OF_MARKS
+from cluster.node.links.interface import LinkDown, LinkTimeout, ProtocolViolation, RemoteError, RequestError
 from cluster.raft.types import NOBODY, GroupId, NodeId
 
 SUBMIT_TIMEOUT_SECONDS = 5.0
 """How long a change waits for a leader and a quorum."""
 VISIBLE_TIMEOUT_SECONDS = 1.0
 """How long a change waits for the other nodes to have applied it."""
-_RETRY_SECONDS = 0.05
 _READ_SECONDS = 0.2
 """A read that is not granted by then is asked for again: a leader that had just begun, or has just gone, drops it."""
 
@@ -42,6 +46,8 @@ class CatalogLinks(Protocol):
 
     def up_peers(self) -> Any: ...
 
+    def version_of(self, peer: NodeId) -> int: ...
+
 
 class CatalogConsensus(Protocol):
     """Group 0 as the driver sees it."""
@@ -51,74 +57,177 @@ class CatalogConsensus(Protocol):
     def read_index(self, group: GroupId, context: int) -> None: ...
 
 
+class _Change:
+    """One command of this node under way. Over with an event: its error, or applied and seen."""
+
+    __slots__ = ("_client", "asker", "command", "elder", "error", "index", "leader", "mark", "over", "until")
+
+    def __init__(self, client: CatalogClient, command: SingleCommand, asker: NodeId, until: float) -> None:
+        self._client = client
+        self.command = command
+        self.asker = asker
+        """This node; or one that knows no marks, and waits by itself for what others have applied."""
+        self.until = until
+        """Monotonic seconds: when waiting ends, for the outcome, and after that for the others' copies."""
+        self.mark = b""
+        self.leader = NOBODY
+        """Who was asked; NOBODY when somebody is to be asked."""
+        self.elder = NOBODY
+        """A leader that knows no marks and has to be called."""
+        self.index = 0
+        """Where the copy here has applied it."""
+        self.error: BrokerError | NoQuorum | None = None
+        self.over = trio.Event()
+
+    def applied(self, index: int, error: BrokerError | None) -> None:
+        """`Waiting`."""
+        self.index = index
+        self.error = error
+        self._client.outcome(self)
+
+
 class CatalogClient:
     """One per node."""
 
-    def __init__(self, node: NodeId, host: CatalogHost, consensus: CatalogConsensus, links: CatalogLinks) -> None:
+    def __init__(
+        self, node: NodeId, incarnation: int, host: CatalogHost, consensus: CatalogConsensus, links: CatalogLinks
+    ) -> None:
         self._node = node
+        self._incarnation = incarnation
         self._host = host
         self._consensus = consensus
         self._links = links
         self._contexts = count(1)
+        self._attempts = count(1)
         self._peers: dict[int, int] = {}
         """What each reachable peer's copy has applied, as far as this node was told."""
-        self._unseen: list[tuple[int, trio.Event]] = []
-        """Indexes that some reachable peer has not applied, and who waits for them to be seen everywhere."""
+        self._under_way: dict[_Change, None] = {}
+        """Without an outcome yet."""
+        self._unseen: deque[_Change] = deque()
+        """Applied here, and not yet by some reachable peer; by their indexes."""
         self._leader_known = trio.Event()
 
     async def submit(self, command: SingleCommand) -> None:
         """Raises BrokerError when the catalog refuses, NoQuorum."""
-        index = 0
-        with trio.move_on_after(SUBMIT_TIMEOUT_SECONDS) as patience:
-            index = await self._submit(command)
-        if patience.cancelled_caught:
-            raise NoQuorum("the catalog has no leader with a quorum: nothing can be declared, bound or deleted now")
-        if self._host.applied_index < index:
-            with trio.move_on_after(SUBMIT_TIMEOUT_SECONDS):
-                await self._host.applied(index)
-        if self._seen_everywhere() < index:
-            seen = (index, trio.Event())
-            self._unseen.append(seen)
-            with trio.move_on_after(VISIBLE_TIMEOUT_SECONDS) as patience:
-                await seen[1].wait()
-            # Both at once: the time is over, and it was seen in the same pass of the scheduler.
-            if patience.cancelled_caught and seen in self._unseen:
-                self._unseen.remove(seen)
+        await self._carry(command, self._node)
 
-    async def _submit(self, command: SingleCommand) -> int:
-        data = encode_command(command)
-        while True:
-            leader = self._consensus.leader_of(CATALOG_GROUP)
-            try:
-                if leader == self._node:
-                    return await self._host.submit(command, self._node)
-                if leader:
-                    index, refused = await self._links.call(leader, Kind.CATALOG_COMMAND, data, SUBMIT_TIMEOUT_SECONDS)
-                    self.peer_applied(leader, index)
-                    if refused is not None:
-                        code, text, scope = refused
-                        await self._host.applied(index)
-                        raise BrokerError(code, text, Scope(scope))
-                    return int(index)
-            except (Superseded, LinkDown, LinkTimeout, RemoteError):
-                pass
-            with trio.move_on_after(_RETRY_SECONDS):
-                await self._leader_known.wait()
+    async def _carry(self, command: SingleCommand, asker: NodeId) -> int:
+        """To its end; where it was applied. Raises BrokerError, NoQuorum."""
+        change = _Change(self, command, asker, trio.current_time() + SUBMIT_TIMEOUT_SECONDS)
+        self._under_way[change] = None
+        self._ask(change)
+        try:
+            await change.over.wait()
+            while change.elder != NOBODY:
+                await self._call_elder(change)
+                await change.over.wait()
+        finally:
+            self._forget(change)
+        if change.error is not None:
+            raise change.error
+        return change.index
+
+    async def _call_elder(self, change: _Change) -> None:
+        """A leader that knows no marks answers."""
+        elder, change.elder, change.over = change.elder, NOBODY, trio.Event()
+        data = encode_command(change.command)
+        try:
+            index, refused = await self._links.call(elder, Kind.CATALOG_COMMAND, data, SUBMIT_TIMEOUT_SECONDS)
+        except (LinkDown, LinkTimeout, RemoteError):
+            change.leader = NOBODY
+            return
+        self.peer_applied(elder, index)
+        with trio.move_on_after(SUBMIT_TIMEOUT_SECONDS):
+            await self._host.applied(index)
+        error = None
+        if refused is not None:
+            code, text, scope = refused
+            error = BrokerError(code, text, Scope(scope))
+        if change in self._under_way:
+            change.applied(int(index), error)
+
+    def _forget(self, change: _Change) -> None:
+        if change in self._under_way:
+            del self._under_way[change]
+            self._host.forget(change.mark)
+
+    def _ask(self, change: _Change) -> None:
+        """Another attempt, if somebody leads; the outcomes of those before count no more."""
+        leader = self._consensus.leader_of(CATALOG_GROUP)
+        if leader == NOBODY:
+            change.leader = NOBODY
+            return
+        self._host.forget(change.mark)
+        if leader != self._node and 0 < self._links.version_of(leader) < VERSION_OF_MARKS:
+            change.leader = change.elder = leader
+            change.over.set()
+            return
+        change.mark = mark_of(self._node, self._incarnation, next(self._attempts))
+        self._host.expect(change.mark, change)
+        if leader == self._node:
+            is_asked = self._host.take(Taken(change.command, change.asker, change.mark))
+        else:
+            is_asked = self._links.send(leader, Kind.CATALOG_ASK, [change.mark, encode_command(change.command)])
+        change.leader = leader if is_asked else NOBODY
+
+    def outcome(self, change: _Change) -> None:
+        """The copy here has applied it, or refused it."""
+        self._under_way.pop(change, None)
+        if change.error is not None or change.asker != self._node or self._seen_everywhere() >= change.index:
+            change.over.set()
+        else:
+            change.until = trio.current_time() + VISIBLE_TIMEOUT_SECONDS
+            self._unseen.append(change)
+
+    def tick(self) -> None:
+        """To be called every few hundredths of a second: who has waited too long waits no more, and who has asked
+        nobody asks."""
+        now = trio.current_time()
+        while self._unseen and self._unseen[0].until <= now:
+            self._unseen.popleft().over.set()
+        for change in list(self._under_way):
+            if change.until <= now:
+                self._forget(change)
+                change.error = NoQuorum(
+                    "the catalog has no leader with a quorum: nothing can be declared, bound or deleted now"
+                )
+                change.over.set()
+            elif change.leader == NOBODY:
+                self._ask(change)
+
+    # ---- for other nodes, as the leader
+
+    def asked(self, peer: NodeId, body: Any) -> None:
+        """CATALOG_ASK. Raises ProtocolViolation."""
+        match body:
+            case [bytes(mark), bytes(data)] if len(mark) == MARK_BYTES:
+                command = _single(data)
+                if command is None or not self._host.take(Taken(command, peer, mark)):
+                    self._links.send(peer, Kind.CATALOG_DECLINED, mark)
+            case _:
+                raise ProtocolViolation("malformed command for the catalog")
+
+    def declined(self, mark: Any) -> None:
+        """CATALOG_DECLINED: it is asked for again with the next tick."""
+        for change in self._under_way:
+            if change.mark == mark:
+                change.leader = NOBODY
 
     async def serve(self, peer: NodeId, data: bytes) -> list[object]:
-        """CATALOG_COMMAND from another node. Raises RequestError when this node does not lead."""
+        """CATALOG_COMMAND, of a node that knows no marks. Raises RequestError when this node does not lead."""
+        command = _single(data)
+        if command is None:
+            raise RequestError("not one command for the catalog")
+        if self._consensus.leader_of(CATALOG_GROUP) != self._node:
+            raise RequestError("this node does not lead the catalog")
         try:
-            _, command = decode_command(data)
-        except UnknownCommand as error:
-            raise RequestError(str(error)) from error
-        if isinstance(command, Several):
-            raise RequestError("commands come one at a time")
-        try:
-            return [await self._host.submit(command, peer), None]
+            return [await self._carry(command, peer), None]
         except BrokerError as error:
             return [self._host.applied_index, [error.code, error.text, error.scope.value]]
-        except Superseded as error:
-            raise RequestError("this node does not lead the catalog") from error
+        except NoQuorum as error:
+            raise RequestError(str(error)) from error
+
+    # ---- reads
 
     async def catch_up(self) -> None:
         """Raises NoQuorum."""
@@ -147,7 +256,7 @@ class CatalogClient:
                 self._links.send(peer, Kind.CATALOG_APPLIED, index)
 
     def peer_applied(self, peer: int, index: int) -> None:
-        """CATALOG_APPLIED, or the answer to a CATALOG_COMMAND."""
+        """CATALOG_APPLIED, or an elder's answer."""
         self._peers[peer] = max(index, self._peers.get(peer, 0))
         self._stir()
 
@@ -155,28 +264,43 @@ class CatalogClient:
         if self._host.applied_index:
             # A copy that has nothing yet is nobody's that is waited for.
             self._links.send(NodeId(peer), Kind.CATALOG_APPLIED, self._host.applied_index)
-        self._leader_changed()
 
     def link_down(self, peer: int) -> None:
         self._peers.pop(peer, None)
+        for change in self._under_way:
+            if change.leader == peer:
+                change.leader = NOBODY
         self._stir()
 
     def leader_changed(self) -> None:
-        self._leader_changed()
-
-    def _leader_changed(self) -> None:
+        """What the one before was asked for it may have forgotten."""
         self._leader_known.set()
         self._leader_known = trio.Event()
+        self._ask_again()
+
+    def restored(self) -> None:
+        """The copy was replaced as a whole: outcomes may have been passed over."""
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        for change in list(self._under_way):
+            self._ask(change)
 
     def _seen_everywhere(self) -> float:
         """Up to where all reachable peers have applied; a peer that has said nothing yet is not waited for."""
         return min([self._peers.get(peer, math.inf) for peer in self._links.up_peers()], default=math.inf)
 
     def _stir(self) -> None:
-        if not self._unseen:
-            return
-        seen = self._seen_everywhere()
-        for index, event in self._unseen:
-            if index <= seen:
-                event.set()
-        self._unseen = [waiting for waiting in self._unseen if waiting[0] > seen]
+        if self._unseen:
+            seen = self._seen_everywhere()
+            while self._unseen and self._unseen[0].index <= seen:
+                self._unseen.popleft().over.set()
+
+
+def _single(data: bytes) -> SingleCommand | None:
+    """None: this program does not know it, or it is several."""
+    try:
+        _, command = decode_command(data)
+    except UnknownCommand:
+        return None
+    return None if isinstance(command, Several) else command

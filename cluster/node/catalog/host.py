@@ -1,15 +1,15 @@
 """This node's replica of the catalog (group 0), and what its leader does with commands.
 
-Law: the copy changes only by committed entries, in order. Commands that come while a write is under way share the
-next entry. Every command submitted here ends in exactly one of: its outcome, or `Superseded` (this node lost the
-lead before it was applied: whether it will be is unknown, and commands are made so that repeating them is safe).
+Law: the copy changes only by committed entries, in order. One entry is under way at a time; commands that come
+meanwhile share the next one. What a leader has taken is applied, or it loses the lead: then it forgets it, and whoever
+asked asks again (commands are made so that repeating them is safe). Who asked hears of the outcome from its own copy.
 The copy never goes back: a log that was lost is taken from the others again, and what of it was applied is passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
-from typing import Protocol
+from collections.abc import Callable, Container
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -19,6 +19,7 @@ from cluster.broker.catalog.commands import Several, SingleCommand
 from cluster.broker.catalog.outcome import Change, Ok, Outcome, Refused
 from cluster.broker.catalog.snapshot import UnknownSnapshot
 from cluster.broker.errors import BrokerError
+from cluster.node.catalog.marks import pack_marks, unpack_marks
 from cluster.node.catalog.snapshots import Snapshots
 from cluster.node.checkpoints import Checkpoints
 from cluster.raft.group import NotLeader, ProposalDropped, Role
@@ -27,30 +28,27 @@ from cluster.raft.types import Entry, EntryKind, GroupId, LogIndex, NodeId, Snap
 
 CATALOG_GROUP = GroupId(0)
 COMMANDS_WAITING_MAX = 20_000
-"""Commands that may wait for an entry; one more is refused at once."""
+"""Commands that may wait for an entry; one more is not taken."""
 COMMANDS_PER_ENTRY_MAX = 512
-_NODE_BYTES = 4
 
 
 class NewerProgram(StorageError):
     """This program cannot read what a newer one has brought into the catalog: the node must not go on."""
 
 
-class Superseded(Exception):
-    """Try again, with whoever leads now."""
+class Taken(NamedTuple):
+    """A command that the leader is to have applied, for a node that waits for it under a mark."""
+
+    command: SingleCommand
+    asker: NodeId
+    mark: bytes
 
 
-class Waiter:
-    """One command under way."""
+class Waiting(Protocol):
+    """Who waits for the outcome of a command."""
 
-    __slots__ = ("asker", "command", "done", "error", "index")
-
-    def __init__(self, command: SingleCommand, asker: NodeId) -> None:
-        self.command = command
-        self.asker = asker
-        self.done = trio.Event()
-        self.index = 0
-        self.error: BrokerError | Superseded | None = None
+    def applied(self, index: int, error: BrokerError | None) -> None:
+        """The copy here has applied it at `index`, or refused it."""
 
 
 class CatalogServices(Protocol):
@@ -78,9 +76,13 @@ class CatalogHost:
         self.role = Role.FOLLOWER
         self.term = Term(0)
         self._services = services
-        self._waiting: list[Waiter] = []
-        self._taken: list[Waiter] = []
-        self._proposed: dict[int, tuple[Term, list[Waiter]]] = {}
+        self._taken: list[Taken] = []
+        """By this leader, and not proposed yet."""
+        self._proposing: list[Taken] = []
+        self._under_way: LogIndex | None = None
+        """This leader's entry that is not applied yet."""
+        self._expected: dict[bytes, Waiting] = {}
+        """By mark. Bounded by the clients of this node."""
         self._reads: dict[int, Callable[[], None]] = {}
         self._arrivals: list[tuple[int, trio.Event]] = []
         self._snapshots = Snapshots(self.catalog)
@@ -88,17 +90,21 @@ class CatalogHost:
 
     # ---- for the node
 
-    async def submit(self, command: SingleCommand, asker: NodeId) -> int:
-        """Have a command applied, as the leader, for a node. Returns its log index. Raises BrokerError, Superseded."""
-        if self.role is not Role.LEADER or len(self._waiting) >= COMMANDS_WAITING_MAX:
-            raise Superseded
-        waiter = Waiter(command, asker)
-        self._waiting.append(waiter)
-        self._services.propose(CATALOG_GROUP)
-        await waiter.done.wait()
-        if waiter.error is not None:
-            raise waiter.error
-        return waiter.index
+    def take(self, taken: Taken) -> bool:
+        """Have a command applied. False: this node does not lead, or too many wait."""
+        if self.role is not Role.LEADER or len(self._taken) >= COMMANDS_WAITING_MAX:
+            return False
+        self._taken.append(taken)
+        if self._under_way is None:
+            self._services.propose(CATALOG_GROUP)
+        return True
+
+    def expect(self, mark: bytes, waiting: Waiting) -> None:
+        """Tell of the outcome of the command with that mark, whoever leads."""
+        self._expected[mark] = waiting
+
+    def forget(self, mark: bytes) -> None:
+        self._expected.pop(mark, None)
 
     async def applied(self, index: int) -> None:
         """Wait until the copy here has applied `index`."""
@@ -123,24 +129,23 @@ class CatalogHost:
     # ---- GroupHandler
 
     def take_proposal(self, max_bytes: int) -> bytes | None:
-        if not self._waiting:
+        if not self._taken or self._under_way is not None:
             return None
-        self._taken = self._waiting[:COMMANDS_PER_ENTRY_MAX]
-        del self._waiting[:COMMANDS_PER_ENTRY_MAX]
-        askers = _pack_askers([w.asker for w in self._taken])
-        if len(self._taken) == 1:
-            return encode_command(self._taken[0].command, askers)
-        return encode_command(Several(tuple([w.command for w in self._taken])), askers)
+        self._proposing = self._taken[:COMMANDS_PER_ENTRY_MAX]
+        del self._taken[:COMMANDS_PER_ENTRY_MAX]
+        request_id = pack_marks([t.asker for t in self._proposing], [t.mark for t in self._proposing])
+        if len(self._proposing) == 1:
+            return encode_command(self._proposing[0].command, request_id)
+        return encode_command(Several(tuple([t.command for t in self._proposing])), request_id)
 
     def proposed(self, index: LogIndex, term: Term) -> None:
-        self._proposed[index] = (term, self._taken)
-        self._taken = []
-        if self._waiting:
-            self._services.propose(CATALOG_GROUP)
+        self._under_way = index
+        self._proposing = []
 
     def proposal_refused(self, data: bytes, error: NotLeader | ProposalDropped) -> None:
-        self._supersede(self._taken)
-        self._taken = []
+        """It is asked for again within a tick; who does not lead any more hears of that as well."""
+        self._taken[:0] = self._proposing
+        self._proposing = []
 
     def apply(self, entries: list[Entry]) -> None:
         changes: list[Change] = []
@@ -150,7 +155,6 @@ class CatalogHost:
                 continue
             self.applied_index = entry.index
             self._snapshots.applied(entry)
-            outcome: Outcome | None = None
             if entry.kind is EntryKind.NOOP and entry.data:
                 self.checkpoints.take(entry.data, entry.index, self.catalog.snapshot())
             if entry.kind is EntryKind.COMMAND:
@@ -158,24 +162,21 @@ class CatalogHost:
                     outcome = self.catalog.apply(entry.index, entry.data)
                 except UnknownCommand as error:
                     raise NewerProgram(f"the catalog was changed by a newer program: {error}. Run that") from error
-                asked = _unpack_askers(outcome.request_id)
+                asked, marks = unpack_marks(outcome.request_id)
                 askers = askers | asked if askers is not None and asked else None
                 if isinstance(outcome, Ok):
                     changes += outcome.changes
-            known = self._proposed.pop(entry.index, None)
-            if known is not None:
-                term, waiters = known
-                if term != entry.term or outcome is None:
-                    self._supersede(waiters)
-                else:
-                    _resolve(waiters, outcome, entry.index)
+                if marks:
+                    self._tell(marks, outcome, entry.index)
+            if self._under_way is not None and entry.index >= self._under_way:
+                self._under_way = None
+                if self._taken:
+                    self._services.propose(CATALOG_GROUP)
         arrived = [event for index, event in self._arrivals if index <= self.applied_index]
         if arrived:
             self._arrivals = [(i, e) for i, e in self._arrivals if i > self.applied_index]
             for event in arrived:
                 event.set()
-        if self.role is Role.LEADER:
-            askers = set()  # the answers to their commands tell them
         self._services.catalog_applied(self.applied_index, changes, askers)
 
     def restore(self, meta: SnapshotMeta, data: bytes) -> None:
@@ -191,13 +192,10 @@ class CatalogHost:
         self._services.catalog_restored()
 
     def role_changed(self, role: Role, term: Term, leader: NodeId) -> None:
+        if term != self.term or role is not Role.LEADER:
+            self._taken.clear()
+            self._under_way = None
         self.role, self.term = role, term
-        if role is not Role.LEADER:
-            waiting, self._waiting = self._waiting, []
-            self._supersede(waiting)
-            for _, waiters in self._proposed.values():
-                self._supersede(waiters)
-            self._proposed.clear()
         self._services.catalog_leader_changed()
 
     def read_ready(self, context: int) -> None:
@@ -205,32 +203,13 @@ class CatalogHost:
         if then is not None:
             then()
 
-    def _supersede(self, waiters: list[Waiter]) -> None:
-        for waiter in waiters:
-            waiter.error = Superseded()
-            waiter.done.set()
-
-
-def _pack_askers(askers: Iterable[NodeId]) -> bytes:
-    """As the request id of an entry."""
-    return b"".join([node.to_bytes(_NODE_BYTES) for node in sorted(set(askers))])
-
-
-def _unpack_askers(request_id: bytes) -> set[NodeId]:
-    """None are known of an entry that an older program wrote."""
-    return {NodeId(int.from_bytes(request_id[at : at + _NODE_BYTES])) for at in range(0, len(request_id), _NODE_BYTES)}
-
-
-def _resolve(waiters: list[Waiter], outcome: Outcome, index: int) -> None:
-    outcomes: list[Outcome]
-    if len(waiters) == 1:
-        outcomes = [outcome]
-    else:
-        assert isinstance(outcome, Ok)
-        assert isinstance(outcome.value, tuple | list)
-        outcomes = list(outcome.value)
-    for waiter, own in zip(waiters, outcomes, strict=True):
-        waiter.index = index
-        if isinstance(own, Refused):
-            waiter.error = own.error
-        waiter.done.set()
+    def _tell(self, marks: list[bytes], outcome: Outcome, index: int) -> None:
+        outcomes: list[Outcome] = [outcome]
+        if len(marks) > 1:
+            assert isinstance(outcome, Ok)
+            assert isinstance(outcome.value, tuple)
+            outcomes = list(outcome.value)
+        for mark, own in zip(marks, outcomes, strict=True):
+            waiting = self._expected.pop(mark, None)
+            if waiting is not None:
+                waiting.applied(index, own.error if isinstance(own, Refused) else None)

@@ -27,9 +27,11 @@ from cluster.raft.types import NodeId
 
 MAGIC: Final = "cluster-mq link"
 VERSION_MIN: Final = 1
-VERSION_MAX: Final = 2
-"""The lower of both sides' highest is spoken. 2 brought petitions, and the kinds of request of changing members."""
+VERSION_MAX: Final = 3
+"""The lower of both sides' highest is spoken. 2 brought petitions, and the kinds of request of changing members; 3
+commands for the catalog that are told and not asked."""
 VERSION_OF_MEMBERSHIP: Final = 2
+VERSION_OF_MARKS: Final = 3
 NONCE_BYTES: Final = 32
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from cluster.broker.catalog.codec import encode_command
 from cluster.broker.catalog.commands import Command
@@ -24,6 +24,7 @@ class Replica:
         self.told: list[Container[NodeId] | None] = []
         """Who was waiting for what was applied, for each time."""
         self.snapshots: list[tuple[int, bytes, list[LogIndex]]] = []
+        self.on_leader_changed: Callable[[], None] = lambda: None
         self.host = CatalogHost(self)
         self.append(encode_command(FOUND))
 
@@ -62,4 +63,4 @@ class Replica:
         """Nobody asks."""
 
     def catalog_leader_changed(self) -> None:
-        """Nobody asks."""
+        self.on_leader_changed()
