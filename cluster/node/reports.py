@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import trio
@@ -227,14 +227,15 @@ class Reports:
     async def _give_report(self, peer: NodeId, body: Any) -> Any:
         return encode_report(self.local_report())
 
-    async def queues(self, timeout_seconds: float) -> Sequence[QueueReport]:
+    async def queue_counts(
+        self, timeout_seconds: float, queues: Sequence[catalog_ids.QueueId] | None = None
+    ) -> Mapping[int, QueueCounts]:
         rows: dict[int, QueueCounts] = {}
+        wanted = None if queues is None else [int(queue) for queue in queues]
         async with trio.open_nursery() as nursery:
             for node in self._core.members.by_id:
-                nursery.start_soon(self._ask_queues, node, timeout_seconds, rows)
-        queues = sorted(self.catalog.queues.values(), key=lambda queue: (queue.vhost, queue.name))
-        uncounted = QueueCounts()
-        return [self.queue_report(queue, rows.get(queue.id, uncounted)) async for queue in gently(queues)]
+                nursery.start_soon(self._ask_queues, node, timeout_seconds, wanted, rows)
+        return rows
 
     def queue_report(self, queue: QueueDefinition, counts: QueueCounts) -> QueueReport:
         return QueueReport(
@@ -265,24 +266,29 @@ class Reports:
         members = self._core.members
         return tuple([members.name_of(n) for n in members.placement.get(GroupId(queue.shard), ())])
 
-    async def _ask_queues(self, node: NodeId, timeout_seconds: float, rows: dict[int, QueueCounts]) -> None:
+    async def _ask_queues(
+        self, node: NodeId, timeout_seconds: float, wanted: list[int] | None, rows: dict[int, QueueCounts]
+    ) -> None:
         try:
             if node == self._core.node:
-                answer = await self._give_queues(node, None)
+                answer = await self._give_queues(node, wanted)
             else:
-                answer = await self._core.links.call(node, Kind.QUEUES, None, timeout_seconds)
+                answer = await self._core.links.call(node, Kind.QUEUES, wanted, timeout_seconds)
         except LinkError:
             return
-        for queue, *counts in answer:
+        async for queue, *counts in gently(answer):
             rows[queue] = QueueCounts.of(counts)
 
     async def _give_queues(self, peer: NodeId, body: Any) -> Any:
-        return [
-            [int(queue.id), *queue.counts()]
-            for seat in self._core.switchboard.seats.values()
-            if seat.leader is not None
-            for queue in seat.leader.queues.values()
-        ]
+        """QUEUES: all that are led here, or those of a list."""
+        leaders = [seat.leader for seat in self._core.switchboard.seats.values() if seat.leader is not None]
+        if isinstance(body, list):
+            led = [(queue, leader.queues.get(queue)) for leader in leaders for queue in body]
+            return [[queue, *held.counts()] for queue, held in led if held is not None]
+        rows: list[list[int]] = []
+        for leader in leaders:
+            rows += [[int(queue.id), *queue.counts()] async for queue in gently(list(leader.queues.values()))]
+        return rows
 
     async def connections(self, timeout_seconds: float) -> Sequence[ConnectionReport]:
         return await self._sessions.connections(timeout_seconds)

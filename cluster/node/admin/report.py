@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 Phase = Literal["starting", "running", "draining", "drained", "left"]
 ReplicaRole = Literal["leader", "follower", "candidate", "learner", "repairing", "stopped"]
@@ -136,6 +136,10 @@ class QueueCounts(NamedTuple):
     def of(cls, row: Sequence[int]) -> QueueCounts:
         """As a node sent them; what a newer one added is left out."""
         return cls(*row[: len(cls._fields)])
+
+
+NO_COUNTS: Final = QueueCounts()
+"""Of a queue whose leader has not answered."""
 
 
 @dataclass(frozen=True, slots=True)

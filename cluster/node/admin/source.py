@@ -6,7 +6,7 @@ source: a peer that does not answer becomes a member without a report, never a w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ import trio
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.commands import SingleCommand
 from cluster.broker.catalog.definitions import QueueDefinition
+from cluster.broker.catalog.ids import QueueId
 from cluster.node.admin.report import (
     ChannelReport,
     ClusterReport,
@@ -107,8 +108,10 @@ class NodeSource(Protocol):
     async def cluster_report(self, timeout_seconds: float) -> ClusterReport:
         """All members, each asked for its report at the same time; answers without quorum too."""
 
-    async def queues(self, timeout_seconds: float) -> Sequence[QueueReport]:
-        """Every queue of the cluster, ordered by vhost and name."""
+    async def queue_counts(
+        self, timeout_seconds: float, queues: Sequence[QueueId] | None = None
+    ) -> Mapping[int, QueueCounts]:
+        """What the leaders of these queues, of all by default, have counted; those that answer in time."""
 
     async def connections(self, timeout_seconds: float) -> Sequence[ConnectionReport]:
         """Every client connection of the nodes that answer, ordered by node and name."""

@@ -162,10 +162,10 @@ class Broker:
         """Raises BrokerError 530."""
         user = connection.user
         place = self.catalog.vhosts.get(vhost)
-        elsewhere = Numbers(0, 0, 0)
+        here = elsewhere = Numbers(0, 0, 0)
         if "max-connections" in self.catalog.user_limits(user) or (place and "max-connections" in place.limits):
             elsewhere = await self.census.elsewhere(user, vhost)
-        here = self.census.here(user, vhost)
+            here = self.census.here(user, vhost)
         self.catalog.checks.open_vhost(
             user,
             vhost,

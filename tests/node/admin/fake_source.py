@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import trio
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.commands import DeclareQueue, DeleteQueue, SingleCommand
 from cluster.broker.catalog.definitions import QueueDefinition
-from cluster.broker.catalog.ids import GroupId
+from cluster.broker.catalog.ids import GroupId, QueueId
 from cluster.broker.catalog.outcome import Refused as RefusedCommand
 from cluster.node.admin.report import (
     ChannelReport,
@@ -191,9 +191,11 @@ class FakeSource:
         self.timeouts.append(timeout_seconds)
         return cluster_report(*self.reports)
 
-    async def queues(self, timeout_seconds: float) -> Sequence[QueueReport]:
-        ordered = sorted(self.catalog.queues.values(), key=lambda queue: (queue.vhost, queue.name))
-        return [self.queue_report(queue, await self.operations.counts(queue)) for queue in ordered]
+    async def queue_counts(
+        self, timeout_seconds: float, queues: Sequence[QueueId] | None = None
+    ) -> Mapping[int, QueueCounts]:
+        wanted = self.catalog.queues if queues is None else queues
+        return {queue: await self.operations.counts(self.catalog.queues[queue]) for queue in wanted}
 
     def queue_report(self, queue: QueueDefinition, counts: QueueCounts) -> QueueReport:
         holders = tuple([NODES[node - 1] for node in self.catalog.placement[GroupId(queue.shard)]])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import trio
@@ -17,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from cluster.node.admin.api.asked import Asked
 from cluster.node.admin.api.fields import Document
-from cluster.node.admin.gently import gently
+from cluster.node.admin.gently import gently, gently_sorted
 
 T = TypeVar("T")
 PAGE_SIZE_DEFAULT = 100
@@ -53,38 +54,71 @@ def depths(ready: int, unacked: int, parked: int = 0) -> dict[str, int]:
     }
 
 
-async def listed(asked: Asked, items: Sequence[T], describe: Callable[[T], Document]) -> Response:
-    """A list as the query wants it: `page`, `page_size`, `name`, `use_regex`, `sort`, `sort_reverse`, `columns`.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the query says of a list: `page`, `page_size`, `name`, `use_regex`, `sort`, `sort_reverse`, `columns`.
 
-    Raises HTTPException 400.
+    `page` 0 is the whole list, and `matches` is for pages alone.
     """
+
+    page: int
+    size: int
+    name: str
+    matches: Callable[[str], bool]
+    sort: str
+    reverse: bool
+    columns: str
+
+    def part(self, kept: Sequence[T]) -> Sequence[T]:
+        """The page's. Raises HTTPException 400 when the list does not reach so far."""
+        begin = (self.page - 1) * self.size
+        if begin and begin >= len(kept):
+            raise HTTPException(400, f"page: there is no page {self.page} of {self.size} items each")
+        return kept[begin : begin + self.size]
+
+
+def wish_of(asked: Asked) -> Wish:
+    """Raises HTTPException 400."""
     query = asked.request.query_params
-    sort, name, columns = query.get("sort"), query.get("name"), query.get("columns")
     page_text = query.get("page")
-    if page_text is None:
-        documents = [describe(item) async for item in gently(items)]
-        return await encoded(_with_columns(_sorted(asked, documents, sort), columns))
-    page = _whole(page_text, "page", 1, 1 << 31)
-    size = _whole(query.get("page_size", str(PAGE_SIZE_DEFAULT)), "page_size", 1, PAGE_SIZE_MAX)
-    wanted = _matcher(name or "", use_regex=asked.flag("use_regex"))
-    begin = (page - 1) * size
-    if sort or name:
-        documents = [describe(item) async for item in gently(items)]
-        kept = _sorted(asked, [d for d in documents if wanted(str(d.get("name", "")))], sort)
-        filtered, shown = len(kept), kept[begin : begin + size]
-    else:
-        filtered, shown = len(items), [describe(item) for item in items[begin : begin + size]]
-    if begin and begin >= filtered:
-        raise HTTPException(400, f"page: there is no page {page} of {size} items each")
+    name = query.get("name", "") if page_text is not None else ""
+    return Wish(
+        page=0 if page_text is None else _whole(page_text, "page", 1, 1 << 31),
+        size=_whole(query.get("page_size", str(PAGE_SIZE_DEFAULT)), "page_size", 1, PAGE_SIZE_MAX) if page_text else 0,
+        name=name,
+        matches=_matcher(name, use_regex=asked.flag("use_regex")),
+        sort=query.get("sort", ""),
+        reverse=asked.flag("sort_reverse"),
+        columns=query.get("columns", ""),
+    )
+
+
+async def listed(asked: Asked, items: Sequence[T], describe: Callable[[T], Document]) -> Response:
+    """A list as the query wants it. Raises HTTPException 400."""
+    wish = wish_of(asked)
+    if wish.page and not (wish.sort or wish.name):
+        return await paged(wish, len(items), len(items), [describe(item) for item in wish.part(items)])
+    kept = [describe(item) async for item in gently(items)]
+    if wish.name:
+        kept = [document async for document in gently(kept) if wish.matches(str(document.get("name", "")))]
+    if wish.sort:
+        kept = await gently_sorted(kept, lambda document: _rank(document, wish.sort), reverse=wish.reverse)
+    if not wish.page:
+        return await encoded(_with_columns(kept, wish.columns))
+    return await paged(wish, len(items), len(kept), wish.part(kept))
+
+
+async def paged(wish: Wish, total: int, filtered: int, shown: Sequence[Document]) -> Response:
+    """A page of a list of `total`, of which so many have the name that was asked for."""
     return await encoded(
         {
             "filtered_count": filtered,
             "item_count": len(shown),
-            "items": _with_columns(shown, columns),
-            "page": page,
-            "page_count": max(1, -(-filtered // size)),
-            "page_size": size,
-            "total_count": len(items),
+            "items": _with_columns(list(shown), wish.columns),
+            "page": wish.page,
+            "page_count": max(1, -(-filtered // wish.size)),
+            "page_size": wish.size,
+            "total_count": total,
         }
     )
 
@@ -98,12 +132,6 @@ async def encoded(content: Any) -> Response:
 
 def _dumps(content: Any) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _sorted(asked: Asked, documents: list[Document], sort: str | None) -> list[Document]:
-    if sort:
-        documents.sort(key=lambda document: _rank(document, sort), reverse=asked.flag("sort_reverse"))
-    return documents
 
 
 def _rank(document: Document, key: str) -> tuple[int, float, str]:
@@ -122,7 +150,7 @@ def _look_up(document: Document, path: str) -> Any:
     return value
 
 
-def _with_columns(documents: list[Document], columns: str | None) -> list[Document]:
+def _with_columns(documents: list[Document], columns: str) -> list[Document]:
     if not columns:
         return documents
     names = [name for name in columns.split(",") if name]

@@ -6,8 +6,10 @@ list are what the leaders of the queues answered in time; the counts of one queu
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -16,13 +18,34 @@ from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.ids import NO_CONNECTION
 from cluster.broker.catalog.vhost import Vhost
-from cluster.node.admin.api.answers import changed, depths, found, listed, nothing
+from cluster.node.admin.api.answers import changed, depths, found, listed, nothing, paged, wish_of
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT
 from cluster.node.admin.api.fields import Document, field
 from cluster.node.admin.api.sessions import consumer_document
 from cluster.node.admin.api.values import to_json, to_table
-from cluster.node.admin.report import QueueReport
+from cluster.node.admin.gently import gently, gently_sorted
+from cluster.node.admin.report import NO_COUNTS, QueueCounts, QueueReport
+
+_BY_DEFINITION: Final[Mapping[str, Callable[[QueueDefinition], Any]]] = {
+    "name": attrgetter("name"),
+    "vhost": attrgetter("vhost"),
+    "type": attrgetter("type"),
+    "durable": attrgetter("durable"),
+    "auto_delete": attrgetter("auto_delete"),
+    "exclusive": attrgetter("exclusive"),
+}
+"""Columns that the catalog knows, and how queues are ordered by them."""
+_BY_COUNTS: Final[Mapping[str, Callable[[QueueCounts], int]]] = {
+    "messages": lambda counts: counts.ready + counts.unacked + counts.parked,
+    "messages_ready": attrgetter("ready"),
+    "messages_unacknowledged": attrgetter("unacked"),
+    "consumers": attrgetter("consumers"),
+    "message_stats.publish": attrgetter("enqueued"),
+    "message_stats.deliver_get": attrgetter("delivered"),
+    "message_stats.ack": attrgetter("settled"),
+}
+"""The same of columns that only leaders know."""
 
 
 def queue_document(report: QueueReport, asked: Asked) -> Document:
@@ -85,13 +108,30 @@ def known_queue(vhost: Vhost, name: str) -> QueueDefinition:
 
 
 async def queues(asked: Asked) -> Response:
-    if "vhost" in asked.request.path_params:
-        vhost = asked.vhost().name
-        reports = [r for r in await asked.node.queues(asked.timeout_seconds()) if r.vhost == vhost]
-    else:
-        seen = {vhost.name for vhost in asked.caller.vhosts()}
-        reports = [r for r in await asked.node.queues(asked.timeout_seconds()) if r.vhost in seen]
-    return await listed(asked, reports, lambda report: queue_document(report, asked))
+    """Only what is shown is described; and only that is counted, if the order does not depend on counts."""
+    vhosts = [asked.vhost()] if "vhost" in asked.request.path_params else list(asked.caller.vhosts())
+    wish = wish_of(asked)
+    node, timeout_seconds = asked.node, asked.timeout_seconds()
+    counts: Mapping[int, QueueCounts] = {}
+
+    def describe(queue: QueueDefinition) -> Document:
+        return queue_document(node.queue_report(queue, counts.get(queue.id, NO_COUNTS)), asked)
+
+    every: list[QueueDefinition] = []
+    for vhost in vhosts:
+        every += await gently_sorted(list(vhost.queues.values()), attrgetter("name"))
+    if not wish.page or (wish.sort and wish.sort not in _BY_DEFINITION and wish.sort not in _BY_COUNTS):
+        counts = await node.queue_counts(timeout_seconds)
+        return await listed(asked, every, describe)
+    kept = [queue async for queue in gently(every) if wish.matches(queue.name)] if wish.name else every
+    if wish.sort in _BY_DEFINITION:
+        kept = await gently_sorted(kept, _BY_DEFINITION[wish.sort], reverse=wish.reverse)
+    elif wish.sort:
+        counts, by = await node.queue_counts(timeout_seconds), _BY_COUNTS[wish.sort]
+        kept = await gently_sorted(kept, lambda q: by(counts.get(q.id, NO_COUNTS)), reverse=wish.reverse)
+    shown = wish.part(kept)
+    counts = counts or await node.queue_counts(timeout_seconds, [queue.id for queue in shown])
+    return await paged(wish, len(every), len(kept), [describe(queue) for queue in shown])
 
 
 async def queue(asked: Asked) -> Response:

@@ -15,6 +15,7 @@ from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import ADMINISTRATOR, MANAGEMENT
 from cluster.node.admin.api.fields import BadField, Document, field
 from cluster.node.admin.gently import gently
+from cluster.node.admin.report import NO_COUNTS
 
 
 def vhost_document(vhost: Vhost) -> Document:
@@ -69,9 +70,11 @@ def read_vhost(name: str, document: Document, known: Vhost | None) -> c.PutVhost
 async def _depths(asked: Asked) -> dict[str, tuple[int, int]]:
     """Vhost -> messages that are ready, and unacked ones."""
     found: dict[str, tuple[int, int]] = {}
-    async for report in gently(await asked.node.queues(asked.timeout_seconds())):
-        ready, unacked = found.get(report.vhost, (0, 0))
-        found[report.vhost] = ready + report.messages_ready, unacked + report.messages_unacked
+    counts = await asked.node.queue_counts(asked.timeout_seconds())
+    async for queue in gently(list(asked.catalog.queues.values())):
+        ready, unacked = found.get(queue.vhost, (0, 0))
+        counted = counts.get(queue.id, NO_COUNTS)
+        found[queue.vhost] = ready + counted.ready, unacked + counted.unacked
     return found
 
 
