@@ -90,10 +90,11 @@ def test_an_unknown_vhost_closes_with_530(stranger: Wire) -> None:
     stranger.assert_connection_closed(530, "NOT_ALLOWED - vhost nope not found")
 
 
-def test_the_clients_close_is_answered_with_close_ok_and_the_end(wire: Wire) -> None:
+def test_the_clients_close_is_answered_with_close_ok_and_the_socket_is_the_clients_to_close(wire: Wire) -> None:
+    """Measured: RabbitMQ leaves it open, and the Go client tells of an error when it ends before it has closed it."""
     wire.call(m.ConnectionClose(200, "bye", 0, 0), 0)
     wire.expect(m.ConnectionCloseOk, 0)
-    assert wire.at_end()
+    assert wire.silent_for(0.1)
 
 
 def test_a_new_secret_is_accepted_and_the_connection_goes_on(wire: Wire) -> None:

@@ -5,6 +5,7 @@ Law: it hides nothing and repairs nothing. Whoever waits here waits at most `TIM
 
 from __future__ import annotations
 
+import select
 import socket
 from struct import Struct
 from types import TracebackType
@@ -144,6 +145,10 @@ class Wire:
             assert (part.kind, part.channel) == (BODY, channel)
             body += part.payload
         return Message(method, header.payload, body)
+
+    def silent_for(self, seconds: float) -> bool:
+        """Does nothing come, and not the end either?"""
+        return not self._buffer and not select.select([self._socket], [], [], seconds)[0]
 
     def at_end(self) -> bool:
         """Has the server closed, after nothing but heartbeats?"""

@@ -39,6 +39,10 @@ LOGIN_TIMEOUT_SECONDS = 10.0
 """For everything from accept to connection.open."""
 CLOSE_TIMEOUT_SECONDS = 10.0
 """For the client's answer to our connection.close, and for what is left to do before ours to the client's."""
+_FAREWELL_SECONDS = 5.0
+"""How long a client that was told close-ok may take to close the socket. The connection itself is over by then."""
+_FAREWELL_SIZE = 4096
+"""Octets read, and thrown away, at once meanwhile."""
 UNHURRIED_SECONDS = 5.0
 """Between two looks at an open connection without heartbeats: thousands that are idle cost next to nothing."""
 _BUFFERS_MAX = 512
@@ -85,6 +89,7 @@ class Connection:
         self._writable = trio.Event()
         self._unblocked: trio.Event | None = None
         self._over = False
+        self._closed_by_client = False
         self._closing_at = 0.0
 
     # ---- life
@@ -92,16 +97,20 @@ class Connection:
     async def run(self) -> None:
         """Serve until the connection is over. Closes the socket."""
         try:
-            async with trio.open_nursery() as self.nursery:
-                self.nursery.start_soon(self._write_rest)
-                self.nursery.start_soon(self._keep_alive)
-                await self._read()
-                self.nursery.cancel_scope.cancel()
+            try:
+                async with trio.open_nursery() as self.nursery:
+                    self.nursery.start_soon(self._write_rest)
+                    self.nursery.start_soon(self._keep_alive)
+                    await self._read()
+                    self.nursery.cancel_scope.cancel()
+            finally:
+                self._over = True
+                self._close_channels()
+                self.broker.connection_over(self)
+            if self._closed_by_client:
+                await self._see_off()
         finally:
-            self._over = True
-            self._close_channels()
             self._socket.close()
-            self.broker.connection_over(self)
 
     async def _read(self) -> None:
         sock, reading = self._socket, self.broker.reading
@@ -159,7 +168,7 @@ class Connection:
             case ev.ConnectionCloseRequested():
                 await self._wind_up()
                 self.machine.close_ok()
-                self._over = True
+                self._over = self._closed_by_client = True
             case ev.ConnectionFailed():
                 self._close_channels()
                 self._closing_at = trio.current_time()
@@ -229,6 +238,16 @@ class Connection:
             while self._unwritten:
                 await trio.lowlevel.wait_writable(self._socket)
                 self.flush()
+
+    async def _see_off(self) -> None:
+        """Who was told close-ok closes the socket. RabbitMQ waits for that, and the Go client reports an end that
+        comes before its own as an error."""
+        with trio.move_on_after(_FAREWELL_SECONDS), suppress(OSError):
+            while True:
+                await trio.lowlevel.wait_readable(self._socket)
+                with suppress(BlockingIOError):
+                    if not self._socket.recv(_FAREWELL_SIZE):
+                        return
 
     # ---- events of channels
 
