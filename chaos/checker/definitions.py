@@ -14,14 +14,14 @@ from chaos.history import Defined, Looked
 def definitions(trail: Trail) -> Finding:
     """After declare-ok every node shows the queue, after delete-ok none does.
 
-    A node that is cut off may still show what it was not told of the deletion.
+    A node that is out of touch may still show what it was not told of the deletion, and take it for what is declared.
     """
     finding = Finding("definitions")
     steps: dict[str, list[Defined]] = {}
     for step in trail.defined:
         steps.setdefault(step.name, []).append(step)
     for look in trail.looked:
-        expected = _expected(steps.get(look.name, []), look)
+        expected = _expected(trail, steps.get(look.name, []), look)
         if expected is None:
             continue
         stale = look.seen and not expected and trail.disturbed(look.node, look.asked, look.t)
@@ -32,12 +32,13 @@ def definitions(trail: Trail) -> Finding:
     return finding
 
 
-def _expected(steps: list[Defined], look: Looked) -> bool | None:
+def _expected(trail: Trail, steps: list[Defined], look: Looked) -> bool | None:
     """Whether the name has to be there. None when that is not known."""
-    state = False
-    for step in steps:
+    state: bool | None = False
+    for number, step in enumerate(steps):
         if step.t <= look.asked and step.known:
-            state = step.op == "declare"
+            is_stale = number > 0 and step.op == "declare" and trail.disturbed(step.node, step.asked, step.t)
+            state = None if is_stale else step.op == "declare"
         elif step.asked < look.t:
             return None
     return state

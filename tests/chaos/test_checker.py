@@ -293,6 +293,19 @@ def test_a_node_that_is_cut_off_may_still_show_what_was_deleted_but_may_not_miss
     assert story.broken() == ("definitions",)
 
 
+@pytest.mark.parametrize(("disturbed", "broken"), [(1, ()), (2, ("definitions",))])
+def test_a_node_that_missed_a_deletion_may_take_what_is_gone_for_what_is_declared(
+    disturbed: int, broken: tuple[str, ...]
+) -> None:
+    story = Story()
+    story.fault(0, nodes=(disturbed,))
+    story.tell(Defined(t=0, name="d", node=0, op="declare", asked=story.now, known=True))
+    story.tell(Defined(t=0, name="d", node=0, op="delete", asked=story.now, known=True))
+    story.tell(Defined(t=0, name="d", node=1, op="declare", asked=story.now, known=True))
+    story.tell(Looked(t=0, name="d", node=0, asked=story.now, seen=False))
+    assert story.broken() == broken
+
+
 def test_a_definition_that_was_never_answered_may_be_there_or_not() -> None:
     story = Story()
     story.tell(Defined(t=0, name="d", node=0, op="declare", asked=story.now, known=False))
