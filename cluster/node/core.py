@@ -33,6 +33,7 @@ from cluster.broker.shard.stream import StreamLimits
 from cluster.node.bootstrap import Charter
 from cluster.node.catalog.client import CatalogClient, NoQuorum
 from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost
+from cluster.node.clock import SteadyClock
 from cluster.node.config import NodeConfig
 from cluster.node.kinds import Kind
 from cluster.node.links import Links, ProtocolViolation
@@ -61,6 +62,10 @@ SETTLES_HELD_MAX = 1000
 _LEGS_MAX = 8
 """Times that the parts give each other something to do within one turn, before other tasks have theirs."""
 Request = Callable[[NodeId, Any], Awaitable[Any]]
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class Core:
@@ -97,6 +102,7 @@ class Core:
         """What other nodes may ask, besides."""
         self._log = get_logger("node")
         self._started_at = trio.current_time()
+        self._clock = SteadyClock(_wall_ms(), self._started_at)
         self._met: set[int] = set()
         """Nodes that this life has been linked to."""
         self._wakeup = Wakeup()
@@ -277,7 +283,7 @@ class Core:
         return trio.current_time()
 
     def wall_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+        return self._clock.now_ms(_wall_ms(), trio.current_time())
 
     def reachable(self) -> set[int]:
         return {self.node, *self.links.up_peers()}

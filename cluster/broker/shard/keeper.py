@@ -1,8 +1,9 @@
 """What a leader decides about a queue by time, by length and by how often a message came back.
 
 Law: nothing here happens to a queue that is nothing special. Time is the last `tick` or entry; what is due is found
-in a heap of deadlines, never by looking at all queues. Messages that are to leave stand in `purging` and in `dooms`
-until the log has carried that out. TTL looks at the head of the queue (of each priority), as RabbitMQ does.
+in a heap of deadlines, never by looking at all queues. No message is from the future. Messages that are to
+leave stand in `purging` and in `dooms` until the log has carried that out. TTL looks at the head of the queue (of each
+priority), as RabbitMQ does.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Doom:
 class Keeper:
     """One leader's. `dooms` is what has to go through the log, `unused` queues that the catalog shall delete."""
 
-    def __init__(self, payloads: PayloadCache) -> None:
-        self.now_ms = 0
+    def __init__(self, payloads: PayloadCache, now_ms: int) -> None:
+        self.now_ms = self._began_ms = now_ms
         self.dooms: deque[Doom] = deque()
         self.unused: dict[QueueId, None] = {}
         self._payloads = payloads
@@ -69,7 +70,7 @@ class Keeper:
         if queue.settings.expires_ms is not None and not queue.consumers and not queue.doomed:
             yield queue.used_ms + queue.settings.expires_ms
         for seq in heads(queue.ready):
-            if (deadline := _deadline(queue, seq)) is not None:
+            if (deadline := self._deadline(queue, seq)) is not None:
                 yield deadline
         if queue.due:
             yield queue.due[0][0]
@@ -109,7 +110,7 @@ class Keeper:
         delays = queue.state.marks.get(Mark.DELAY)
         for seq in range(first, end) if delays else ():
             if delays is not None and seq in delays:
-                due_ms = queue.state.enqueued_at(seq) + delays[seq]
+                due_ms = self._enqueued_ms(queue, seq) + delays[seq]
                 if due_ms > self.now_ms and queue.ready.remove(seq, seq + 1):
                     queue.delayed.add(seq, seq + 1)
                     heappush(queue.due, (due_ms, seq))
@@ -172,17 +173,21 @@ class Keeper:
         if queue.settings.message_ttl_ms is None and Mark.EXPIRATION not in queue.state.marks:
             return
         expired = IntervalSet()
-        while old := [seq for seq in heads(queue.ready) if (_deadline(queue, seq) or _NEVER) <= self.now_ms]:
+        while old := [seq for seq in heads(queue.ready) if (self._deadline(queue, seq) or _NEVER) <= self.now_ms]:
             for seq in old:
                 queue.ready.remove(seq, seq + 1)
                 expired.add(seq, seq + 1)
         self.doom(queue, list(expired), Reason.EXPIRED)
 
+    def _deadline(self, queue: LeaderQueue, seq: int) -> int | None:
+        """When a message is too old for its queue, Unix milliseconds; None for never."""
+        ttl = queue.settings.message_ttl_ms
+        own = queue.state.value(seq, Mark.EXPIRATION)
+        if own is not None and (ttl is None or own < ttl):
+            ttl = own
+        return None if ttl is None else self._enqueued_ms(queue, seq) + (ttl or ZERO_TTL_MS)
 
-def _deadline(queue: LeaderQueue, seq: int) -> int | None:
-    """When a message is too old for its queue, Unix milliseconds; None for never."""
-    ttl = queue.settings.message_ttl_ms
-    own = queue.state.value(seq, Mark.EXPIRATION)
-    if own is not None and (ttl is None or own < ttl):
-        ttl = own
-    return None if ttl is None else queue.state.enqueued_at(seq) + (ttl or ZERO_TTL_MS)
+    def _enqueued_ms(self, queue: LeaderQueue, seq: int) -> int:
+        """Unix milliseconds. What a leader with a clock far ahead has taken came, for this one, when it began."""
+        enqueued_ms = queue.state.enqueued_at(seq)
+        return enqueued_ms if enqueued_ms <= self.now_ms else self._began_ms

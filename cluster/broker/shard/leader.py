@@ -103,8 +103,7 @@ class ShardLeader:
         self._payloads = PayloadCache(load, limits.payload_cache_bytes)
         self._out = Outbox()
         self._restless: dict[QueueId, LeaderQueue] = {}
-        self._keeper = Keeper(self._payloads)
-        self._keeper.now_ms = now_ms
+        self._keeper = Keeper(self._payloads, now_ms)
         self._proposals = Proposals(
             queues=self.queues,
             keeper=self._keeper,

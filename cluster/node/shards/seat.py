@@ -33,7 +33,7 @@ class SeatServices(Protocol):
         """Monotonic seconds."""
 
     def wall_ms(self) -> int:
-        """Unix milliseconds."""
+        """Unix milliseconds, which never go back."""
 
     def reachable(self) -> set[int]:
         """Nodes whose link is up, and this one."""

@@ -96,6 +96,19 @@ def test_a_ttl_runs_on_under_the_next_leader() -> None:
     assert scene.alive == []
 
 
+def test_what_a_leader_whose_clock_was_ahead_has_taken_is_as_old_as_the_next_leader() -> None:
+    scene = Timed(message_ttl_ms=100)
+    scene.now_ms += 3_600_000
+    scene.publish_marked(2, [(1, Mark.DELAY, 50)])
+    scene.now_ms -= 3_600_000
+    scene.change_leader()
+    scene.publish_marked(1, [])
+    scene.pass_time(99)
+    assert scene.alive == [0, 1, 2]
+    scene.pass_time(1)
+    assert scene.alive == []
+
+
 def test_a_message_expires_when_it_stands_at_the_head() -> None:
     scene = Timed()
     scene.publish_marked(3, [(1, Mark.EXPIRATION, 10), (0, Mark.EXPIRATION, 200)])
