@@ -6,6 +6,7 @@ longer than a few milliseconds at a time: heartbeats of consensus do not wait fo
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from time import perf_counter
 from typing import Any, TypeVar
@@ -17,8 +18,10 @@ _LOOK_ITEMS = 100
 """Items between two looks at the clock."""
 _TURN_SECONDS = 0.002
 """Between two turns of the event loop, and what comes until the next look."""
-_RUN_ITEMS = 4000
-"""Sorted in one go; longer runs are merged, which is much quicker for as many."""
+_SORTED_ITEMS = 2000
+"""Sorted in one go, about; more only where so many are equal, which is quick."""
+_SAMPLES = 16
+"""Keys looked at for each such part, to tell where it begins."""
 
 
 async def gently(items: Collection[T]) -> AsyncIterator[T]:
@@ -34,18 +37,14 @@ async def gently(items: Collection[T]) -> AsyncIterator[T]:
 async def gently_sorted(items: Sequence[T], key: Callable[[T], Any], *, reverse: bool = False) -> list[T]:
     """As `sorted`; `key` is called once for each."""
     keys = [key(item) async for item in gently(items)]
-    runs: list[list[int]] = []
-    for first in range(0, len(items), _RUN_ITEMS):
-        run = range(first, min(first + _RUN_ITEMS, len(items)))
-        runs.append(sorted(run, key=keys.__getitem__, reverse=reverse))
+    parts: list[list[int]] = [[] for _ in range(1 + len(items) // _SORTED_ITEMS)]
+    samples = sorted(keys[:: max(1, len(keys) // (_SAMPLES * len(parts)))])
+    begins = [samples[len(samples) * part // len(parts)] for part in range(1, len(parts))]
+    async for number in gently(range(len(items))):
+        parts[bisect_right(begins, keys[number])].append(number)
+    ordered: list[T] = []
+    for part in reversed(parts) if reverse else parts:
+        part.sort(key=keys.__getitem__, reverse=reverse)
+        ordered += [items[number] for number in part]
         await trio.lowlevel.checkpoint()
-    while len(runs) > 1:
-        merged: list[list[int]] = []
-        for first in range(0, len(runs), 2):
-            # Two runs one behind the other are what `sort` merges in one pass.
-            both = [number for run in runs[first : first + 2] for number in run]
-            both.sort(key=keys.__getitem__, reverse=reverse)
-            merged.append(both)
-            await trio.lowlevel.checkpoint()
-        runs = merged
-    return [items[number] for run in runs for number in run]
+    return ordered
