@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from itertools import permutations
 from pathlib import Path
@@ -167,6 +168,13 @@ def _scale_to_three(pods: Pods, last: Pod) -> None:
     assert "3/3 nodes up" in pods[0].carry_out("status")
 
 
+def _is_everywhere(pods: Pods) -> bool:
+    groups = json.loads(pods[0].carry_out("status", "--json"))["groups"]
+    return all(
+        len(group["members"]) == len(pods.pods) and all(m["voter"] for m in group["members"]) for group in groups
+    )
+
+
 def _started(pod: Pod) -> bool:
     """As Kubernetes does it: a container that has ended is started again."""
     pod.container.reload()
@@ -195,6 +203,8 @@ def test_a_whole_outage_ends_whatever_the_order_of_the_starts(pods: Pods) -> Non
 
 def test_of_the_one_volume_that_is_left_a_cluster_is_made_which_empty_pods_join(pods: Pods) -> None:
     """The last one here: it is another cluster afterwards."""
+    # Who came late to the founding gets its replicas one after the other.
+    wait_until(lambda: _is_everywhere(pods), "every shard on every pod", HEALTHY_SECONDS)
     # With two of three alive, whatever is confirmed is on both.
     pods[0].container.kill()
     channel = pods[2].connect().channel()
