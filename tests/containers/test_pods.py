@@ -169,7 +169,7 @@ def _scale_to_three(pods: Pods, last: Pod) -> None:
 
 
 def _is_everywhere(pods: Pods) -> bool:
-    groups = json.loads(pods[0].carry_out("status", "--json"))["groups"]
+    groups = json.loads(pods[0].clusterctl("status", "--json")[1])["groups"]
     return all(
         len(group["members"]) == len(pods.pods) and all(m["voter"] for m in group["members"]) for group in groups
     )
