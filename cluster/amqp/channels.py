@@ -72,12 +72,17 @@ def method_class(key: int) -> type[Method]:
 
 
 class ChannelTable:
-    """`channel_max` is the highest number a client may open; the limits are the negotiated ones."""
+    """`channel_max` is the highest number a client may open; the limits are the negotiated ones.
+
+    `judged`: the broker has a say before open-ok, which `accept` brings for each channel opened meanwhile.
+    """
 
     __slots__ = (
+        "_unaccepted",
         "_unfinished_size",
         "channel_max",
         "channels",
+        "judged",
         "message_size_max",
         "scanner",
         "unfinished_content_max",
@@ -89,10 +94,13 @@ class ChannelTable:
         self.channel_max = 0
         self.message_size_max = message_size_max
         self.unfinished_content_max = unfinished_content_max
+        self.judged = False
+        self._unaccepted: set[int] = set()
         self._unfinished_size = 0
 
     def clear(self) -> None:
         self.channels.clear()
+        self._unaccepted.clear()
         self._unfinished_size = 0
 
     def frame(self, kind: int, number: int, payload: bytes, events: list[ev.Event]) -> bytes:
@@ -180,7 +188,8 @@ class ChannelTable:
             )
         self.channels[number] = Channel(number)
         events.append(ev.ChannelOpened(number))
-        return method_frame(number, m.ChannelOpenOk().encode())
+        self._unaccepted.add(number)
+        return b"" if self.judged else self.accept(number)
 
     def _open_channel_method(self, channel: Channel, key: int, payload: bytes, events: list[ev.Event]) -> bytes:
         if key == m.BasicPublish.KEY:
@@ -298,6 +307,16 @@ class ChannelTable:
             return frames + method_frame(number, m.ChannelCloseOk().encode())
         self._abandon(channel, ChannelState.CLOSING)
         return frames
+
+    def accept(self, number: int) -> bytes:
+        """Answer a channel.open: the octets to send, none if it was answered or the channel has failed meanwhile."""
+        channel = self.channels.get(number)
+        if number not in self._unaccepted:
+            return b""
+        self._unaccepted.remove(number)
+        if channel is None or channel.state in (ChannelState.CLOSING, ChannelState.CLOSING_CROSSED):
+            return b""
+        return method_frame(number, m.ChannelOpenOk().encode())
 
     def close_ok(self, number: int) -> bytes:
         """Answer the client's close: the octets to send, none if there is nothing to answer."""

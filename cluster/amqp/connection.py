@@ -32,7 +32,7 @@ from cluster.amqp.errors import (
     resource_error,
 )
 from cluster.amqp.field_table import FieldTable
-from cluster.amqp.frames import FRAME_HEAD, content_frames, method_frame
+from cluster.amqp.frames import FRAME_HEAD, content_pieces, method_frame
 from cluster.amqp.heartbeat import Heartbeat
 from cluster.amqp.login import capabilities_of, read_response, usual_refusal
 from cluster.amqp.method import Method
@@ -100,7 +100,7 @@ class ServerConnection:
         self._reader = FrameReader()
         self._channels = ChannelTable(settings.message_size_max, settings.unfinished_content_max)
         self._heartbeat = Heartbeat()
-        self._output: list[bytes] = []
+        self._output: list[bytes | memoryview] = []
         self._error: ConnectionException | None = None
         self._deaf = False
         """Frame boundaries are lost and a close is sent: all input is dropped until the socket ends."""
@@ -309,9 +309,9 @@ class ServerConnection:
     def content(self, channel: int, method_payload: bytes, header_payload: bytes, body: bytes | memoryview) -> None:
         """basic.return, get-ok or a single deliver: method, header and body, cut at frame_max."""
         if self.may_send(channel):
-            self._output.append(content_frames(channel, method_payload, header_payload, body, self.frame_max))
+            self._output += content_pieces(channel, method_payload, header_payload, body, self.frame_max)
 
-    def queue_output(self, *frames: bytes) -> None:
+    def queue_output(self, *frames: bytes | memoryview) -> None:
         """Whole frames made elsewhere (deliveries). The caller asks may_send(channel) before making them."""
         if self.state is ConnectionState.RUNNING:
             self._output.extend(frames)
@@ -331,6 +331,14 @@ class ServerConnection:
         Events of this channel that are in the list being worked on are void, and so are later answers on it.
         """
         self._write(self._channels.fail(channel, error))
+
+    def judge_channels(self, *, wanted: bool) -> None:
+        """Whether channels that are opened from now on wait for `accept_channel`."""
+        self._channels.judged = wanted
+
+    def accept_channel(self, channel: int) -> None:
+        """Answer a ChannelOpened, where that was left to the broker."""
+        self._write(self._channels.accept(channel))
 
     def close_channel_ok(self, channel: int) -> None:
         """Answer a ChannelClosed."""
@@ -381,7 +389,7 @@ class ServerConnection:
     def has_output(self) -> bool:
         return bool(self._output)
 
-    def take_output(self) -> list[bytes]:
+    def take_output(self) -> list[bytes | memoryview]:
         """Everything to be written, in order; the caller must write it."""
         output, self._output = self._output, []
         if output:

@@ -138,6 +138,29 @@ def test_too_many_channels_of_a_user_is_530() -> None:
     assert sent(connection) == [close(530, f"NOT_ALLOWED - {text}", 20, 10)]
 
 
+def test_a_channel_that_the_broker_judges_is_answered_when_it_is_accepted() -> None:
+    connection = running()
+    connection.judge_channels(wanted=True)
+    assert connection.receive(method(1, m.ChannelOpen()) + method(1, m.TxSelect())) == [
+        ev.ChannelOpened(1),
+        ev.MethodReceived(1, m.TxSelect()),
+    ]
+    assert not connection.has_output
+    for _ in range(2):
+        connection.accept_channel(1)
+    assert sent(connection) == [Sent(1, m.ChannelOpenOk())]
+
+
+def test_a_channel_that_fails_before_it_is_accepted_is_never_opened() -> None:
+    connection = running()
+    connection.judge_channels(wanted=True)
+    connection.receive(method(1, m.ChannelOpen()))
+    connection.channel_error(1, precondition_failed("x"))
+    assert [frame.method.__class__ for frame in sent(connection)] == [m.ChannelClose]
+    connection.accept_channel(1)
+    assert not connection.has_output
+
+
 def test_open_is_answered_with_open_ok() -> None:
     connection = opening()
     assert connection.accept_open() == []

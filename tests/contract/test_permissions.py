@@ -94,7 +94,7 @@ def test_a_users_channels_are_counted_over_all_nodes(
     text = f"number of channels opened for user '{lim}' has reached the maximum allowed user limit of (2)"
     with Wire(nodes.port(1)) as wire:
         wire.open(1, user=lim, password="secret", vhost=vhost)
-        wire.open_channel(2)
+        wire.call(m.ChannelOpen(), 2)
         wire.assert_connection_closed(530, f"NOT_ALLOWED - {text}")
     clients.channel(2, **entering(lim, vhost))
 

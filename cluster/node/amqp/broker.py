@@ -173,10 +173,13 @@ class Broker:
             user_connections=here.user_connections + elsewhere.user_connections,
         )
 
+    def limits_channels(self, user: str) -> bool:
+        return "max-channels" in self.catalog.user_limits(user)
+
     async def judge_channel(self, connection: Connection) -> None:
         """Raises BrokerError 530."""
         user = connection.user
-        if "max-channels" in self.catalog.user_limits(user):
+        if self.limits_channels(user):
             elsewhere = await self.census.elsewhere(user, connection.vhost)
             here = self.census.here(user, connection.vhost)
             self.catalog.checks.open_channel(user, user_channels=here.user_channels + elsewhere.user_channels)

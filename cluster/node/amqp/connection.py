@@ -1,9 +1,9 @@
 """One client connection: its socket, its protocol machine, its channels.
 
 Law: one task reads, no more than its share (`Reading`), and handles what it read before it waits again; what it
-causes is written once per round of the scheduler, directly where the socket takes it, by a second task where it does
-not. The connection is not read while its published bytes, its unwritten bytes or a channel's backlog are over their
-limits; nothing else of the node waits for it.
+causes is written once per round of the scheduler, directly where the socket takes it, by a task of its own as long as
+it does not. The connection is not read while its published bytes, its unwritten bytes or a channel's backlog are over
+their limits; nothing else of the node waits for it.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ UNHURRIED_SECONDS = 5.0
 """Between two looks at an open connection without heartbeats: thousands that are idle cost next to nothing."""
 _BUFFERS_MAX = 512
 """Buffers given to one sendmsg (IOV_MAX is 1024 on Linux)."""
+WRITTEN_BYTES_MAX = 1 << 20
+"""Written to one client in one go, about: then others have their turn."""
 _CERTIFIED_MECHANISMS = "PLAIN AMQPLAIN EXTERNAL"
 
 
@@ -84,9 +86,10 @@ class Connection:
         self._routes_version = -1
         self._confirming: dict[Publishing, None] = {}
         self._written: list[tuple[Consumer, int, int]] = []
-        self._unwritten: list[bytes] = []
+        self._unwritten: list[bytes | memoryview] = []
         self._unwritten_bytes = 0
-        self._writable = trio.Event()
+        self._taken: trio.Event | None = None
+        """Set when the socket has taken what it did not take at once; None while nobody waits for that."""
         self._unblocked: trio.Event | None = None
         self._over = False
         self._closed_by_client = False
@@ -99,7 +102,6 @@ class Connection:
         try:
             try:
                 async with trio.open_nursery() as self.nursery:
-                    self.nursery.start_soon(self._write_rest)
                     self.nursery.start_soon(self._keep_alive)
                     await self._read()
                     self.nursery.cancel_scope.cancel()
@@ -107,6 +109,7 @@ class Connection:
                 self._over = True
                 self._close_channels()
                 self.broker.connection_over(self)
+                self._taken = trio.Event()  # nobody can wait any more
             if self._closed_by_client:
                 await self._see_off()
         finally:
@@ -147,6 +150,8 @@ class Connection:
                 except BrokerError as error:
                     self.fail(ConnectionException(error.code, error.text, 20, 10))
                     return
+                self.machine.accept_channel(event.channel)
+                self.machine.judge_channels(wanted=self.broker.limits_channels(self.user))
                 self.channels[event.channel] = Channel(event.channel, self)
                 self.broker.counters.channels_opened += 1
             case ev.ChannelFailed():
@@ -162,6 +167,7 @@ class Connection:
                     self.fail(ConnectionException(error.code, error.text, 10, 40))
                     return
                 self.vhost = event.vhost
+                self.machine.judge_channels(wanted=self.broker.limits_channels(self.user))
                 await self._more(self.machine.accept_open())
             case ev.SecretUpdated():
                 self.machine.accept_secret()
@@ -235,9 +241,8 @@ class Connection:
         """Write what is left, within a moment."""
         self.flush()
         with trio.move_on_after(1):
-            while self._unwritten:
-                await trio.lowlevel.wait_writable(self._socket)
-                self.flush()
+            if self._taken is not None:
+                await self._taken.wait()
 
     async def _see_off(self) -> None:
         """Who was told close-ok closes the socket. RabbitMQ waits for that, and the Go client reports an end that
@@ -293,7 +298,7 @@ class Connection:
     def flush_soon(self) -> None:
         self.broker.flush_soon(self)
 
-    def deliver(self, consumer: Consumer, count: int, size: int, frames: list[bytes]) -> None:
+    def deliver(self, consumer: Consumer, count: int, size: int, frames: list[bytes | memoryview]) -> None:
         """Frames for the client, in order with everything else."""
         self.machine.queue_output(*frames)
         self._written.append((consumer, count, size))
@@ -364,7 +369,9 @@ class Connection:
         try:
             sent = self._socket.sendmsg(buffers[:_BUFFERS_MAX])
         except BlockingIOError:
-            self._writable.set()
+            if self._taken is None:
+                self._taken = trio.Event()
+                self.nursery.start_soon(self._write_rest, self._taken)
             return True
         except OSError:
             buffers.clear()
@@ -378,15 +385,16 @@ class Connection:
             done += 1
         del buffers[:done]
         if sent:
-            buffers[0] = buffers[0][sent:]
-        return False
+            buffers[0] = memoryview(buffers[0])[sent:]
+        return total
 
-    async def _write_rest(self) -> None:
-        while True:
-            await self._writable.wait()
-            self._writable = trio.Event()
+    async def _write_rest(self, taken: trio.Event) -> None:
+        """The only task that waits for the socket to take more."""
+        while self._unwritten:
             await trio.lowlevel.wait_writable(self._socket)
             self.flush()
+        self._taken = None
+        taken.set()
 
     async def _keep_alive(self) -> None:
         """Heartbeats both ways (AMQP 0-9-1 §4.2.7)."""
