@@ -25,7 +25,7 @@ help:
 	@echo 'make run                a local cluster: NODES=$(NODES) AMQP_PORT=$(AMQP_PORT) DATA=$(DATA)'
 	@echo 'make test               linters, types, layers, tests'
 	@echo 'make containers         the tests of the image, with a Docker engine of their own (as root)'
-	@echo 'make simulate           whole nodes and clients under random faults, about 20 s a seed: SEEDS=$(SEEDS)'
+	@echo 'make simulate           whole nodes and clients under random faults, about 15 s a seed: SEEDS=$(SEEDS)'
 	@echo 'make simulate-raft      consensus alone under random faults: SEEDS=$(SEEDS)'
 	@echo 'make chaos              a real cluster under every fault, judged: FAULTS=$(FAULTS) DURATION=30m SEED=7'
 	@echo 'make chaos-kill-leader  the same, and only leaders are killed: DURATION=300'

@@ -1,6 +1,6 @@
 """Whole clusters under random faults, one after the other.
 
-    python -m tests.simulation --seeds 50 [--first 0] [--seconds 20] [--cast common|traits] [--verbose]
+python -m tests.simulation --seeds 50 [--first 0] [--seconds 20] [--cast common] [--pace 1.0] [--verbose]
 """
 
 from __future__ import annotations
@@ -11,9 +11,20 @@ import sys
 import time
 import traceback
 from collections import Counter
-from typing import get_args
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 
-from tests.simulation.world import Cast, reasons, simulate
+from tests.simulation import members, moving, world
+from tests.simulation.plants import PLANTS, RARE
+from tests.simulation.world import History, reasons
+
+CASTS: dict[str, Callable[..., History]] = {
+    "common": partial(world.simulate, cast="common"),
+    "traits": partial(world.simulate, cast="traits"),
+    "moving": lambda seed, **more: moving.simulate(seed, **more)[0],
+    "members": lambda seed, **more: members.simulate(seed, **more)[0],
+}
 
 
 def main() -> int:
@@ -21,27 +32,35 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seconds", type=float, default=20.0, help="virtual seconds in which things go wrong")
-    parser.add_argument("--cast", choices=get_args(Cast), action="append", help="who plays; both without it")
+    parser.add_argument("--cast", choices=CASTS, action="append", help="who plays; all without it")
+    parser.add_argument("--pace", type=float, default=1.0, help="of the clients: 0.1 is a tenth of what they do")
+    parser.add_argument("--faults", default="", help="kinds of them, with commas between; the seed picks without it")
+    parser.add_argument("--plant", choices=[*PLANTS, *RARE], help="a mistake to put in: plays that fail have found it")
     parser.add_argument("--verbose", action="store_true", help="say what happens")
     options = parser.parse_args()
     logging.getLogger("cluster").addHandler(logging.NullHandler())
-    casts: list[Cast] = options.cast or list(get_args(Cast))
+    planted = (PLANTS | RARE).get(options.plant)
+    kinds = options.faults.split(",") if options.faults else list(planted.kinds if planted else ())
+    casts: list[str] = options.cast or ([planted.cast] if planted else list(CASTS))
     plays = [(seed, cast) for seed in range(options.first, options.first + options.seeds) for cast in casts]
     failed: list[tuple[int, str]] = []
     checks: Counter[str] = Counter()
     healed_seconds = 0.0
     cpu_began = time.process_time()
     for seed, cast in plays:
-        began = time.perf_counter()
+        began = time.process_time()
         say = print if options.verbose else lambda line: None
         try:
-            history = simulate(seed, seconds=options.seconds, cast=cast, say=say)
+            with planted.put_in() if planted else nullcontext():
+                history = CASTS[cast](seed, seconds=options.seconds, pace=options.pace, kinds=kinds, say=say)
         except Exception as error:  # noqa: BLE001 - any end but a good one is a finding
             failed.append((seed, cast))
-            print(f"seed {seed} {cast} FAILED after {time.perf_counter() - began:.1f} s")
+            print(f"seed {seed} {cast} FAILED after {time.process_time() - began:.1f} s")
             for reason in reasons(error):
                 print("".join(traceback.format_exception(reason)))
-            again = f"--seeds 1 --first {seed} --seconds {options.seconds} --cast {cast}"
+            again = f"--seeds 1 --first {seed} --seconds {options.seconds} --pace {options.pace} --cast {cast}"
+            again += f" --faults {','.join(kinds)}" if kinds else ""
+            again += f" --plant '{options.plant}'" if planted else ""
             print(f"again: python -m tests.simulation {again} --verbose", flush=True)
             continue
         checks += history.checks
@@ -52,7 +71,7 @@ def main() -> int:
         if cast == "traits":
             told = f"{sum(history.checks.values())} checks, "
         told += f"{history.messages} messages, healed in {history.healed_seconds:.1f} s; {' '.join(history.faults)}"
-        print(f"seed {seed} {cast} {history.trace} {time.perf_counter() - began:.1f} s: {told}", flush=True)
+        print(f"seed {seed} {cast} {history.trace} {time.process_time() - began:.1f} s: {told}", flush=True)
     print("checked: " + ", ".join([f"{name} {number}" for name, number in sorted(checks.items())]))
     seconds = options.seconds * len(plays)
     print(f"{seconds:.0f} cluster-seconds of faults in {time.process_time() - cpu_began:.0f} s of processor time")

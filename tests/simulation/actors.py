@@ -74,7 +74,7 @@ class Publisher:
             for _ in range(random.choice((1, 1, 3, 10))):
                 number += 1
                 self._say(client, number, random.choice(world.queues))
-            await trio.sleep(random.expovariate(20))
+            await trio.sleep(random.expovariate(20 * world.pace))
             await client.until(lambda: len(self._unanswered) < 30 or world.draining, 1000)
             if random.random() < 0.003:
                 return
@@ -122,7 +122,7 @@ class Transactor:
                 await client.open()
                 await client.call(m.TxSelect(), m.TxSelectOk)
                 while not self._world.draining:
-                    await trio.sleep(self._random.expovariate(5))
+                    await trio.sleep(self._random.expovariate(5 * self._world.pace))
                     await self._transaction(client)
             except Gone:
                 pass
@@ -197,7 +197,7 @@ class Visit:
     async def run(self) -> None:
         client, random = self._client, self._random
         client.on_deliver = self._delivered
-        await client.open()
+        await client.open(beats=random.random() < 0.3)
         await client.call(m.BasicQos(0, random.choice((1, 3, 10, 100)), False), m.BasicQosOk)
         await self._consume()
         while True:
@@ -216,6 +216,8 @@ class Visit:
         """Something out of the ordinary. True if the connection is over."""
         client, chance = self._client, self._random.random()
         if chance < 0.01:
+            if client.beats:
+                client.fall_silent()
             return True
         if chance < 0.02:
             self._closing = True
@@ -276,8 +278,8 @@ class Architect:
 
     async def run(self) -> None:
         while not self._world.draining:
-            await trio.sleep(self._random.expovariate(2))
-            here, there = self._random.sample(self._world.nodes, 2)
+            await trio.sleep(self._random.expovariate(2 * self._world.pace))
+            here, there = self._random.sample(self._world.places, 2)
             one = await self._world.connect(here)
             other = await self._world.connect(there) if one is not None else None
             if one is not None and other is not None:

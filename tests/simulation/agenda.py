@@ -1,7 +1,7 @@
-"""What is to happen when: the one task that moves octets, ends writes and breaks things.
+"""What is to happen when: what moves octets, ends writes and breaks things.
 
 Law: acts run in the order of their times, and of being asked for where those are equal; never from inside the call
-that asked.
+that asked, and never while a task could run. The clock runs them, so that none of them costs a pass of the scheduler.
 """
 
 from __future__ import annotations
@@ -22,23 +22,37 @@ class Agenda:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Act]] = []
         self._numbers = count()
-        self._earlier = trio.Event()
+        self._over = False
+        self._failure: BaseException | None = None
+        self._failed = trio.Event()
 
     def at(self, time: float, act: Act) -> None:
         """Do it at `time`, or as soon as possible after it."""
-        if not self._heap or time < self._heap[0][0]:
-            self._earlier.set()
         heapq.heappush(self._heap, (time, next(self._numbers), act))
 
     def after(self, seconds: float, act: Act) -> None:
         self.at(trio.current_time() + seconds, act)
 
-    async def run(self) -> None:
-        """Until cancelled. Raises what an act raises."""
+    @property
+    def next_at(self) -> float:
+        """When there is something to do; infinity if never, and once `run` has ended or an act has failed."""
+        return math.inf if self._over or not self._heap else self._heap[0][0]
+
+    def carry_out(self, now: float) -> None:
+        """What is due. What an act raises is kept for `run`."""
         heap = self._heap
-        while True:
-            while heap and heap[0][0] <= trio.current_time():
+        try:
+            while heap and heap[0][0] <= now:
                 heapq.heappop(heap)[2]()
-            self._earlier = trio.Event()
-            with trio.move_on_at(heap[0][0] if heap else math.inf):
-                await self._earlier.wait()
+        except BaseException as error:  # noqa: BLE001 - it ends the run
+            self._failure, self._over = error, True
+            self._failed.set()
+
+    async def run(self) -> None:
+        """Until cancelled. Raises what an act raised."""
+        try:
+            await self._failed.wait()
+        finally:
+            self._over = True
+        assert self._failure is not None
+        raise self._failure

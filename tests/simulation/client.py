@@ -13,13 +13,15 @@ from typing import TypeVar
 import trio
 
 from cluster.amqp import methods as m
-from cluster.amqp.constants import PROTOCOL_HEADER
+from cluster.amqp.constants import HEARTBEAT_FRAME, PROTOCOL_HEADER
 from cluster.amqp.field_table import FieldTable
 from cluster.amqp.frames import content_frames, method_frame
 from cluster.amqp.method import Method
 from cluster.amqp.properties import BasicProperties, encode_header
 from tests.simulation.sockets import MemorySocket
 
+HEARTBEAT_SECONDS = 4
+"""Of a client that may fall silent without a word: its node has to notice."""
 ANSWER_SECONDS = 45.0
 """Longer than a node takes to find out that it has no quorum, however often it is asked to wait."""
 _FRAME_HEAD = Struct(">BHI")
@@ -67,6 +69,9 @@ class Client:
         self._answer: list[tuple[Method, bytes]] = []
         self._changed = trio.Event()
         self._unsent = bytearray()
+        self._beats = trio.Event()
+        self._scope = trio.CancelScope()
+        self._silent = False
 
     # ---- life
 
@@ -74,15 +79,24 @@ class Client:
         """Read and write until the connection is over."""
         task_status.started()
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
-                await self._read()
-                nursery.cancel_scope.cancel()
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._beat)
+                    await self._read()
+                    nursery.cancel_scope.cancel()
         finally:
             self.over = True
             self.on_end()
-            self._socket.close()
+            if not self._silent:
+                self._socket.close()
             self._stir()
+
+    async def _beat(self) -> None:
+        await self._beats.wait()
+        while True:
+            await trio.sleep(HEARTBEAT_SECONDS / 2)
+            self.say(HEARTBEAT_FRAME)
 
     async def _read(self) -> None:
         while not self.orderly:
@@ -115,23 +129,37 @@ class Client:
     def alive(self) -> bool:
         return not self.over and self.refused is None and not self._socket.broken
 
+    @property
+    def beats(self) -> bool:
+        """Does its node hear from it in any case?"""
+        return self._beats.is_set()
+
+    def fall_silent(self) -> None:
+        """The client's machine is gone: its end of the connection is never closed."""
+        self._silent = self.over = True
+        self._scope.cancel()
+
     def vanish(self) -> None:
         """The client's process is gone."""
+        if self._silent:
+            return
         self.over = True
         self.on_end()
         self._socket.reset()
 
-    async def open(self) -> None:
-        """Up to an open channel. Raises Gone."""
+    async def open(self, *, beats: bool = False) -> None:
+        """Up to an open channel; one that `beats` sends heartbeats, and may fall silent. Raises Gone."""
         self.say(PROTOCOL_HEADER)
         await self.expect(m.ConnectionStart)
         response = b"\0guest\0guest"
         start_ok = m.ConnectionStartOk({"capabilities": _CAPABILITIES}, "PLAIN", response, "en_US")
         self.say(method_frame(0, start_ok.encode()))
         await self.expect(m.ConnectionTune)
-        self.say(method_frame(0, m.ConnectionTuneOk(100, 131072, 0).encode()))
+        self.say(method_frame(0, m.ConnectionTuneOk(100, 131072, HEARTBEAT_SECONDS if beats else 0).encode()))
         self.say(method_frame(0, m.ConnectionOpen("/").encode()))
         await self.expect(m.ConnectionOpenOk)
+        if beats:
+            self._beats.set()
         await self.call(m.ChannelOpen(), m.ChannelOpenOk)
 
     async def close(self) -> None:

@@ -1,18 +1,19 @@
 """A node's disk: what outlives its process.
 
-Law: a write is there, whole, from the moment its latency is over, and only then is its writer told. A crash keeps all
-or nothing of the write under way; the disk is then read anew from what it had been given.
+Law: a write is there, whole, from the moment its latency is over, and only then is its writer told. A crash and an
+error keep all or nothing of the write under way. What rots stays rotten, whoever reads it, until it is written anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from random import Random
 
 import outcome
 
 from cluster.raft.runtime import WriteOutcome
-from cluster.raft.storage import GroupWrite
+from cluster.raft.storage import GroupWrite, StorageCorrupt, StorageFull, StorageIO
 from cluster.store.memory import MemoryStore
 from tests.simulation.agenda import Agenda
 
@@ -20,7 +21,7 @@ Done = Callable[[WriteOutcome], None]
 
 
 class Disk:
-    """`store` is what the process of the moment sees."""
+    """`store` is what is on it. One process at a time has it open."""
 
     forgets = False
     """Planted: a write is reported as done while it is in the cache, which a crash empties."""
@@ -28,29 +29,43 @@ class Disk:
     def __init__(self, agenda: Agenda, random: Random, first: Sequence[GroupWrite]) -> None:
         self.incarnation = 0
         self.latency_seconds = 0.002
+        self.stalled = False
+        """No write comes to an end."""
+        self.broken = False
+        """Every write ends in an I/O error, and whether it is there nobody knows."""
+        self.errors = 0
+        """Writes that ended so in the process of the moment."""
         self.store = MemoryStore()
+        self.store.write(first)
         self._agenda = agenda
         self._random = random
-        self._kept: list[Sequence[GroupWrite]] = [first]
-        """What is safe, in order."""
-        self._cached: list[Sequence[GroupWrite]] = []
         self._under_way: list[Sequence[GroupWrite]] = []
+        self._held: list[Callable[[], None]] = []
+        """Ends of writes that wait for a stall to be over."""
+        self._synced: list[Sequence[GroupWrite]] = [first]
+        """Of a disk that forgets: what a crash leaves."""
+        self._cached: list[Sequence[GroupWrite]] = []
 
     def start(self, when_awake: Callable[[Callable[[], None]], None]) -> DiskWriter:
         """A process opens it. `when_awake` runs an act in that process, once it is not paused."""
         self.incarnation += 1
-        self.store = MemoryStore()
-        for writes in self._kept:
-            self.store.write(writes)
+        self.errors = 0
         return DiskWriter(self, when_awake)
 
     def crash(self) -> None:
         """The process is gone."""
         self.incarnation += 1
         if self._random.random() < 0.5:
-            self._kept += self._under_way
+            for writes in self._under_way:
+                with suppress(StorageFull, StorageCorrupt):
+                    self.store.write(writes)
         self._under_way.clear()
-        self._cached.clear()
+        self._held.clear()
+        if self.forgets:
+            self._cached.clear()
+            self.store = MemoryStore()
+            for writes in self._synced:
+                self.store.write(writes)
 
     def fill(self, room_bytes: int) -> None:
         """From now on so much more goes onto it."""
@@ -60,25 +75,43 @@ class Disk:
         """There is space again."""
         self.store.bytes_max = None
 
+    def go_on(self) -> None:
+        """A stall is over."""
+        self.stalled = False
+        held, self._held = self._held, []
+        for ended in held:
+            self._agenda.after(0.0, ended)
+
     def begin(self, writes: Sequence[GroupWrite], end: Callable[[], None]) -> None:
         """`end` runs when the time that a write takes is over, unless the process is gone then."""
         incarnation = self.incarnation
         self._under_way.append(writes)
 
         def ended() -> None:
-            if incarnation == self.incarnation:
-                self._under_way.remove(writes)
-                end()
+            if incarnation != self.incarnation:
+                return
+            if self.stalled:
+                self._held.append(ended)
+                return
+            self._under_way.remove(writes)
+            end()
 
         self._agenda.after(self.latency_seconds * self._random.uniform(0.5, 2), ended)
 
     def carry_out(self, writes: Sequence[GroupWrite]) -> None:
-        """Raises what the store raises."""
+        """Raises what the store raises, and StorageIO."""
+        if self.broken:
+            self.errors += 1
+            if self._random.random() < 0.5:
+                with suppress(StorageFull, StorageCorrupt):
+                    self.store.write(writes)
+            raise StorageIO("input/output error")
         self.store.write(writes)
-        self._cached.append(writes)
-        if not self.forgets or len(self._cached) > 20:
-            self._kept += self._cached
-            self._cached.clear()
+        if self.forgets:
+            self._cached.append(writes)
+            if len(self._cached) > 20:
+                self._synced += self._cached
+                self._cached.clear()
 
 
 class DiskWriter:

@@ -17,7 +17,11 @@ from cluster.node.balance import hand_over
 from cluster.raft.types import GroupId, NodeId
 
 if TYPE_CHECKING:
+    from tests.simulation.process import Process
     from tests.simulation.world import World
+
+_ENDS_SECONDS = 1.0
+"""A node whose disk has failed is gone by then."""
 
 
 class Faults:
@@ -26,14 +30,17 @@ class Faults:
         self._random = Random(f"faults {world.seed}")
         harmless: list[Callable[[], None]] = [self._crash, self._power_cut, self._move_leader, self._slow_disk]
         harmful = [self._pause, self._reset, self._stall, self._isolate, self._flap, self._full_disk]
-        if world.cast == "traits":
-            harmless += [self._stop, self._rot]
-            harmful += [self._slow_link]
-        self._rotten = self._random.choice(world.nodes) if world.cast == "traits" else 0
+        harmless += [self._stop, self._disk_error, self._stalled_disk, self._clock]
+        if world.rots:
+            harmless.append(self._rot)
+        harmful += [self._slow_link]
+        self._rotten = self._random.choice(world.nodes)
         """The only node whose disk rots: what two of three have lost is lost."""
         self._kinds = self._random.sample(harmless, self._random.randint(1, 3))
         if self._random.random() < 0.7:
             self._kinds += self._random.sample(harmful, self._random.randint(1, 4))
+        if world.kinds:
+            self._kinds = [kind for kind in harmless + harmful if kind.__name__.strip("_") in world.kinds]
         if self._random.random() < 0.3:
             world.network.drops = 0.02
         self._disk_seconds = self._random.choice((0.001, 0.002, 0.01, 0.03))
@@ -122,10 +129,58 @@ class Faults:
         store = world.disks[self._rotten].store
         group = GroupId(self._random.randrange(world.charter.shards + 1))
         indexes = list(store.group(group).contents.log)
-        if indexes and self._rotten in world.processes:
+        if indexes:
             index = self._random.choice(indexes)
             world.note(f"entry {index} of group {group} rots on node {self._rotten}")
             store.damage(group, index)
+
+    def _disk_error(self) -> None:
+        """Until it is mended every write fails. The node has to end by itself, and comes back on a sound disk."""
+        world = self._world
+        node = self._random.choice(world.nodes)
+        disk, process = world.disks[node], world.processes.get(node)
+        if disk.broken or process is None:
+            return
+        world.note(f"disk {node} reports errors")
+        disk.broken = True
+
+        def mend() -> None:
+            disk.broken = False
+            if node not in world.processes:
+                world.start(node)
+            elif disk.errors:
+                failed = world.processes[node]
+                world.agenda.after(_ENDS_SECONDS, lambda: ended(failed))
+
+        def ended(failed: Process) -> None:
+            process = world.processes.get(node)
+            if process is None:
+                world.start(node)
+            elif process is failed and process.paused:
+                world.agenda.after(_ENDS_SECONDS, lambda: ended(failed))
+            else:
+                assert process is not failed, f"node {node} goes on although its disk failed {disk.errors} times"
+
+        self._for(self._random.uniform(0.2, 4), mend, links=False, nodes=(node,))
+
+    def _stalled_disk(self) -> None:
+        node = self._random.choice(self._world.nodes)
+        disk = self._world.disks[node]
+        self._world.note(f"disk {node} stalls")
+        disk.stalled = True
+        self._for(self._random.choice((0.5, 3.0, 12.0)) * self._random.random(), disk.go_on, links=False, nodes=(node,))
+
+    def _clock(self) -> None:
+        """A wall clock jumps, and back."""
+        node = self._random.choice(self._world.nodes)
+        skews = self._world.skews_ms
+        skews[node] = self._random.choice((-3_600_000, -5_000, -300, 300, 5_000, 3_600_000))
+        self._world.note(f"the clock of node {node} is off by {skews[node]} ms")
+
+        def mend() -> None:
+            skews[node] = 0
+
+        self._for(self._random.uniform(0.5, 5), mend, links=False)
 
     def _slow_link(self) -> None:
         way = self._random.choice(list(self._world.network.ways))

@@ -74,6 +74,11 @@ class Shift:
         self._number = 0
 
     @property
+    def _pace(self) -> float:
+        """There may be much left to move when everything else has ended."""
+        return 1.0 if self._world.draining else self._world.pace
+
+    @property
     def present(self) -> bool:
         return self._client.alive
 
@@ -81,7 +86,7 @@ class Shift:
         await self._client.open()
         await self._client.call(m.TxSelect(), m.TxSelectOk)
         while self._world.draining or self._random.random() < 0.98:
-            await trio.sleep(self._random.expovariate(8))
+            await trio.sleep(self._random.expovariate(8 * self._pace))
             await self._move()
 
     async def _move(self) -> None:

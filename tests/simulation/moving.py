@@ -6,7 +6,7 @@ group must have arrived where the catalog last said, and whoever was left out mu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from random import Random
@@ -23,13 +23,12 @@ from cluster.node.shards.host import ShardHost
 from cluster.raft.types import GroupId
 from tests.simulation import scheduling
 from tests.simulation import world as worlds
+from tests.simulation.agenda import Agenda
 from tests.simulation.process import Process
 from tests.simulation.replicas import _state_of
 from tests.simulation.world import History, World
 
 NODES = 4
-_MOVES_A_SECOND = 0.8
-"""Of one node."""
 
 
 class _Follower(Follower):
@@ -43,6 +42,8 @@ class MovingWorld(World):
     """`moves` counts the placements that were asked for."""
 
     moves = 0
+    moves_a_second = 0.8
+    """That one node asks for."""
 
     def watch(self, process: Process, core: Core) -> None:
         super().watch(process, core)
@@ -62,7 +63,7 @@ class MovingWorld(World):
     async def _rove(self, process: Process, core: Core) -> None:
         random = Random(f"moves {self.seed} {process.node} {process.incarnation}")
         while not self.draining:
-            await trio.sleep(random.expovariate(_MOVES_A_SECOND))
+            await trio.sleep(random.expovariate(self.moves_a_second))
             if not process.serving or self.draining:
                 continue
             group = random.randrange(worlds.SHARDS) + 1
@@ -88,13 +89,18 @@ class MovingWorld(World):
 
 
 def simulate(
-    seed: int, *, seconds: float = 20.0, say: Callable[[str], object] = lambda line: None
+    seed: int,
+    *,
+    seconds: float = 20.0,
+    pace: float = 1.0,
+    kinds: Sequence[str] = (),
+    say: Callable[[str], object] = lambda line: None,
 ) -> tuple[History, int]:
     """One history, and how many moves there were. Raises AssertionError, or a group with one in it."""
 
-    async def main() -> tuple[History, int]:
+    async def main(agenda: Agenda) -> tuple[History, int]:
         with scheduling.patched(worlds, "NODES", NODES):
-            world = MovingWorld(seed, say)
+            world = MovingWorld(seed, say, agenda, pace=pace, kinds=kinds)
             return await world.play(seconds), world.moves
 
     found: tuple[History, int] = scheduling.run(main, seed)

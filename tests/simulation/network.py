@@ -93,6 +93,20 @@ class Network:
             self._sessions[(a, b)] = None
             self._agenda.after(self._random.uniform(0, 0.1), partial(self._tend, (a, b)))
 
+    def join(self, node: int, others: tuple[int, ...]) -> None:
+        """Begin to hold links between a new node and these."""
+        for other in others:
+            self.ways.setdefault((node, other), Way())
+            self.ways.setdefault((other, node), Way())
+            pair = (min(node, other), max(node, other))
+            self._sessions[pair] = None
+            self._tend(pair)
+
+    def leave(self, node: int) -> None:
+        """It is gone for good."""
+        for pair in [pair for pair in self._sessions if node in pair]:
+            del self._sessions[pair]
+
     # ---- what goes wrong
 
     def stall(self, source: int, target: int) -> None:
@@ -105,7 +119,7 @@ class Network:
 
     def reset(self, a: int, b: int) -> None:
         """The connection breaks; both ends notice in a moment, each by itself."""
-        session = self._sessions[(min(a, b), max(a, b))]
+        session = self._sessions.get((min(a, b), max(a, b)))
         if session is not None:
             self._break(session, "reset")
 
@@ -133,6 +147,8 @@ class Network:
 
     def refuses(self, node: int, peer: int) -> bool:
         """Can the machine of a process that is no more be asked for it?"""
+        if (node, peer) not in self.ways:
+            return True
         stalled = self.ways[(node, peer)].stalled or self.ways[(peer, node)].stalled
         return not stalled and peer not in self.processes
 
@@ -244,6 +260,8 @@ class Network:
 
     def _tend(self, pair: tuple[int, int]) -> None:
         """Now and then: notice silence, and dial where there is no link."""
+        if pair not in self._sessions:
+            return
         now = trio.current_time()
         session = self._sessions[pair]
         for source, target in (pair, pair[::-1]):
@@ -323,6 +341,10 @@ class SimulatedLinks:
 
     def up_peers(self) -> list[NodeId]:
         return [] if self._over else self._network.peers(self._node)
+
+    def is_full(self, peer: NodeId) -> bool:
+        """What is sent is on its way at once."""
+        return False
 
     def send(self, peer: NodeId, kind: int, body: Any, *, control: bool = False, droppable: bool = False) -> bool:
         session = None if self._over else self._network.session(self._node, peer)

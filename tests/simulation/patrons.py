@@ -100,7 +100,7 @@ class Vendor:
                 tag += 1
                 numbers[outlet.stream] += 1
                 self._say(client, tag, outlet, numbers[outlet.stream])
-            await trio.sleep(random.expovariate(5))
+            await trio.sleep(random.expovariate(5 * world.pace))
             await client.until(lambda: len(self._open) < _UNANSWERED_MAX or world.draining, 1000)
         answered = await client.until(lambda: not self._open, _ANSWERS_SECONDS)
         assert answered, f"{self._name}: {len(self._open)} publishes are not answered"
@@ -167,7 +167,7 @@ class Dealer:
         await client.open()
         await client.call(m.TxSelect(), m.TxSelectOk)
         while not self._world.draining:
-            await trio.sleep(random.expovariate(2))
+            await trio.sleep(random.expovariate(2 * self._world.pace))
             end = first + random.randint(1, 3)
             chronicle.write(Published(t=chronicle.now, s=stream, first=first, end=end))
             for number in range(first, end):
@@ -231,7 +231,7 @@ class Stay:
         client, random, world = self._client, self._random, self._world
         client.on_deliver = self._delivered
         client.on_end = self._ended
-        await client.open()
+        await client.open(beats=random.random() < 0.3)
         await client.call(m.BasicQos(0, _PREFETCH_COUNT, False), m.BasicQosOk)
         await self._consume()
         while True:
@@ -240,6 +240,8 @@ class Stay:
                 await trio.sleep(random.expovariate(self._plan.answers_a_second))
             self._answer()
             draw = 0.5 if world.draining else random.random()
+            if draw < 0.02 and client.beats:
+                client.fall_silent()
             if draw < 0.02 or not client.alive:
                 return
             if draw < 0.06 and self._plan.cancels:

@@ -7,9 +7,10 @@ it is killed nothing of it is heard or kept any more but what its disk has.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context, copy_context
 from random import Random
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -32,6 +33,7 @@ from cluster.node.kinds import Kind
 from cluster.node.links import RequestError
 from cluster.node.service import SHUTDOWN, Service
 from cluster.node.shards.host import HostLimits
+from cluster.raft.storage import StorageIO
 from cluster.raft.types import NodeId
 from tests.simulation.network import Handler, SimulatedLinks
 from tests.simulation.scheduling import PROCESS
@@ -46,8 +48,11 @@ _WALL_MS = 1_700_000_000_000
 class SimulatedCore(Core):
     """A core in virtual time."""
 
+    skews_ms: Mapping[int, int] = MappingProxyType({})
+    """Node -> how far its wall clock is off."""
+
     def wall_ms(self) -> int:
-        return _WALL_MS + int(trio.current_time() * 1000)
+        return _WALL_MS + int(trio.current_time() * 1000) + self.skews_ms.get(int(self.node), 0)
 
 
 class TrustingBroker(Broker):
@@ -102,12 +107,27 @@ class Process:
 
     async def _run(self) -> None:
         world = self._world
+        try:
+            await self._live()
+        except BaseExceptionGroup as group:
+            _, others = group.split(StorageIO)
+            if others is not None or not world.disks[self.node].errors:
+                raise
+            # A disk that fails ends its node.
+            world.agenda.after(0.0, self._ended)
+
+    def _ended(self) -> None:
+        if self._world.processes.get(self.node) is self:
+            self._world.kill(self.node)
+
+    async def _live(self) -> None:
+        world = self._world
         with self._scope:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                charter, disk = world.charter, world.disks[self.node]
+                charter, disk = world.charter_of(self.node), world.disks[self.node]
                 writer = disk.start(self.when_awake)
-                config = _config(charter, self.node)
+                config = _config(world.name_of(self.node))
                 core = self.core = SimulatedCore(
                     config=config,
                     charter=charter,
@@ -118,6 +138,7 @@ class Process:
                     writer=writer,
                     random=Random(f"elections {world.seed} {self.node} {self.incarnation}"),
                 )
+                core.skews_ms = world.skews_ms
                 self._compact_often(core)
                 broker = self.broker = _broker(config, core, self._links, nursery)
                 core.on_round = broker.flush
@@ -132,12 +153,19 @@ class Process:
                 core.on_catalog = catalog_changed
                 world.watch(self, core)
                 self.handler = core
-                await nursery.start(core.run)
+                await nursery.start(self._work, core)
                 await self._join(core, charter)
                 nursery.start_soon(balance, core)
                 nursery.start_soon(watch_departed, core, broker)
                 self.serving = True
                 world.note(f"node {self.node} serves in life {self.incarnation}")
+
+    async def _work(self, core: Core, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Once consensus has ended, nobody is let in or heard."""
+        try:
+            await core.run(task_status=task_status)
+        finally:
+            self.alive = self.serving = False
 
     def _compact_often(self, core: Core) -> None:
         """Snapshots come after a few entries instead of thousands, so that logs end and replicas must be sent one."""
@@ -153,6 +181,8 @@ class Process:
             try:
                 await core.client.catch_up()
                 if not core.catalog.catalog.cluster_id:
+                    if not charter.members:
+                        raise NoQuorum("the catalog is not here yet")
                     await core.client.submit(_founding(core, charter))
                 worked = f"worked.{core.node}"
                 if worked not in core.catalog.catalog.settings:
@@ -171,7 +201,7 @@ class Process:
     async def _leave(self, left: Callable[[], None]) -> None:
         assert self.core is not None
         assert self.broker is not None
-        config = _config(self._world.charter, self.node)
+        config = _config(self._world.name_of(self.node))
         service = Service(config, self.core, self.broker, None, ())
         with trio.move_on_after(config.node.drain_timeout_seconds):
             await service.leave(SHUTDOWN)
@@ -227,8 +257,7 @@ class Process:
         self._sockets.pop(sock, None)
 
 
-def _config(charter: Charter, node: int) -> NodeConfig:
-    name = charter.members[node - 1].name
+def _config(name: str) -> NodeConfig:
     limits = LimitsSection(payload_memory_max=1 << 20)
     return NodeConfig(node=NodeSection(name=name, data_dir="/nowhere"), limits=limits)
 

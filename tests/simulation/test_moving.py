@@ -9,6 +9,6 @@ from tests.simulation.moving import simulate
 
 @pytest.mark.parametrize("seed", [2, 5])
 def test_shards_on_the_move_lose_nothing_and_arrive_whatever_goes_wrong(seed: int) -> None:
-    print(f'python -c "from tests.simulation.moving import simulate; simulate({seed}, seconds=6, say=print)"')
+    print(f"python -m tests.simulation --seeds 1 --first {seed} --seconds 6 --cast moving --verbose")
     _, moves = simulate(seed, seconds=6)
     assert moves > 4

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.node import core
 from tests.simulation.plants import PLANTS, Planted
-from tests.simulation.scheduling import patched
 from tests.simulation.world import reasons, simulate
 
 SECONDS = 10.0
@@ -19,10 +17,9 @@ def test_a_planted_mistake_is_found(mistake: str) -> None:
 
 
 def _finds(planted: Planted, seed: int) -> bool:
-    """Acks have entries of their own here: what goes wrong between two entries shows sooner."""
-    with planted.plant(), patched(core, "SETTLES_HELD_MAX", 0):
+    with planted.put_in():
         try:
-            simulate(seed, seconds=SECONDS, cast=planted.cast)
+            simulate(seed, seconds=SECONDS, cast=planted.cast, kinds=planted.kinds)
         except Exception as error:
             if all(isinstance(reason, AssertionError | LookupError) for reason in reasons(error)):
                 return True

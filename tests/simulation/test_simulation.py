@@ -12,6 +12,7 @@ from tests.simulation.chronicle import CLAIMS
 from tests.simulation.world import Cast, simulate
 
 SECONDS = 5.0
+CALM_SEEDS, CALM_SECONDS, CALM_PACE = 3, 40.0, 0.04
 _ROOT = Path(__file__).parents[2]
 
 
@@ -29,6 +30,15 @@ def test_what_is_promised_of_queues_with_traits_holds(seed: int) -> None:
     history = simulate(seed, seconds=SECONDS, cast="traits")
     unchecked = [claim for claim in (*CLAIMS, "expiry") if not history.checks[claim]]
     assert not unchecked, f"never looked at: {unchecked}"
+
+
+@pytest.mark.parametrize("cast", ["common", "traits"])
+@pytest.mark.parametrize("seed", range(CALM_SEEDS))
+def test_a_cluster_with_few_clients_keeps_its_promises_whatever_goes_wrong(seed: int, cast: Cast) -> None:
+    """As many faults a second as with many clients."""
+    options = f"--seeds 1 --first {seed} --seconds {CALM_SECONDS} --pace {CALM_PACE} --cast {cast}"
+    print(f"python -m tests.simulation {options} --verbose")
+    simulate(seed, seconds=CALM_SECONDS, cast=cast, pace=CALM_PACE)
 
 
 @pytest.mark.parametrize(

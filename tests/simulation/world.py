@@ -78,13 +78,28 @@ class History:
 
 
 class World:
-    def __init__(self, seed: int, say: Callable[[str], object], cast: Cast = "common") -> None:
+    def __init__(
+        self,
+        seed: int,
+        say: Callable[[str], object],
+        agenda: Agenda,
+        cast: Cast = "common",
+        pace: float = 1.0,
+        kinds: Sequence[str] = (),
+    ) -> None:
         self.seed = seed
         self.cast = cast
-        self.nodes = list(range(1, NODES + 1))
+        self.kinds = kinds
+        """Of faults; none: the seed picks."""
+        self.pace = pace
+        """Of the clients, not of the faults: a fraction of what they publish, declare and move otherwise."""
+        self.places = list(range(1, NODES + 1))
+        """Where clients connect to."""
+        self.nodes = list(self.places)
+        """Who is there, in the order of places: a place may get another tenant."""
         members = tuple(PeerSpec(f"n-{node}", f"host-{node}", 25672) for node in self.nodes)
         self.charter = Charter("simulated", members, SHARDS)
-        self.agenda = Agenda()
+        self.agenda = agenda
         self.checks: Counter[str] = Counter()
         self.oracle = Oracle(judged_by_moves=WORK, checks=self.checks)
         self.replicas = Replicas(self._promised, self.checks)
@@ -99,9 +114,15 @@ class World:
             node: Disk(self.agenda, Random(f"disk {node} {seed}"), self.charter.first_writes(NodeId(node)))
             for node in self.nodes
         }
+        self.skews_ms = dict.fromkeys(self.nodes, 0)
+        """How far the wall clocks of the nodes are off."""
         self.queues = [f"q{i}" for i in range(QUEUES)]
         self.mortal = self.queues[:MORTAL]
         self._lasting = (*self.queues, DEAD, WORK, *[plan.name for plan in PLANS])
+        self.gone: dict[int, None] = {}
+        """Nodes that were replaced by others."""
+        self.rots = True
+        """May stored entries rot?"""
         self._healed_seconds = 0.0
         self.draining = False
         self._say = say
@@ -129,6 +150,13 @@ class World:
         hard_state = self.disks[node].store.group(GroupId(group)).state.hard_state
         return hard_state.term, hard_state.vote
 
+    def charter_of(self, node: int) -> Charter:
+        """What this node's disk says of the cluster."""
+        return self.charter
+
+    def name_of(self, node: int) -> str:
+        return self.charter.members[node - 1].name
+
     def watch(self, process: Process, core: Core) -> None:
         """A process has made its core."""
         self.replicas.watch(process.node, core, lambda: process.alive)
@@ -136,6 +164,9 @@ class World:
     # ---- nodes
 
     def start(self, node: int) -> None:
+        """Unless it runs, by another's hand, or has been replaced."""
+        if node in self.processes or node in self.gone:
+            return
         self._lives[node] += 1
         self.note(f"node {node} starts life {self._lives[node]}")
         process = self.processes[node] = Process(self, node, self._lives[node])
@@ -175,9 +206,9 @@ class World:
         process.stop(lambda: self.agenda.after(0.0, left))
         return process
 
-    async def connect(self, node: int) -> Client | None:
-        """A client of this node, not yet open; None, after a moment, if it is refused."""
-        process = self.processes.get(node)
+    async def connect(self, place: int) -> Client | None:
+        """A client of the node there, not yet open; None, after a moment, if it is refused."""
+        process = self.processes.get(self.nodes[place - 1])
         sock = process.accept() if process is not None else None
         if sock is None:
             await trio.sleep(_CONNECT_PAUSE_SECONDS)
@@ -194,7 +225,10 @@ class World:
             async with trio.open_nursery() as self._nursery:
                 self._gate = scheduling.install_gate()
                 self._nursery.start_soon(self.agenda.run)
-                faults = await self._play(seconds)
+                try:
+                    faults = await self._play(seconds)
+                finally:
+                    self._gate.resume_all()
                 self._nursery.cancel_scope.cancel()
         return History(
             seed=self.seed,
@@ -223,7 +257,7 @@ class World:
         faults.mend()
         self.draining = True
         for i, queue in enumerate((*self.queues, DEAD)):
-            nursery.start_soon(Consumer(self, f"d{i}", self.nodes[i % NODES], queue).run)
+            nursery.start_soon(Consumer(self, f"d{i}", self.places[i % NODES], queue).run)
         await self._within(PROGRESS_SECONDS, lambda: all(publisher.done for publisher in publishers), "publishers end")
         await self._within(DRAIN_SECONDS, self._at_rest, "everything is settled")
         self._healed_seconds = trio.current_time() - mended_at
@@ -233,8 +267,8 @@ class World:
         return faults
 
     def _common(self, nursery: trio.Nursery) -> Sequence[Publisher | Vendor]:
-        publishers = [Publisher(self, f"p{node}", node) for node in self.nodes]
-        consumers = [Consumer(self, f"c{i}", self.nodes[i % NODES]) for i in range(2 * NODES)]
+        publishers = [Publisher(self, f"p{node}", node) for node in self.places]
+        consumers = [Consumer(self, f"c{i}", self.places[i % NODES]) for i in range(2 * NODES)]
         actors: list[Publisher | Transactor | Mover | Consumer | Architect] = [*publishers, *consumers]
         actors += [Architect(self, "a1"), Architect(self, "a2"), Transactor(self, "t1", 1), Transactor(self, "t2", 2)]
         actors += [Mover(self, "m1", 3), Mover(self, "m2", 1)]
@@ -243,13 +277,13 @@ class World:
         return publishers
 
     def _with_traits(self, nursery: trio.Nursery) -> Sequence[Publisher | Vendor]:
-        vendors = [Vendor(self, f"v{node}", node) for node in self.nodes]
+        vendors = [Vendor(self, f"v{node}", node) for node in self.places]
         actors: list[Vendor | Dealer | Patron | Architect] = [*vendors, Dealer(self, "d", 2), Architect(self, "a1")]
         for plan in PLANS:
             self.chronicle.write(plan.traits)
             first = len(actors)
             for i in range(plan.consumers):
-                actors.append(Patron(self, plan, f"{plan.name} {i}", self.nodes[(first + i) % NODES]))
+                actors.append(Patron(self, plan, f"{plan.name} {i}", self.places[(first + i) % NODES]))
         for actor in actors:
             nursery.start_soon(actor.run)
         return vendors
@@ -257,7 +291,7 @@ class World:
     async def _declare(self) -> None:
         client = None
         while client is None:
-            client = await self.connect(self.nodes[0])
+            client = await self.connect(self.places[0])
         try:
             await client.open()
             for queue in (*self.queues, DEAD, WORK):
@@ -324,8 +358,10 @@ class World:
             if leader is not None:
                 queues = {q: (x.ready.count, x.unacked.count) for q, x in leader.queues.items() if q in alive}
                 told = f" leads: attaching={leader.attaching} (ready, unacked)={queues}"
-            lines.append(f"node {process.node} shard {host.shard} term {host.term} at {host.state.applied_index}"
-                         f" queues={alive} transactions={host.state.transactions.to_wire()}{told}")
+            lines.append(
+                f"node {process.node} shard {host.shard} term {host.term} at {host.state.applied_index}"
+                f" queues={alive} transactions={host.state.transactions.to_wire()}{told}"
+            )
         for process in self.processes.values():
             if process.core is None:
                 lines.append(f"node {process.node} has no core")
@@ -333,8 +369,10 @@ class World:
             lines.append(f"node {process.node} serving={process.serving} links={process.core.links.up_peers()}")
             for stream in process.core.switchboard.streams.values():
                 if not stream.quiet or not stream.leader:
-                    lines.append(f"node {process.node} stream {stream.shard}: leader={stream.leader}"
-                                 f" term={stream.term} quiet={stream.quiet} busy={stream.busy}")
+                    lines.append(
+                        f"node {process.node} stream {stream.shard}: leader={stream.leader}"
+                        f" term={stream.term} quiet={stream.quiet} busy={stream.busy}"
+                    )
         return "\n  ".join(["", *lines])
 
 
@@ -343,13 +381,15 @@ def simulate(
     *,
     seconds: float = 20.0,
     cast: Cast = "common",
+    pace: float = 1.0,
+    kinds: Sequence[str] = (),
     say: Callable[[str], object] = lambda line: None,
     plant: Callable[[World], object] = lambda world: None,
 ) -> History:
     """One history. `plant` may spoil the world before it begins. Raises AssertionError, or a group with one in it."""
 
-    async def main() -> History:
-        world = World(seed, say, cast)
+    async def main(agenda: Agenda) -> History:
+        world = World(seed, say, agenda, cast, pace, kinds)
         plant(world)
         return await world.play(seconds)
 

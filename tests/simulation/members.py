@@ -1,0 +1,206 @@
+"""A world whose members come and go: volumes are lost, nodes leave, and whoever comes in their place is another member.
+
+Law: as ADR 11 has it, with the real porter, steward and removal; only the way to the door is simulated. One member at a
+time is lost or leaves, and the next when every group has arrived where it should be: what is lost twice is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import trio
+
+from cluster.broker.catalog.state import MemberState
+from cluster.node.admin.source import Refused
+from cluster.node.bootstrap import Charter
+from cluster.node.core import Core
+from cluster.node.membership.porter import Porter
+from cluster.node.membership.removal import Removal
+from cluster.node.membership.steward import steward
+from cluster.raft.types import NodeId
+from tests.simulation import scheduling
+from tests.simulation import world as worlds
+from tests.simulation.actors import Publisher
+from tests.simulation.agenda import Agenda
+from tests.simulation.disk import Disk
+from tests.simulation.moving import NODES, MovingWorld
+from tests.simulation.patrons import Vendor
+from tests.simulation.process import Process
+from tests.simulation.world import History
+
+_CHANGES_A_SECOND = 0.3
+_PROGRESS_SECONDS = 40.0
+"""A publisher may have to wait until its place has a tenant again."""
+_PETITION_SECONDS = 9.0
+_LOOK_SECONDS = 0.1
+
+
+class MembersWorld(MovingWorld):
+    """`replaced` counts the members that were lost or left."""
+
+    moves_a_second = 0.02
+
+    def __init__(
+        self, seed: int, say: Callable[[str], object], agenda: Agenda, pace: float, kinds: Sequence[str]
+    ) -> None:
+        super().__init__(seed, say, agenda, "common", pace, kinds)
+        self.rots = False
+        self.replaced = 0
+        self._changing = False
+        self._later: dict[int, Charter] = {}
+        """What the disks of those say who joined later."""
+        self._names = {node: self.charter.members[node - 1].name for node in self.nodes}
+        self._changes = Random(f"members {seed}")
+
+    def charter_of(self, node: int) -> Charter:
+        return self._later.get(node, self.charter)
+
+    def name_of(self, node: int) -> str:
+        return self._names[node]
+
+    def watch(self, process: Process, core: Core) -> None:
+        super().watch(process, core)
+        core.requests.update({**Porter(core).requests(), **Removal(core).requests()})
+        process.start_soon(steward, core)
+
+    def _common(self, nursery: trio.Nursery) -> Sequence[Publisher | Vendor]:
+        nursery.start_soon(self._come_and_go)
+        return super()._common(nursery)
+
+    async def _come_and_go(self) -> None:
+        """Until the world drains."""
+        while not self.draining:
+            await trio.sleep(self._changes.expovariate(_CHANGES_A_SECOND))
+            await self._until(lambda: self.draining or self._is_whole())
+            if self.draining:
+                return
+            place = self._changes.choice(self.places)
+            self._changing = True
+            if self._changes.random() < 0.5 or await self._leaves(place):
+                await self._replace(place)
+                self.replaced += 1
+            self._changing = False
+
+    def _is_whole(self) -> bool:
+        """Is every replica where it should be, and nobody gone?"""
+        processes = [self.processes.get(node) for node in self.nodes]
+        return all(process is not None and process.serving and self._has_arrived(process.core) for process in processes)
+
+    def _at_rest(self) -> bool:
+        return not self._changing and super()._at_rest()
+
+    async def _leaves(self, place: int) -> bool:
+        """A node is told to leave, and has. False if that was refused."""
+        node = self.nodes[place - 1]
+        answers: list[bool] = []
+
+        async def ask(core: Core) -> None:
+            try:
+                await Removal(core).remove(self.name_of(node))
+            except Refused as refused:
+                self.note(f"node {node} may not leave: {refused}")
+                answers.append(False)
+            else:
+                answers.append(True)
+
+        self.note(f"node {node} is told to leave")
+        process = self._changes.choice([process for process in self.processes.values() if process.serving])
+        assert process.core is not None
+        process.start_soon(ask, process.core)
+        with trio.move_on_after(_PETITION_SECONDS):
+            await self._until(lambda: bool(answers))
+        if answers == [False]:
+            return False
+        with trio.move_on_after(_PETITION_SECONDS):
+            # Whoever asked may have died, and then nobody knows whether it was heard.
+            await self._until(lambda: bool(answers) or self._is_going(node))
+        if not self._is_going(node):
+            return False
+        await self._until(lambda: not self._is_known(node))
+        return True
+
+    def _cores(self) -> list[Core]:
+        return [process.core for process in self.processes.values() if process.serving and process.core is not None]
+
+    def _is_known(self, node: int) -> bool:
+        """Does a majority's copy of the catalog have it as a member?"""
+        cores = self._cores()
+        return 2 * len([core for core in cores if node not in core.members.by_id]) <= len(self.nodes)
+
+    def _is_going(self, node: int) -> bool:
+        states = [
+            core.members.by_id[NodeId(node)].state for core in self._cores() if NodeId(node) in core.members.by_id
+        ]
+        return MemberState.DRAINING in states or not self._is_known(node)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110 - nothing tells when it is done
+            await trio.sleep(_LOOK_SECONDS)
+
+    async def _replace(self, place: int) -> None:
+        """The node there is gone with its disk; somebody comes in its place with an empty one."""
+        old = self.nodes[place - 1]
+        self.note(f"node {old} and its disk are gone")
+        self.oracle.everything.begin()
+        self.gone[old] = None
+        if old in self.processes:
+            self.kill(old)
+        self.network.leave(old)
+        await trio.sleep(self._changes.choice((0.1, 3.0)) * self._changes.random())
+        token = f"{self.seed} {place} {self.replaced}"
+        answer: dict[str, Any] = {}
+        while "node" not in answer:
+            await trio.sleep(_LOOK_SECONDS)
+            answer = await self._petition(self._names[old], token)
+        node = int(answer["node"])
+        self.note(f"node {node} comes in the place of {old}")
+        self._names[node] = self._names[old]
+        self._later[node] = Charter(str(answer["cluster_id"]), (), int(answer["shards"]))
+        self.disks[node] = Disk(self.agenda, Random(f"disk {node} {self.seed}"), [])
+        self._lives[node] = 0
+        self.network.join(node, tuple([other for other in self.nodes if other != old]))
+        self.nodes[place - 1] = node
+        self.start(node)
+        self.oracle.everything.end()
+
+    async def _petition(self, name: str, token: str) -> dict[str, Any]:
+        """Ask any member that answers. {} if none does."""
+        answers: list[dict[str, Any]] = []
+        serving = [process for process in self.processes.values() if process.serving and not process.paused]
+        if not serving:
+            return {}
+        process = self._changes.choice(serving)
+        body = {"name": name, "host": "host", "port": 25672, "token": token}
+
+        async def ask(core: Core) -> None:
+            answers.append(await Porter(core).petition(body))
+
+        assert process.core is not None
+        process.start_soon(ask, process.core)
+        with trio.move_on_after(_PETITION_SECONDS):
+            await self._until(lambda: bool(answers))
+        return answers[0] if answers else {}
+
+
+def simulate(
+    seed: int,
+    *,
+    seconds: float = 20.0,
+    pace: float = 1.0,
+    kinds: Sequence[str] = (),
+    say: Callable[[str], object] = lambda line: None,
+) -> tuple[History, int]:
+    """One history, and how many members were replaced. Raises AssertionError, or a group with one in it."""
+
+    async def main(agenda: Agenda) -> tuple[History, int]:
+        with (
+            scheduling.patched(worlds, "NODES", NODES),
+            scheduling.patched(worlds, "PROGRESS_SECONDS", _PROGRESS_SECONDS),
+        ):
+            world = MembersWorld(seed, say, agenda, pace, kinds)
+            return await world.play(seconds), world.replaced
+
+    found: tuple[History, int] = scheduling.run(main, seed)
+    return found

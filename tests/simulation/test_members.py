@@ -1,0 +1,17 @@
+"""Members come and go while everything goes wrong, and every promise holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.members import simulate
+
+SECONDS, PACE = 15.0, 0.1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_who_loses_its_disk_or_leaves_takes_nothing_with_it_and_somebody_comes_in_its_place(seed: int) -> None:
+    options = f"--seeds 1 --first {seed} --seconds {SECONDS} --pace {PACE} --cast members"
+    print(f"python -m tests.simulation {options} --verbose")
+    _, replaced = simulate(seed, seconds=SECONDS, pace=PACE)
+    assert replaced
