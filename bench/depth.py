@@ -25,6 +25,8 @@ from chaos.local_cluster import LocalCluster, wait_until
 from cluster.amqp import methods as m
 
 QUEUE = "deep"
+KILLED_AT = 0.8
+"""Of the messages of a backlog, when its leader is killed while it grows."""
 SIZE = 256
 MEMORY_MIB = {500_000: 150.0, 5_000_000: 250.0}
 """Messages -> what a node may take in memory."""
@@ -36,16 +38,57 @@ TIMES = 3
 
 def load(program: Path, cluster: LocalCluster, mode: str, count: int, *options: str) -> dict[str, Any]:
     """amqpload's answer. Raises RuntimeError when it found something wrong."""
-    at = f"127.0.0.1:{ports(cluster)[0]}"
+    of_processes = ["--pids", ",".join(map(str, pids(cluster)))]
+    return _answer(_begin(program, cluster, 0, mode, count, *of_processes, *options))
+
+
+def _begin(
+    program: Path, cluster: LocalCluster, index: int, mode: str, count: int, *options: str
+) -> subprocess.Popen[str]:
+    """amqpload at work, at one node."""
+    at = f"127.0.0.1:{ports(cluster)[index]}"
     command = [
         str(program), "--mode", mode, "--pub", at, "--con", at, "--queue", QUEUE, "--size", str(SIZE),
-        "--count", str(count), "--keep", "--pids", ",".join(map(str, pids(cluster))), *options,
+        "--count", str(count), "--keep", *options,
     ]  # fmt: skip
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{mode}: exit {done.returncode}: {done.stderr.strip()[-300:]}")
-    answer: dict[str, Any] = json.loads(done.stdout)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Raises RuntimeError when it found something wrong."""
+    out, complaints = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"amqpload: exit {process.returncode}: {complaints.strip()[-300:]}")
+    answer: dict[str, Any] = json.loads(out)
     return answer
+
+
+def fail_over(program: Path, cluster: LocalCluster, table: Table, count: int) -> None:
+    """The leader of a backlog that still grows is killed; the publisher is at a node that lives on."""
+    with Wire(ports(cluster)[0]) as wire:
+        wire.call(m.QueueDeclare(QUEUE, False, True, False, False, False, {"x-queue-type": "quorum"}))
+    wait_until(lambda: bool(_leader(cluster)), "the queue has a leader")
+    names = [node.name for node in cluster.nodes]
+    leader = names.index(_leader(cluster))
+    survivor = (leader + 1) % len(names)
+    load = _begin(program, cluster, survivor, "pub", count, "--window", "3000", "--drain-timeout", "60")
+    try:
+        deep = int(count * KILLED_AT)
+        wait_until(lambda: _depth(cluster, survivor) >= deep, f"{deep} messages are there", 900.0)
+        seconds = restart_seconds(cluster, leader)
+        filled = _answer(load)
+    finally:
+        load.kill()
+    table.row("longest time without a confirm, leader killed", filled["max_confirm_gap_ms"] / 1000, "s", under=4)
+    table.row("  until the killed leader is ready again, under load", seconds, "s", under=4)
+    _answer(_begin(program, cluster, survivor, "drain", count, "--prefetch", "2000"))
+    with Wire(ports(cluster)[survivor]) as wire:
+        wire.call(m.QueueDelete(QUEUE, False, False, False))
+
+
+def _depth(cluster: LocalCluster, index: int) -> int:
+    messages: int = ask(cluster, index, f"/api/queues/%2F/{QUEUE}")["messages"]
+    return messages
 
 
 def depth(program: Path, cluster: LocalCluster, table: Table, count: int) -> None:
@@ -89,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 time.sleep(5)  # leaders find their places
                 table = Table(f"a queue of {count} messages of {SIZE} B")
                 depth(program, cluster, table, count)
+                fail_over(program, cluster, table, count)
                 missed += table.missed
     return int(missed > 0)
 

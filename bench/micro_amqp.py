@@ -118,7 +118,7 @@ def deliver(keys: int, as_view: bool, run: int) -> Callable[[], int]:
 
     def work() -> int:
         for start in range(0, MESSAGES, run):
-            out: list[bytes] = []
+            out: list[bytes | memoryview] = []
             encoder.encode(out, start + 1, False, blob, sizes)
         return MESSAGES
 

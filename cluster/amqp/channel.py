@@ -11,6 +11,7 @@ from enum import Enum
 
 from cluster.amqp.constants import CLASS_BASIC
 from cluster.amqp.errors import ConnectionException, frame_error, unexpected_frame
+from cluster.amqp.pieces import PIECES_MIN, Octets, Pieces
 
 
 class ChannelState(Enum):
@@ -37,6 +38,8 @@ USABLE_STATES = CONTENT_STATES | {ChannelState.OPEN, ChannelState.CLIENT_CLOSING
 _PUBLISH_IDS = (CLASS_BASIC, 40)
 _JOIN_EVERY = 1024
 """Body frames gathered before they are joined: a body in tiny frames must not cost a pointer an octet."""
+_JOIN_BYTES_MAX = 1 << 20
+"""More than this is not joined: the frames were not tiny."""
 
 
 class Channel:
@@ -97,16 +100,20 @@ class Channel:
         if part:
             self._parts.append(part)
             if len(self._parts) == _JOIN_EVERY:
-                self._joined.append(b"".join(self._parts))
+                if sum(map(len, self._parts)) > _JOIN_BYTES_MAX:
+                    self._joined += self._parts
+                else:
+                    self._joined.append(b"".join(self._parts))
                 self._parts.clear()
         self.unfinished_size = size
         return size == self.body_size
 
-    def finish(self) -> tuple[bytes, bytes, bytes]:
+    def finish(self) -> tuple[bytes, bytes, Octets]:
         """The complete content: method payload, header payload, body. The channel is open for the next."""
         assert self.state is ChannelState.AWAITING_BODY
         assert self.unfinished_size == self.body_size
-        content = self.method, self.header, b"".join(self._joined + self._parts)
+        parts = self._joined + self._parts
+        content = self.method, self.header, b"".join(parts) if self.body_size < PIECES_MIN else Pieces(parts)
         self.state = ChannelState.OPEN
         self._reset()
         return content

@@ -18,7 +18,7 @@ from typing import Final
 
 from cluster.amqp.constants import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD
 from cluster.amqp.field_table import Malformed
-from cluster.amqp.frames import END, FRAME_HEAD, body_frames
+from cluster.amqp.frames import END, FRAME_HEAD, LARGE_SIZE_MIN, body_frames
 from cluster.amqp.wire import encode_shortstr, read_shortstr
 
 _RECORD_HEAD: Final = Struct(">HI")
@@ -111,7 +111,7 @@ class DeliveryEncoder:
 
     def encode(
         self,
-        out: list[bytes],
+        out: list[bytes | memoryview],
         first_delivery_tag: int,
         redelivered: Sequence[bool] | bool,
         blob: bytes | memoryview,
@@ -149,7 +149,14 @@ class DeliveryEncoder:
             body_start = offset + body_at
             end = offset + size
             header = blob[offset + header_at : body_start]
-            if one_frame:
+            if size >= LARGE_SIZE_MIN:
+                pieces += (prefix, pack(tag, flag), after_tag, header, END)
+                frames = [b"".join(pieces), *body_frames(self._channel, blob[body_start:end], self._frame_max)]
+                out += frames
+                total += sum(map(len, frames))
+                pieces.clear()
+                pending = -size  # which is added below
+            elif one_frame:
                 pieces += (prefix, pack(tag, flag), after_tag, header, after_header, blob[body_start:end], END)
             else:
                 pieces += (prefix, pack(tag, flag), after_tag, header, END)

@@ -54,16 +54,16 @@ def with_delivery_count(header: bytes, count: int) -> bytes:
     return b"".join((header[:position], _LONG.pack(size + len(field)), header[position + 4 : end], field, header[end:]))
 
 
-def count_deliveries(records: bytes, sizes: Sequence[int], count: int) -> tuple[bytes, array[int]]:
+def count_deliveries(records: bytes | memoryview, sizes: Sequence[int], count: int) -> tuple[bytes, array[int]]:
     """Records standing back to back, each with the same delivery count. Returns records and sizes."""
-    pieces: list[bytes] = []
+    pieces: list[bytes | memoryview] = []
     counted: array[int] = array("I")
     offset = 0
     for size in sizes:
         envelope_size, header_size = _RECORD_HEAD.unpack_from(records, offset)
         header_at = offset + _RECORD_HEAD.size + envelope_size
         body_at = header_at + header_size
-        header = with_delivery_count(records[header_at:body_at], count)
+        header = with_delivery_count(bytes(records[header_at:body_at]), count)
         head = _RECORD_HEAD.pack(envelope_size, len(header))
         pieces += (head, records[offset + _RECORD_HEAD.size : header_at], header, records[body_at : offset + size])
         counted.append(size + len(header) - header_size)

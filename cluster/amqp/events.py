@@ -13,6 +13,7 @@ from typing import TypeAlias
 from cluster.amqp.errors import ChannelException, ConnectionException
 from cluster.amqp.field_table import FieldTable
 from cluster.amqp.method import Method
+from cluster.amqp.pieces import Octets
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,13 @@ class PublishBatch:
               Equal payloads are mostly the same object, so that a dict lookup finds its hash computed
     headers   payload of each content header frame; class, weight and body size are checked, the properties
               are not: properties.peek and decode_header raise ConnectionException
-    bodies    each whole, however many frames it came in
+    bodies    each whole, however many frames it came in; a large one in the pieces it came in
     """
 
     channel: int
     methods: list[bytes]
     headers: list[bytes]
-    bodies: list[bytes]
+    bodies: list[Octets]
 
 
 @dataclass(slots=True)

@@ -14,6 +14,8 @@ from cluster.amqp.constants import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, FRAME
 FRAME_HEAD: Final = Struct(">BHI")
 """Type, channel, payload size."""
 END: Final = b"\xce"
+LARGE_SIZE_MIN: Final = 64 * 1024
+"""A body from here on is not copied: what goes out are views of it."""
 
 
 def method_frame(channel: int, payload: bytes) -> bytes:
@@ -21,7 +23,7 @@ def method_frame(channel: int, payload: bytes) -> bytes:
 
 
 def body_frames(channel: int, body: bytes | memoryview, frame_max: int) -> list[bytes | memoryview]:
-    """Pieces whose concatenation is the body's frames; the body itself is not copied if it is one frame."""
+    """Pieces whose concatenation is the body's frames; the body itself is not copied."""
     size = len(body)
     size_max = frame_max - FRAME_OVERHEAD
     if size == 0:
@@ -30,22 +32,31 @@ def body_frames(channel: int, body: bytes | memoryview, frame_max: int) -> list[
         return [FRAME_HEAD.pack(FRAME_BODY, channel, size), body, END]
     pieces: list[bytes | memoryview] = []
     view = memoryview(body)
+    end = b""
     for start in range(0, size, size_max):
         piece = view[start : start + size_max]
-        pieces += (FRAME_HEAD.pack(FRAME_BODY, channel, len(piece)), piece, END)
+        pieces += (end + FRAME_HEAD.pack(FRAME_BODY, channel, len(piece)), piece)
+        end = END
+    pieces.append(END)
     return pieces
+
+
+def content_pieces(
+    channel: int, method_payload: bytes, header_payload: bytes, body: bytes | memoryview, frame_max: int
+) -> list[bytes | memoryview]:
+    """A method with its content header and body: pieces whose concatenation is one run of frames."""
+    pieces = [
+        method_frame(channel, method_payload),
+        FRAME_HEAD.pack(FRAME_HEADER, channel, len(header_payload)),
+        header_payload,
+        END,
+        *body_frames(channel, body, frame_max),
+    ]
+    return pieces if len(body) >= LARGE_SIZE_MIN else [b"".join(pieces)]
 
 
 def content_frames(
     channel: int, method_payload: bytes, header_payload: bytes, body: bytes | memoryview, frame_max: int
 ) -> bytes:
-    """A method with its content header and body, as one run of frames."""
-    return b"".join(
-        (
-            method_frame(channel, method_payload),
-            FRAME_HEAD.pack(FRAME_HEADER, channel, len(header_payload)),
-            header_payload,
-            END,
-            *body_frames(channel, body, frame_max),
-        )
-    )
+    """The same in one byte string."""
+    return b"".join(content_pieces(channel, method_payload, header_payload, body, frame_max))

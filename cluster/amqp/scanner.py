@@ -13,6 +13,7 @@ from struct import Struct
 from typing import Final
 
 from cluster.amqp.constants import FRAME_END, FRAME_OVERHEAD
+from cluster.amqp.pieces import Octets
 
 METHOD_HEAD: Final = Struct(">BHII")
 """Type, channel, size, class and method id."""
@@ -101,7 +102,7 @@ class Scanner:
         channel: int,
         methods: list[bytes],
         headers: list[bytes],
-        bodies: list[bytes],
+        bodies: list[Octets],
     ) -> int:
         """Append every complete publish of `channel` that stands at `position`; the position after them."""
         end = len(buffer)

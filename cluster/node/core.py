@@ -46,13 +46,15 @@ from cluster.node.shards.seat import Seat
 from cluster.node.shards.switchboard import Switchboard
 from cluster.node.shards.view import CatalogView, shard_of
 from cluster.raft.group import RaftConfig
-from cluster.raft.messages import Append, Message, SnapshotChunkMessage, from_wire, to_wire
+from cluster.raft.messages import Append, Message, SnapshotChunkMessage, data_bytes, from_wire, to_wire
 from cluster.raft.runtime import GroupHandler, PromptWriter, Runtime, RuntimeConfig, Writer
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.storage import GroupStorage, Health, Storage, StorageCorrupt
 from cluster.raft.types import NOBODY, Entry, GroupId, LogIndex, NodeId
 
 _BULK = (Append, SnapshotChunkMessage)
+_PARCEL_BYTES = 8 << 20
+"""Entries and chunks for one peer that go into one message of a link, and one of them more."""
 TICK_SECONDS = 0.05
 """How finely leaders of queues see time."""
 _LINKING_SECONDS = 1.0
@@ -225,6 +227,7 @@ class Core:
             while True:
                 await trio.sleep(TICK_SECONDS)
                 self.switchboard.hasten_settles()
+                self.switchboard.try_again()
                 self._reviews.tick()
                 self.catalog.tick()
                 self.client.tick()
@@ -298,6 +301,9 @@ class Core:
         known = self.catalog.applied_index
         return declared_at(queue) <= known and queue not in self.catalog.catalog.queues
 
+    def is_full(self, node: int) -> bool:
+        return self.links.is_full(NodeId(node))
+
     def announce(self, seat: Seat, nodes: Iterable[int]) -> None:
         self.switchboard.announce(seat, nodes)
 
@@ -363,12 +369,27 @@ class Core:
 
     def send(self, peer: NodeId, messages: list[Message]) -> None:
         """`Transport`: appends keep their order in the bulk lane, the rest overtakes them."""
-        bulk = [to_wire(message) for message in messages if isinstance(message, _BULK)]
-        quick = [to_wire(message) for message in messages if not isinstance(message, _BULK)]
+        quick: list[Any] = []
+        bulk: list[Message] = []
+        size = 0
+        for message in messages:
+            if not isinstance(message, _BULK):
+                quick.append(to_wire(message))
+                continue
+            if size >= _PARCEL_BYTES:
+                self._send_bulk(peer, bulk)
+                bulk, size = [], 0
+            bulk.append(message)
+            size += data_bytes(message)
         if quick:
             self.links.send(peer, Kind.RAFT, quick, control=True, droppable=True)
         if bulk:
-            self.links.send(peer, Kind.RAFT, bulk, droppable=True)
+            self._send_bulk(peer, bulk)
+
+    def _send_bulk(self, peer: NodeId, messages: list[Message]) -> None:
+        is_sent = self.links.send(peer, Kind.RAFT, [to_wire(message) for message in messages], droppable=True)
+        if not is_sent and self.links.is_full(peer):
+            self.runtime.appends_dropped(peer, [message.group for message in messages if type(message) is Append])
 
     def storage_full_changed(self, is_full: bool, text: str) -> None:
         if is_full:

@@ -256,6 +256,12 @@ class RaftGroup:
         if leadership is not None:
             leadership.peer_connected(peer)
 
+    def append_dropped(self, peer: NodeId) -> None:
+        """An append to `peer` did not leave: the connection had no room."""
+        leadership = self._leadership
+        if leadership is not None:
+            leadership.append_dropped(peer)
+
     # -- what comes out
 
     def has_ready(self) -> bool:

@@ -425,6 +425,11 @@ class Leadership:
             progress.probe_sent = True
             progress.heard_tick = self._ticks - self._state.config.election_ticks
 
+    def append_dropped(self, peer: NodeId) -> None:
+        progress = self._progress.get(peer)
+        if progress is not None:
+            progress.dropped()
+
     def peer_connected(self, peer: NodeId) -> None:
         progress = self._progress.get(peer)
         if progress is not None:

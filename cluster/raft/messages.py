@@ -228,6 +228,13 @@ Message: TypeAlias = (
 _KINDS = tuple(EntryKind)
 
 
+def data_bytes(message: Message) -> int:
+    """Of entries, or of a snapshot, in a message."""
+    if type(message) is Append:
+        return sum([len(entry.data) for entry in message.entries])
+    return len(message.data) if type(message) is SnapshotChunkMessage else 0
+
+
 def to_wire(message: Message) -> list[Any]:
     """`[kind, group, source, target, term, ...]`, the fields in the order of the class; no data is copied."""
     head = [0, message.group, message.source, message.target, message.term]

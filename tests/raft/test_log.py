@@ -160,10 +160,20 @@ def test_a_large_entry_is_given_the_time_to_arrive_before_it_is_sent_again() -> 
     progress = Progress(RaftConfig(), LogIndex(5), 0)
     progress.accepted(LogIndex(5))
     progress.sent(LogIndex(6), 32 << 20)
-    assert not any(progress.reported(LogIndex(5)) for _ in range(32))
+    assert not any(progress.reported(LogIndex(5)) for _ in range(128))
     assert any(progress.reported(LogIndex(5)) for _ in range(5))
     progress.sent(LogIndex(6), 32 << 20)
-    assert not any(progress.reported(LogIndex(5)) for _ in range(32)), "the probe is as large"
+    assert not any(progress.reported(LogIndex(5)) for _ in range(128)), "the probe is as large"
+
+
+def test_an_append_that_did_not_leave_is_sent_again_after_a_few_reports_however_large_it_is() -> None:
+    progress = Progress(RaftConfig(), LogIndex(5), 0)
+    progress.accepted(LogIndex(5))
+    progress.sent(LogIndex(6), 32 << 20)
+    progress.dropped()
+    assert not progress.may_append()
+    assert any(progress.reported(LogIndex(5)) for _ in range(5))
+    assert (progress.may_append(), progress.next_index) == (True, 6)
 
 
 def test_one_silent_report_proves_nothing() -> None:

@@ -91,7 +91,7 @@ def remnant(data: bytes, alive: Slots) -> bytes | None:
     if sum(alive[-1]) > len(payloads.sizes):
         return None
     sizes = array("I", bytes(4 * sum(alive[-1])))
-    records: list[bytes] = []
+    records: list[bytes | memoryview] = []
     for slot, count in alive:
         sizes[slot : slot + count] = payloads.sizes[slot : slot + count]
         records.append(payloads.slice(slot, count)[1])

@@ -8,18 +8,34 @@ more messages than its credit, and no more bytes than its bytes credit and one m
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, Holder, LeaderQueue
 from cluster.broker.shard.messages import Delivery, ReplyStatus, ToHome
 from cluster.broker.shard.payload_cache import PayloadCache
 
+WORDS_BYTES_MAX = 8 << 20
+"""Of messages in the words for one node, about: who brings it there is not served until they have left."""
+
 
 class Outbox:
     """Words for home nodes that have gathered since the last `take`. Bounded by their credit and requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_full: Callable[[int], bool]) -> None:
+        """`is_full(node)`: so much is on its way there that messages should wait."""
         self._words: dict[int, ToHome] = {}
+        self._bytes: dict[int, int] = {}
+        """Of messages, by node."""
+        self._is_full = is_full
+
+    def has_room(self, node: int) -> bool:
+        """May the node be given another run of messages?"""
+        return self._bytes.get(node, 0) < WORDS_BYTES_MAX and not self._is_full(node)
+
+    def put_messages(self, node: int, size: int) -> None:
+        """A delivery or a reply with so many bytes of messages is among the words now."""
+        self._bytes[node] = self._bytes.get(node, 0) + size
 
     def to(self, node: int) -> ToHome:
         words = self._words.get(node)
@@ -33,11 +49,13 @@ class Outbox:
     def forget(self, node: int) -> None:
         """What was meant for the node is void: it will attach again."""
         self._words.pop(node, None)
+        self._bytes.pop(node, None)
 
     def take(self) -> dict[int, ToHome]:
         words = self._words
         if words:
             self._words = {}
+            self._bytes = {}
         return words
 
 
@@ -49,17 +67,26 @@ class Dispatcher:
         self._out = out
         self._watermarks = watermarks
 
-    def dispatch(self, queue: LeaderQueue) -> None:
-        """Hand out what can be handed out now. Raises EntryCorrupt."""
+    def dispatch(self, queue: LeaderQueue) -> bool:
+        """Hand out what can be handed out now. False: somebody's node has no room for more. Raises EntryCorrupt."""
         state = queue.state
         ready = queue.ready
+        has_room = self._out.has_room
+        late: list[Holder] = []
+        is_done = True
         while queue.gets and (not ready or ready.starts[0] < state.watermark):
+            if not has_room(queue.gets[0][0]):
+                is_done = False
+                break
             self._serve_get(queue)
         share = max(1, ready.count // (len(queue.turn) or 1))
         while queue.turn and ready and ready.starts[0] < state.watermark:
             holder = queue.next_in_turn()
             if not holder.hungry:
                 holder.queued = False
+                continue
+            if not has_room(holder.node):
+                late.append(holder)
                 continue
             full = False
             most = holder.credit if queue.prioritized else min(holder.credit, share)
@@ -72,8 +99,10 @@ class Dispatcher:
                 queue.turn.append(holder)
             else:
                 holder.queued = False
+        queue.turn.extendleft(reversed(late))
         if ready and (queue.gets or (queue.holders and queue.consumers)):
             self._raise_watermark(queue)
+        return is_done and not late
 
     def _raise_watermark(self, queue: LeaderQueue) -> None:
         """Ahead of the deliveries, so that they need not wait for it."""
@@ -99,10 +128,12 @@ class Dispatcher:
         queue.delivered += 1
         value = [first, redelivered, sizes, records, queue.ready.count]
         self._out.reply(node, request, ReplyStatus.OK, value)
+        self._out.put_messages(node, len(records))
 
     def _deliver(self, queue: LeaderQueue, holder: Holder, first: int, end: int) -> int:
         """Send `[first, end)` to a consumer as far as its bytes allow. Returns where that ended."""
         deliveries = self._out.to(holder.node).deliveries
+        given = holder.bytes_credit
         position = first
         for a, b, redelivered in queue.redelivered_split(first, end):
             for seq, run, index, slot in queue.state.places(a, b):
@@ -126,6 +157,7 @@ class Dispatcher:
                 continue
             break
         if position > first:
+            self._out.put_messages(holder.node, given - holder.bytes_credit)
             queue.delivered += position - first
             queue.unacked.put(first, position, holder)
         return position

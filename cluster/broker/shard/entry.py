@@ -22,6 +22,7 @@ from typing import NewType
 
 import msgpack
 
+from cluster.amqp.pieces import Octets, flat
 from cluster.broker.shard.tx_ops import ALONE, rows_in_order, verdicts_in_order
 
 QueueId = NewType("QueueId", int)
@@ -58,6 +59,8 @@ class EntryCorrupt(Exception):
     """An entry that cannot be read: another version, or not an entry at all."""
 
 
+_VIEW_BYTES_MIN = 64 << 10
+"""Records from here on are not copied out of an entry."""
 _MEMORY_KEYS_BITS = 20
 
 
@@ -145,7 +148,7 @@ class Batch:
     returns   bytes of u64 triples (queue, first seq, count): messages given back after a delivery
     rejects   bytes of u64 triples (queue, first seq, count): messages that a consumer will not have
     marks     bytes of u64 triples (slot, Mark, value), of the few messages that have any
-    payload   the records, joined
+    payload   the records, joined; if there is a large one among them, in pieces
     transactions  bytes of u64 triples (TxOp, transaction, shard): done before the rest, or what is done with the rest
     refused   bytes of u64 pairs (first slot, count): what the leader did not let in; of a batch that is refused as
               a whole one u64, the Refusal. Not on the wire
@@ -160,7 +163,7 @@ class Batch:
     returns: bytes
     rejects: bytes
     marks: bytes
-    payload: bytes
+    payload: Octets
     transactions: bytes = b""
     refused: bytes = b""
 
@@ -298,7 +301,7 @@ def encode_entry(time_ms: int, batches: Sequence[Batch], leader: LeaderOps) -> b
     """One log entry of many batches."""
     ops: list[bytes] | None = None
     sizes = [b.sizes for b in batches]
-    payloads = [b.payload for b in batches]
+    payloads = flat([b.payload for b in batches])
     if leader is not NO_OPS and leader:
         ops = [
             leader.hot,
@@ -436,12 +439,12 @@ class EntryPayloads:
         if self.offsets[-1] != len(data):
             raise EntryCorrupt("entry is shorter or longer than its records")
 
-    def slice(self, slot: int, count: int) -> tuple[bytes, bytes]:
-        """`(sizes, records)` of `count` slots: the u32 column's bytes and the joined records."""
-        return (
-            pack_column(self.sizes[slot : slot + count]),
-            self.data[self.offsets[slot] : self.offsets[slot + count]],
-        )
+    def slice(self, slot: int, count: int) -> tuple[bytes, bytes | memoryview]:
+        """`(sizes, records)` of `count` slots: the u32 column's bytes and the joined records, which are a view of the
+        entry if they are large."""
+        start, end = self.offsets[slot], self.offsets[slot + count]
+        data = self.data if end - start < _VIEW_BYTES_MIN else memoryview(self.data)
+        return pack_column(self.sizes[slot : slot + count]), data[start:end]
 
     def record(self, slot: int) -> bytes:
         """One message as stored."""

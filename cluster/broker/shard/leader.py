@@ -62,6 +62,10 @@ def _never(queue: QueueId) -> bool:
     return False
 
 
+def _never_full(node: int) -> bool:
+    return False
+
+
 class ShardLeader:
     """One term of leadership over a shard's state."""
 
@@ -76,6 +80,7 @@ class ShardLeader:
         shard: int = 0,
         incarnation: int = 1,
         now_ms: int = 0,
+        is_full: Callable[[int], bool] = _never_full,
     ) -> None:
         """`state` has applied the entry that opened this term.
 
@@ -83,6 +88,7 @@ class ShardLeader:
         deleted(queue)   has the catalog deleted it? Asked about every queue that turns up; True is like `drop`
         shard, incarnation  under which the shard sends dead letters to others; the latter rises when it forgets
         now_ms           Unix milliseconds
+        is_full(node)    shall messages for the node wait, because so many are on their way to it?
         """
         self._state = state
         self._deleted = deleted
@@ -101,7 +107,7 @@ class ShardLeader:
         self._deferred: list[tuple[int, int, RequestOp, QueueId, Sequence[int]]] = []
         """Requests that came while attaching: what is ready is not known then. One per channel."""
         self._payloads = PayloadCache(load, limits.payload_cache_bytes)
-        self._out = Outbox()
+        self._out = Outbox(is_full)
         self._restless: dict[QueueId, LeaderQueue] = {}
         self._keeper = Keeper(self._payloads, now_ms)
         self._proposals = Proposals(
@@ -380,15 +386,22 @@ class ShardLeader:
     def take_out(self) -> dict[int, ToHome]:
         """Hand out what can be delivered, and give what is to be told: home node -> words."""
         if self._restless and not self.attaching:
-            for queue in self._restless.values():
+            restless, self._restless = self._restless, {}
+            for queue in restless.values():
                 if queue.settings is PLAIN and not queue.state.marks:
-                    self._dispatcher.dispatch(queue)
+                    is_done = self._dispatcher.dispatch(queue)
                 else:
                     self._keeper.before(queue)
-                    self._dispatcher.dispatch(queue)
+                    is_done = self._dispatcher.dispatch(queue)
                     self._keeper.after(queue)
-            self._restless.clear()
+                if not is_done:
+                    self._restless[queue.id] = queue
         return self._out.take()
+
+    @property
+    def has_more(self) -> bool:
+        """Did nodes have no room for all that could be delivered?"""
+        return bool(self._restless) and not self.attaching
 
     # ---- time, settings, other shards
 

@@ -15,7 +15,7 @@ from cluster.broker.shard.entry import Batch
 from cluster.broker.shard.state import Refusals
 
 DELIVERY_FIELDS = 7
-Delivery = tuple[int, int, int, int, int, bytes, bytes]
+Delivery = tuple[int, int, int, int, int, bytes, bytes | memoryview]
 """A run of messages for one consumer: (consumer, queue, first seq, count, redelivered, sizes, records).
 
 redelivered: 0 never delivered before, else maybe; in a queue that counts deliveries it is 1 + how often they came back.

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cluster.amqp.pieces import Octets
 from cluster.broker.shard.entry import QueueId
 
-Publish = tuple[Sequence[QueueId], list[bytes], Sequence[int], int, Sequence[tuple[int, int, int]]]
+Publish = tuple[Sequence[QueueId], list[Octets], Sequence[int], int, Sequence[tuple[int, int, int]]]
 """(queues, records, sizes, size, marks), as `ShardStream.publish` and `ShardStream.mark` take them."""
 
 

@@ -41,7 +41,7 @@ class ConsumerSink(Protocol):
     @property
     def consumer(self) -> int: ...
 
-    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes) -> None:
+    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes | memoryview) -> None:
         """A run of messages: seqs `first`.. of the queue, their u32 sizes and records; see `Delivery`."""
 
     def attached(self) -> AttachedConsumer:

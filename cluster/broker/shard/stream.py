@@ -13,7 +13,9 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
+from cluster.amqp.pieces import Octets, gathered
 from cluster.broker.shard.entry import Batch, QueueId, pack_column, pack_numbers, unpack_column
 from cluster.broker.shard.flight import Flight, Publishes
 from cluster.broker.shard.intervals import IntervalMap, Range
@@ -35,11 +37,13 @@ REFUSED = -1
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
     """batches_in_flight    numbered batches without a receipt; beyond it operations wait in the open batch
+    flight_bytes_max     the same in bytes: no further batch goes while so much is out
     batch_bytes_max      payload bytes at which the open batch is closed and the next one begins
     settles_held_max     settled messages at which a batch goes that holds nothing else; fewer wait until `hasten`
     """
 
     batches_in_flight: int = 4
+    flight_bytes_max: int = 24 << 20
     batch_bytes_max: int = 1 << 20
     settles_held_max: int = 0
 
@@ -65,10 +69,12 @@ class ShardStream:
         self._held: dict[QueueId, IntervalMap[int]] = {}
         """Queue -> who holds what, by the consumer's number."""
         self._flights: deque[Flight] = deque()
+        self._told = 0
+        """Of the flights, so many are known to the present leader; the others are to be sent again."""
         self._sealed: deque[Flight] = deque()
         """Full batches that wait for a place in flight. Bounded by the connections' unconfirmed bytes."""
         self._number = 0
-        self._records: list[bytes] = []
+        self._records: list[Octets] = []
         self._record_bytes = 0
         self._sizes: array[int] = array("I")
         self._runs: list[int] = []
@@ -101,7 +107,7 @@ class ShardStream:
     def publish(
         self,
         queues: Sequence[QueueId],
-        records: list[bytes],
+        records: list[Octets],
         sizes: Sequence[int],
         size: int,
         sink: PublishSink,
@@ -125,7 +131,7 @@ class ShardStream:
         if self._record_bytes >= self._limits.batch_bytes_max and not self._held_together:
             self._seal()
 
-    def _put(self, queues: Sequence[QueueId], records: list[bytes], sizes: Sequence[int], size: int) -> None:
+    def _put(self, queues: Sequence[QueueId], records: list[Octets], sizes: Sequence[int], size: int) -> None:
         slot = len(self._sizes)
         count = len(sizes)
         runs = self._runs
@@ -255,6 +261,7 @@ class ShardStream:
             return
         self.leader, self.term = node, term
         self._attach_due = True
+        self._told = 0
 
     def leader_lost(self, node: int) -> None:
         """The link to a node closed. Everything waits for the next leader."""
@@ -300,6 +307,7 @@ class ShardStream:
             or self._credits
             or self._sealed
             or self._batch_due
+            or self._told < len(self._flights)
         )
 
     @property
@@ -328,8 +336,8 @@ class ShardStream:
         """Is everything done that was asked for?"""
         return not self._flights and not self._is_open and not self.busy
 
-    def take_out(self) -> FromHome | None:
-        """What to send to the leader now; None for nothing."""
+    def take_out(self, *, has_room: bool = True) -> FromHome | None:
+        """What to send to the leader now; None for nothing. Batches only if there is room for large things."""
         if not self.leader or not self.busy:
             return None
         out = FromHome()
@@ -337,7 +345,6 @@ class ShardStream:
             self._attach_due = False
             self._forgotten.clear()
             out.attach = self._attachment()
-            out.batches = [f.batch for f in self._flights]
             out.requests = [request for request, _ in self._requests.values()]
         else:
             out.credits = [(queue, consumer, n, size) for (queue, consumer), (n, size) in self._credits.items()]
@@ -346,17 +353,29 @@ class ShardStream:
             self.hasten()
         self._new_requests = []
         self._credits.clear()
-        while len(self._flights) < self._limits.batches_in_flight:
+        if has_room:
+            out.batches = [flight.batch for flight in islice(self._flights, self._told, None)]
+            out.batches += self._take_off()
+            self._told = len(self._flights)
+        if out.attach is None and not (out.batches or out.credits or out.requests):
+            return None
+        return out
+
+    def _take_off(self) -> list[Batch]:
+        """The next batches, as many as may be out."""
+        limits, flights = self._limits, self._flights
+        batches: list[Batch] = []
+        size = sum([len(flight.batch.payload) for flight in flights])
+        while len(flights) < limits.batches_in_flight and size < limits.flight_bytes_max:
             if not self._sealed and not self._batch_due:
                 break
             if not self._sealed:
                 self._seal()
             flight = self._sealed.popleft()
-            self._flights.append(flight)
-            out.batches.append(flight.batch)
-        if out.attach is None and not (out.batches or out.credits or out.requests):
-            return None
-        return out
+            flights.append(flight)
+            size += len(flight.batch.payload)
+            batches.append(flight.batch)
+        return batches
 
     def receive(self, words: ToHome) -> None:
         """What the leader says. Words of another term must have been dropped before.
@@ -429,6 +448,7 @@ class ShardStream:
         refused = dict(refusals) if refusals else {}
         while flights and flights[0].batch.number <= number:
             flight = flights.popleft()
+            self._told -= bool(self._told)
             if flight.parts:
                 self._parts_told(flight, refused.get(flight.batch.number, b""))
                 if flight.batch.alone:
@@ -466,7 +486,7 @@ class ShardStream:
             pack_numbers(self._returns),
             pack_numbers(self._rejects) if self._rejects else b"",
             pack_numbers(self._marks) if self._marks else b"",
-            b"".join(self._records),
+            gathered(self._records, self._record_bytes),
             pack_numbers(self._transactions),
         )
         flight = Flight(batch, self._publish_sinks, self._settle_sinks, self._parts, whole=self._whole)

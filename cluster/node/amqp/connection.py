@@ -355,29 +355,38 @@ class Connection:
             output = self.machine.take_output()
             self._unwritten += output
             self._unwritten_bytes += sum(map(len, output))
-        while self._unwritten and not self._send_some():
-            pass
+        left = WRITTEN_BYTES_MAX
+        while self._unwritten:
+            sent = self._send_some(left)
+            if not sent:
+                break
+            left -= sent
+            if left <= 0:
+                self._write_later()
+                break
         if not self._unwritten and self._written:
             written, self._written = self._written, []
             for consumer, count, size in written:
                 consumer.written(count, size)
         self.unblock()
 
-    def _send_some(self) -> bool:
-        """One sendmsg. True when the socket takes no more for now."""
+    def _send_some(self, size: int) -> int:
+        """One sendmsg of about so many bytes. How many went; 0 when the socket takes no more for now."""
         buffers = self._unwritten
+        count = 0
+        while count < len(buffers) and size > 0 and count < _BUFFERS_MAX:
+            size -= len(buffers[count])
+            count += 1
         try:
-            sent = self._socket.sendmsg(buffers[:_BUFFERS_MAX])
+            sent = total = self._socket.sendmsg(buffers[:count])
         except BlockingIOError:
-            if self._taken is None:
-                self._taken = trio.Event()
-                self.nursery.start_soon(self._write_rest, self._taken)
-            return True
+            self._write_later()
+            return 0
         except OSError:
             buffers.clear()
             self._unwritten_bytes = 0
             self._abandon()
-            return True
+            return 0
         self._unwritten_bytes -= sent
         done = 0
         while done < len(buffers) and sent >= len(buffers[done]):
@@ -387,6 +396,11 @@ class Connection:
         if sent:
             buffers[0] = memoryview(buffers[0])[sent:]
         return total
+
+    def _write_later(self) -> None:
+        if self._taken is None:
+            self._taken = trio.Event()
+            self.nursery.start_soon(self._write_rest, self._taken)
 
     async def _write_rest(self, taken: trio.Event) -> None:
         """The only task that waits for the socket to take more."""

@@ -39,7 +39,7 @@ class GetHolder:
         self.queue = queue
         self.stream = stream
 
-    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes) -> None:
+    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes | memoryview) -> None:
         """Replies carry what it gets; a delivery to it is a leader's fault."""
         raise AssertionError("a basic.get holder has no credit")
 
@@ -142,7 +142,7 @@ class Consumer:
             self.stream.credit(self.queue, self.consumer, -self._owed_to_limit, 0)
             self._owed_to_limit = 0
 
-    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes) -> None:
+    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes | memoryview) -> None:
         self.credit -= count
         self.bytes_credit -= len(records)
         self.channel.deliver(self, first, count, redelivered, sizes, records)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Holder = Consumer | GetHolder
 
-Delivery = tuple[Consumer, int, int, int, "array[int]", bytes]
+Delivery = tuple[Consumer, int, int, int, "array[int]", bytes | memoryview]
 """(consumer, first seq, count, redelivered, sizes, records)."""
 
 
@@ -54,7 +54,7 @@ class Consuming(Side):
     # ---- deliveries
 
     def deliver(
-        self, consumer: Consumer, first: int, count: int, redelivered: int, sizes: bytes, records: bytes
+        self, consumer: Consumer, first: int, count: int, redelivered: int, sizes: bytes, records: bytes | memoryview
     ) -> None:
         """A run of messages for a consumer of this channel."""
         columns = array("I")
@@ -77,7 +77,7 @@ class Consuming(Side):
             self.stirred(consumer.stream)
         else:
             tag = self.unacked.tag(consumer, first, count)
-        out: list[bytes] = []
+        out: list[bytes | memoryview] = []
         size = len(records)
         if consumer.counts and redelivered > 1:
             records, sizes = count_deliveries(records, sizes, redelivered - 1)

@@ -43,7 +43,7 @@ class ReplyConsumer:
         connection = self.channel.connection
         if connection.congested:
             return
-        out: list[bytes] = []
+        out: list[bytes | memoryview] = []
         self._encoder.encode(out, self.channel.unacked.tag_automatic(1), False, record, array("I", [len(record)]))
         connection.machine.queue_output(*out)
         connection.flush_soon()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
+from cluster.amqp.pieces import Octets
 from cluster.amqp.properties import peek
 from cluster.broker.shard.entry import Mark, pack_memory, unpack_memory
 from cluster.node.amqp.publish import Route
@@ -22,13 +23,20 @@ KEY_HEADER = "x-deduplication-header"
 TTL_HEADER = "x-cache-ttl"
 
 
-def marks_of(route: Route, parts: Sequence[bytes]) -> list[tuple[int, int, int]]:
+def header_of(parts: Sequence[Octets], message: int) -> bytes:
+    """The header of one of the messages in `parts`, see `marks_of`."""
+    header = parts[3 * message + 1]
+    assert type(header) is bytes
+    return header
+
+
+def marks_of(route: Route, parts: Sequence[Octets]) -> list[tuple[int, int, int]]:
     """(which message, Mark, value) of publishes in `parts` (prefix, header, body, prefix, ...).
 
     Only the first of them has a header with a say (see `Channel._publish`), except for priorities.
     """
     marks: list[tuple[int, int, int]] = []
-    first = parts[1]
+    first = header_of(parts, 0)
     if first[12] & _EXPIRATION_OR_HEADERS:
         seen = peek(first)
         if seen.expiration is not None:
@@ -46,9 +54,10 @@ def marks_of(route: Route, parts: Sequence[bytes]) -> list[tuple[int, int, int]]
                 if route.memory is not None:
                     marks.append((0, Mark.MEMORY, _memory(route.memory, headers.get(TTL_HEADER))))
     if route.prioritized:
-        for i in range(1, len(parts), 3):
-            if parts[i][12] & _PRIORITY and (priority := peek(parts[i]).priority):
-                marks.append((i // 3, Mark.PRIORITY, priority))
+        for message in range(len(parts) // 3):
+            header = header_of(parts, message)
+            if header[12] & _PRIORITY and (priority := peek(header).priority):
+                marks.append((message, Mark.PRIORITY, priority))
     return marks
 
 

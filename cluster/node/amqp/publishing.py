@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from cluster.amqp import methods as m
 from cluster.amqp.errors import resource_error
 from cluster.amqp.events import PublishBatch
+from cluster.amqp.pieces import Octets, flat
 from cluster.broker.channel.confirms import Confirms
 from cluster.broker.errors import NOT_FOUND, BrokerError
 from cluster.broker.shard.stream import PublishSink
 from cluster.node.amqp.direct_reply import ReplyConsumer
-from cluster.node.amqp.marks import marks_of
+from cluster.node.amqp.marks import header_of, marks_of
 from cluster.node.amqp.publish import SPECIAL_HIGH, SPECIAL_LOW, Countdown, Route, Targets
 from cluster.node.amqp.side import Side, State
 
@@ -70,7 +71,7 @@ class Publishing(Side):
                 del methods[:position], headers[:position], bodies[:position]
                 self._second_look = batch
                 return False
-            parts: list[bytes] = []
+            parts: list[Octets] = []
             sizes: list[int] = []
             while True:
                 header_length = len(header)
@@ -92,7 +93,7 @@ class Publishing(Side):
                     raise resource_error(f"a transaction of more than {connection.budget.size_max} bytes")
         return True
 
-    def enqueue(self, route: Route, parts: list[bytes], sizes: list[int]) -> None:
+    def enqueue(self, route: Route, parts: list[Octets], sizes: list[int]) -> None:
         connection = self.connection
         confirms = self.confirms
         count = len(sizes)
@@ -108,15 +109,15 @@ class Publishing(Side):
             connection.broker.counters.published += count
             if route.direct and connection.broker.replies.reachable(route.routing_key):
                 for i in range(count):
-                    connection.broker.replies.send(route.routing_key, b"".join(parts[3 * i : 3 * i + 3]))
+                    connection.broker.replies.send(route.routing_key, b"".join(flat(parts[3 * i : 3 * i + 3])))
             if route.mandatory:
                 for i in range(count):
-                    self._return(route, parts[3 * i + 1], parts[3 * i + 2])
+                    self._return(route, header_of(parts, i), bytes(parts[3 * i + 2]))
             if confirms is not None:
                 confirms.done(first, count)
                 connection.confirms_soon(self)
 
-    def enqueue_rest(self, route: Route, targets: Targets, parts: list[bytes], sizes: list[int]) -> None:
+    def enqueue_rest(self, route: Route, targets: Targets, parts: list[Octets], sizes: list[int]) -> None:
         """Of a publish that a transaction has carried out, what was not for it."""
         if targets:
             self._send(route, targets, parts, sizes, self._publish_number)
@@ -124,7 +125,7 @@ class Publishing(Side):
         else:
             self.connection.broker.counters.published += len(sizes)
 
-    def _send(self, route: Route, targets: Targets, parts: list[bytes], sizes: list[int], first: int) -> None:
+    def _send(self, route: Route, targets: Targets, parts: list[Octets], sizes: list[int], first: int) -> None:
         connection = self.connection
         count = len(sizes)
         connection.broker.counters.published += count
@@ -132,7 +133,7 @@ class Publishing(Side):
         connection.budget.taken(size)
         self.uncommitted += count
         sink: PublishSink = Countdown(self, len(targets), first, count, size) if len(targets) > 1 else self
-        marks = marks_of(route, parts) if route.prioritized or parts[1][12] & SPECIAL_HIGH else ()
+        marks = marks_of(route, parts) if route.prioritized or header_of(parts, 0)[12] & SPECIAL_HIGH else ()
         for stream, queues in targets:
             if marks:
                 stream.mark(marks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cluster.amqp.pieces import Octets
 from cluster.broker.channel.unacked import TagPiece, Verdict
 from cluster.broker.errors import precondition_failed
 from cluster.broker.shard.stream import ShardStream
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from cluster.node.amqp.channel import Channel
     from cluster.node.amqp.consuming import Holder
 
-RoutedPublish = tuple[Route, list[bytes], list[int]]
+RoutedPublish = tuple[Route, list[Octets], list[int]]
 """(route, parts of the records, sizes): what `Publishing.enqueue` takes."""
 Answers = list[tuple[list["TagPiece[Holder]"], Verdict]]
 """What was said of deliveries, in order."""
@@ -41,7 +42,7 @@ class Transaction:
         self.is_torn = False
         """Was a publish of the last commit refused alone? A queue in memory was full, or refuses since just now."""
 
-    def publish(self, route: Route, parts: list[bytes], sizes: list[int]) -> None:
+    def publish(self, route: Route, parts: list[Octets], sizes: list[int]) -> None:
         self._publishes.append((route, parts, sizes))
         self.size += sum(sizes)
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgpack
 
+from cluster.amqp.pieces import Pieces
 from cluster.node.links.interface import Body, ProtocolViolation
 
 HELLO: Final = 240
@@ -85,9 +86,11 @@ class Packer:
 
     def _split(self, value: Body, pieces: list[Buffer], small: bytearray) -> None:
         """What lies between two large byte strings is one piece, gathered in `small`."""
-        if type(value) is bytes and len(value) >= _LARGE_BYTES:
+        kind = type(value)
+        if kind is memoryview or kind is Pieces or (kind is bytes and len(value) >= _LARGE_BYTES):
             small += _BIN_HEAD.pack(_BIN_32, len(value))
-            pieces += (bytes(small), value)
+            pieces.append(bytes(small))
+            pieces += value.parts if kind is Pieces else (value,)
             small.clear()
         elif isinstance(value, list | tuple) and _has_large(value):
             small += self._packer.pack_array_header(len(value))
@@ -98,15 +101,20 @@ class Packer:
 
 
 def _has_large(value: Body) -> bool:
-    """Is there a large byte string in it, or in lists in it?"""
-    if type(value) is bytes:
+    """Is there a large byte string in it, or in lists in it? A view counts as one, and so do pieces."""
+    kind = type(value)
+    if kind is bytes:
         return len(value) >= _LARGE_BYTES
-    if isinstance(value, list | tuple):
+    if kind is list or kind is tuple:
         for item in value:
             kind = type(item)
-            if (kind is bytes and len(item) >= _LARGE_BYTES) or ((kind is list or kind is tuple) and _has_large(item)):
+            if kind is bytes:
+                if len(item) >= _LARGE_BYTES:
+                    return True
+            elif (kind is list or kind is tuple or kind is memoryview or kind is Pieces) and _has_large(item):
                 return True
-    return False
+        return False
+    return kind is memoryview or kind is Pieces
 
 
 def encode_frame(kind: int, packed: Buffer) -> Frame:

@@ -178,6 +178,11 @@ class Links:
             handshakes_pending=self._handshakes_pending,
         )
 
+    def is_full(self, peer: NodeId) -> bool:
+        """Does so much wait for the peer already that whoever can should wait with large messages?"""
+        known = self._up_peer(peer)
+        return known is not None and known.outgoing is not None and known.outgoing.outbox.is_bulk_full
+
     def send(self, peer: NodeId, kind: int, body: Body, *, control: bool = False, droppable: bool = False) -> bool:
         """Queue one message; True when it is queued, which promises nothing about its arrival.
 

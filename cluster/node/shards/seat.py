@@ -48,6 +48,9 @@ class SeatServices(Protocol):
     def view(self) -> CatalogView:
         """What leaders know of the catalog."""
 
+    def is_full(self, node: int) -> bool:
+        """Does so much wait for the node that large things should wait here?"""
+
     def announce(self, seat: Seat, nodes: Iterable[int]) -> None:
         """Tell these nodes that the seat leads its shard."""
 
@@ -89,6 +92,7 @@ class Seat:
             shard=self.shard,
             incarnation=self.incarnation,
             now_ms=self._services.wall_ms(),
+            is_full=self._services.is_full,
         )
         self.leader, self.term = leader, term
         self.settings_changed(self._services.view.queues_of(self.shard))

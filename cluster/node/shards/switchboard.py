@@ -37,6 +37,9 @@ class Sender(Protocol):
 
     def send(self, peer: NodeId, kind: int, body: Any) -> bool: ...
 
+    def is_full(self, peer: NodeId) -> bool:
+        """Does so much wait for the peer already that large things should wait here?"""
+
 
 class Switchboard:
     """All streams and seats of a node."""
@@ -67,6 +70,10 @@ class Switchboard:
         self._limits = limits
         self._holding: dict[ShardStream, None] = {}
         """Streams whose settles may wait for something to go with."""
+        self._crowded: dict[ShardStream, None] = {}
+        """Streams with batches for which the link to their leader has no room."""
+        self._late: dict[Seat, None] = {}
+        """Seats with messages for which the links to consumers have no room."""
         self._disturbed: dict[Seat, None] = {}
         self._busy: dict[ShardStream, None] = {}
         self._leaderless: dict[int, float] = {}
@@ -100,9 +107,12 @@ class Switchboard:
                 return
             busy, self._busy = self._busy, {}
             for stream in busy:
-                words = stream.take_out()
+                has_room = stream.leader == self._node or not self._sender.is_full(NodeId(stream.leader))
+                words = stream.take_out(has_room=has_room)
                 if words is not None:
                     self._to_leader(stream, words)
+                if not has_room:
+                    self._crowded[stream] = None
                 if stream.holds_settles:
                     self._holding[stream] = None
             disturbed, self._disturbed = self._disturbed, {}
@@ -117,6 +127,15 @@ class Switchboard:
             stream.hasten()
             self.stirred(stream)
 
+    def try_again(self) -> None:
+        """To be called every few hundredths of a second: there may be room on links now."""
+        crowded, self._crowded = self._crowded, {}
+        for stream in crowded:
+            self.stirred(stream)
+        late, self._late = self._late, {}
+        for seat in late:
+            self.disturbed(seat)
+
     def _settle_seat(self, seat: Seat) -> None:
         leader = seat.leader
         if leader is None:
@@ -126,7 +145,10 @@ class Switchboard:
                 seat.apply_waiting()
             else:
                 self._propose(GroupId(seat.shard))
-        for node, words in seat.take_out().items():
+        told = seat.take_out()
+        if leader.has_more:
+            (self._disturbed if told else self._late)[seat] = None
+        for node, words in told.items():
             if node >= SHARD_SESSIONS:
                 self._post_receipt(seat, node, words)
             elif node == self._node:

@@ -6,7 +6,7 @@ and makes one parcel per peer of the messages of all groups. Only chunks of snap
 
 from __future__ import annotations
 
-from cluster.raft.messages import Append, Message, SnapshotChunkMessage
+from cluster.raft.messages import Message, SnapshotChunkMessage, data_bytes
 from cluster.raft.runtime.interface import RuntimeConfig, Transport
 from cluster.raft.types import GroupId, NodeId
 
@@ -30,7 +30,7 @@ class Inbox:
         """All of one parcel, or none of it."""
         config = self._config
         self.received += len(messages)
-        size = sum([_data_bytes(message) for message in messages])
+        size = sum([data_bytes(message) for message in messages])
         if self._messages and (
             len(self._messages) + len(messages) > config.inbox_messages_max
             or self._bytes + size > config.inbox_bytes_max
@@ -91,9 +91,3 @@ class Outbox:
         for peer, messages in parcels.items():
             self.sent += len(messages)
             transport.send(peer, messages)
-
-
-def _data_bytes(message: Message) -> int:
-    if type(message) is Append:
-        return sum([len(entry.data) for entry in message.entries])
-    return len(message.data) if type(message) is SnapshotChunkMessage else 0

@@ -189,6 +189,12 @@ class Runtime:
             self._roster.guard(group, member.raft.peer_disconnected, peer)
             self._touch(group)
 
+    def appends_dropped(self, peer: NodeId, groups: Sequence[GroupId]) -> None:
+        """The way to the peer had no room for appends of these groups."""
+        for group in groups:
+            if group in self._roster.members:
+                self._roster.members[group].raft.append_dropped(peer)
+
     def campaign(self, group: GroupId) -> None:
         """Begin an election now, unless the group has a leader."""
         if group in self._roster.members and self._roster.members[group].raft.leader == NOBODY:

@@ -2,7 +2,8 @@
 
 Law: every persist that is offered comes back exactly once, as durable or as corrupt, or `finish` raises and the
 node stops. A disk that is full keeps what it refused and is asked again; what gives space back passes it.
-A damaged record is found by writing the groups of the failed write one at a time.
+A damaged record is found by writing the groups of the failed write one at a time. Groups do not wait for each other's
+megabytes: what is heavy goes by itself, one group at a time, and between two of those everything else has a write.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from cluster.raft.runtime.writer import Done, WriteOutcome, Writer
 from cluster.raft.storage import StorageCorrupt, StorageFull
 from cluster.raft.types import GroupId
 
+HEAVY_BYTES = 4 << 20
+"""Entries of one group that take the disk longer than a commit does."""
+SLOW_BYTES_PER_SECOND = 8 << 20
+"""What a disk that works may still take for its time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -28,6 +34,17 @@ class Pending:
 
     member: Member
     persist: Persist
+
+    def size(self) -> int:
+        """Bytes of entries."""
+        size = 0
+        for entry in self.persist.write.entries:
+            size += len(entry.data)
+        return size
+
+    def is_heavy(self) -> bool:
+        """Would others wait for it noticeably?"""
+        return self.size() >= HEAVY_BYTES
 
     def adds_data(self) -> bool:
         """False for what a full disk may still take: votes, deletions, and the snapshots that allow them."""
@@ -54,8 +71,12 @@ class WriteRounds:
         """To be written as soon as no write is under way."""
         self._blocked: list[Pending] = []
         """Refused by a full disk."""
+        self._heavy: list[Pending] = []
+        """To be written by themselves, in their order."""
         self._suspects: deque[Pending] = deque()
         """Of a write that met damage: each goes alone."""
+        self._heavy_is_due = False
+        """Has everything else had its write since the last heavy one?"""
         self._retry_at = 0.0
         self._started_at = 0.0
         self._blocked_since = 0.0
@@ -73,7 +94,7 @@ class WriteRounds:
 
     def holds(self, group: GroupId) -> bool:
         """True if something of the group was offered and has not come back."""
-        pendings = chain(self._batch, self._next, self._blocked, self._suspects)
+        pendings = chain(self._batch, self._next, self._heavy, self._blocked, self._suspects)
         return any(pending.persist.write.group == group for pending in pendings)
 
     def is_blocked(self, member: Member) -> bool:
@@ -81,12 +102,15 @@ class WriteRounds:
 
     def is_due(self, now: float) -> bool:
         """True if `start` would write something of its own."""
-        return not self._batch and bool(self._suspects or self._next or (self._blocked and now >= self._retry_at))
+        at_once = self._suspects or self._next or self._heavy
+        return not self._batch and bool(at_once or (self._blocked and now >= self._retry_at))
 
     def stalled_members(self, members: Sequence[Member], now: float) -> Sequence[Member]:
-        """Those of `members` that have been unable to write for longer than fsync_stall_seconds."""
+        """Those of `members` that have been unable to write for longer than fsync_stall_seconds. Megabytes may take
+        longer: whoever led next would have to write the same."""
         limit = self._config.fsync_stall_seconds
-        if self._batch and now - self._started_at > limit:
+        under_way = now - self._started_at if self._batch else 0.0
+        if under_way > limit + sum([pending.size() for pending in self._batch]) / SLOW_BYTES_PER_SECOND:
             return members
         if self._blocked and now - self._blocked_since > limit:
             return [pending.member for pending in self._blocked]
@@ -95,13 +119,14 @@ class WriteRounds:
     def start(self, offered: list[Pending], writer: Writer, done: Done, now: float) -> None:
         """Begin the next write, if there is anything; `offered` is in it or waits for a better moment."""
         assert not self._batch, "one write at a time"
-        waiting = self._next + offered
+        waiting = [*self._next, *self._heavy, *offered] if self._heavy else self._next + offered
         self._next = []
+        self._heavy = []
         if self._suspects:
             self._next = waiting
             batch = [self._suspects.popleft()]
         elif not self._blocked:
-            batch = waiting
+            batch = self._in_turn(waiting)
         elif now >= self._retry_at:
             batch = self._blocked + waiting
             self._blocked = []
@@ -112,6 +137,21 @@ class WriteRounds:
             self._batch = batch
             self._started_at = now
             writer.submit([pending.persist.write for pending in batch], done)
+
+    def _in_turn(self, waiting: list[Pending]) -> list[Pending]:
+        """What of `waiting` is written now: one that is heavy only when there is nothing else, or it has just gone."""
+        heavy = [pending for pending in waiting if pending.is_heavy()]
+        if not heavy:
+            return waiting
+        light = [pending for pending in waiting if not pending.is_heavy()] if len(heavy) < len(waiting) else []
+        if light and not self._heavy_is_due:
+            self._heavy_is_due = True
+            self._heavy = heavy
+            return light
+        self._heavy_is_due = False
+        self._next = light
+        self._heavy = heavy[1:]
+        return heavy[:1]
 
     def finish(self, ended: WriteOutcome, now: float) -> Finished:
         """The write under way ended. Raises what is neither StorageFull nor StorageCorrupt."""

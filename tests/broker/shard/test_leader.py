@@ -468,3 +468,39 @@ def test_a_deep_backlog_is_handed_out_behind_a_rising_watermark() -> None:
     assert [s for _, s, _ in scene.seqs()] == list(range(5000))
     assert not any(redelivered for _, _, redelivered in scene.seqs())
     assert scene.state.queues[QUEUE].watermark == 5000
+
+
+def test_a_node_whose_link_is_full_waits_and_the_others_are_served() -> None:
+    scene = Scene()
+    full = {1}
+    scene.leader = ShardLeader(
+        scene.state, scene.entries.__getitem__, scene.limits, scene.deleted.__contains__, is_full=full.__contains__
+    )
+    scene.leader.attach(1, [])
+    scene.leader.attach(2, [])
+    scene.leader.all_attached()
+    scene.consume(1, node=1, credit=1)
+    scene.consume(2, node=2, credit=1)
+    scene.publish(b"a", b"b")
+    assert scene.seqs(1) == []
+    assert scene.seqs(2) == [(2, 0, 0)]
+    assert scene.leader.has_more
+    full.clear()
+    scene.run()
+    assert scene.seqs(1) == [(1, 1, 0)]
+    assert not scene.leader.has_more
+
+
+def test_words_for_one_node_are_bounded_and_the_rest_follows() -> None:
+    scene = Scene()
+    record = bytes(5 << 20)
+    for consumer in (1, 2, 3):
+        scene.consume(consumer, credit=1)
+    scene.batch(records=[record, record, record], runs=[(QUEUE, 0, 3)])
+    scene.append(16 << 20)
+    (first,) = [words.deliveries for words in scene.leader.take_out().values()]
+    assert [delivery[0] for delivery in first] == [1, 2]
+    assert scene.leader.has_more
+    (second,) = [words.deliveries for words in scene.leader.take_out().values()]
+    assert [(delivery[0], len(delivery[6])) for delivery in second] == [(3, len(record))]
+    assert not scene.leader.has_more

@@ -393,3 +393,32 @@ def test_a_settle_that_comes_after_a_batch_went_waits_again() -> None:
     assert stream.take_out() is None
     stream.settle(QUEUE, 5, 9, Sink())
     assert triples(out(stream).batches[0].settles) == [(QUEUE, 4, 10)]
+
+
+def test_large_batches_wait_while_so_many_bytes_are_out() -> None:
+    stream, sink = make_stream(bytes_max=1), Sink()
+    large = bytes(16 << 20)
+    for first in range(3):
+        publish(stream, sink, first, large)
+    assert [batch.number for batch in out(stream).batches] == [1, 2]
+    assert stream.take_out() is None
+    stream.receive(ToHome(receipt=(3, 1)))
+    assert [batch.number for batch in out(stream).batches] == [3]
+
+
+def test_a_stream_without_room_attaches_and_asks_and_its_batches_follow_in_order() -> None:
+    stream, sink = make_stream(bytes_max=1), Sink()
+    publish(stream, sink, 0, b"a")
+    assert [batch.number for batch in out(stream).batches] == [1]
+    publish(stream, sink, 1, b"b")
+    stream.leader_lost(2)
+    stream.leader_is(3, 2)
+    words = stream.take_out(has_room=False)
+    assert words is not None
+    assert words.attach == []
+    assert words.batches == []
+    assert stream.take_out(has_room=False) is None
+    assert [batch.number for batch in out(stream).batches] == [1, 2]
+    stream.receive(ToHome(receipt=(3, 2)))
+    assert sink.told == [("published", 0, 1, 1), ("published", 1, 1, 1)]
+    assert stream.quiet

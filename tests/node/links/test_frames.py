@@ -2,6 +2,7 @@ import random
 
 import pytest
 
+from cluster.amqp.pieces import Pieces
 from cluster.node.links.frames import FRAGMENT, FrameReader, Packer, encode_message, unpack_body
 from cluster.node.links.interface import ProtocolViolation
 
@@ -100,3 +101,12 @@ def test_pieces_are_fragments_of_any_size(frame_bytes_max):
     frames = reader(frame_bytes_max=frame_bytes_max)
     assert frames.feed(wire(3, body, frame_bytes_max)) == [(3, body)]
     assert frames.is_between_messages
+
+
+def test_views_and_pieces_are_not_copied_and_arrive_as_byte_strings():
+    large = bytes(range(256)) * 1024
+    body = [1, memoryview(large)[1:], [Pieces((large, b"x", large)), "end"]]
+    pieces = Packer().pack(body)
+    assert [piece for piece in pieces if piece is large] == [large, large]
+    arrived = [1, large[1:], [large + b"x" + large, "end"]]
+    assert reader(message_bytes_max=4 << 20).feed(wire(3, body)) == [(3, arrived)]

@@ -1,0 +1,87 @@
+"""Which writes go together, and in what order."""
+
+from collections.abc import Callable, Sequence
+
+import outcome
+
+from cluster.raft.ready import Persist
+from cluster.raft.runtime.interface import RuntimeConfig
+from cluster.raft.runtime.write_rounds import HEAVY_BYTES, Pending, WriteRounds
+from cluster.raft.runtime.writer import WriteOutcome
+from cluster.raft.storage import GroupWrite, StorageFull
+from cluster.raft.types import NOBODY, Entry, EntryKind, GroupId, LogIndex, Term
+
+
+class Rounds:
+    """Write rounds whose writes end when a test says so. `wrote` has the groups of each."""
+
+    def __init__(self) -> None:
+        self.rounds = WriteRounds(RuntimeConfig())
+        self.wrote: list[list[int]] = []
+
+    def submit(self, writes: Sequence[GroupWrite], done: Callable[[WriteOutcome], None]) -> None:
+        self.wrote.append([write.group for write in writes])
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def start(self, *offered: Pending, now: float = 0.0) -> None:
+        self.rounds.start(list(offered), self, lambda ended: None, now)
+
+    def end(self) -> list[int]:
+        """The groups that are durable now."""
+        finished = self.rounds.finish(WriteOutcome(0.0, outcome.Value(None)), 0.0)
+        return [pending.persist.write.group for pending in finished.durable]
+
+
+def pending(group: int, size: int) -> Pending:
+    entry = Entry(Term(1), LogIndex(1), EntryKind.COMMAND, bytes(size))
+    write = GroupWrite(GroupId(group), entries=[entry])
+    return Pending(None, Persist(write, [], Term(1), NOBODY))  # type: ignore[arg-type]
+
+
+def test_what_is_heavy_goes_alone_and_everything_else_in_between():
+    rounds = Rounds()
+    rounds.start(pending(1, HEAVY_BYTES), pending(2, 1), pending(3, HEAVY_BYTES), pending(4, 1))
+    rounds.end()
+    rounds.start(pending(2, 1))
+    rounds.end()
+    rounds.start()
+    rounds.end()
+    rounds.start(pending(5, 1))
+    rounds.end()
+    rounds.start()
+    assert rounds.wrote == [[2, 4], [1], [2], [3], [5]]
+    assert rounds.end() == [5]
+    assert not rounds.rounds.is_due(0.0)
+
+
+def test_a_heavy_write_waits_for_nothing_when_it_is_alone():
+    rounds = Rounds()
+    rounds.start(pending(1, HEAVY_BYTES))
+    assert rounds.end() == [1]
+    assert not rounds.rounds.holds(GroupId(1))
+
+
+def test_a_full_disk_keeps_what_is_heavy_too():
+    rounds = Rounds()
+    rounds.start(pending(1, HEAVY_BYTES), pending(2, 1))
+    full = WriteOutcome(0.0, outcome.Error(StorageFull("full")))
+    rounds.rounds.finish(full, 0.0)
+    rounds.start(now=0.01)
+    assert not rounds.rounds.is_writing
+    assert not rounds.rounds.is_due(0.01)
+    assert rounds.rounds.holds(GroupId(1))
+    rounds.start(now=10.0)
+    assert sorted(rounds.end()) == [1, 2]
+
+
+def test_a_write_of_megabytes_is_no_stall_until_it_has_had_time_for_them():
+    rounds = Rounds()
+    members = ["a member"]
+    rounds.start(pending(1, 16 << 20))
+    assert not rounds.rounds.stalled_members(members, 3.9)  # type: ignore[arg-type]
+    assert rounds.rounds.stalled_members(members, 4.1) == members  # type: ignore[arg-type]
+    rounds.end()
+    rounds.start(pending(1, 1))
+    assert rounds.rounds.stalled_members(members, 2.1) == members  # type: ignore[arg-type]
