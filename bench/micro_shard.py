@@ -46,7 +46,7 @@ class Sink:
     def settled(self, count: int) -> None:
         self.acked += count
 
-    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes) -> None:
+    def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes | memoryview) -> None:
         self.runs.append((first, count))
 
     def attached(self) -> AttachedConsumer:

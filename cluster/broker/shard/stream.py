@@ -107,7 +107,7 @@ class ShardStream:
     def publish(
         self,
         queues: Sequence[QueueId],
-        records: list[Octets],
+        records: Sequence[Octets],
         sizes: Sequence[int],
         size: int,
         sink: PublishSink,
@@ -131,7 +131,7 @@ class ShardStream:
         if self._record_bytes >= self._limits.batch_bytes_max and not self._held_together:
             self._seal()
 
-    def _put(self, queues: Sequence[QueueId], records: list[Octets], sizes: Sequence[int], size: int) -> None:
+    def _put(self, queues: Sequence[QueueId], records: Sequence[Octets], sizes: Sequence[int], size: int) -> None:
         slot = len(self._sizes)
         count = len(sizes)
         runs = self._runs
