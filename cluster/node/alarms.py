@@ -11,12 +11,11 @@ import os
 import shutil
 from pathlib import Path
 
-import trio
-
 from cluster.node.amqp.broker import Broker
 from cluster.node.config import NodeConfig
 from cluster.node.core import Core
 from cluster.node.logging import get_logger
+from cluster.raft.runtime.beat import next_beat
 from cluster.store.lmdb_store import LmdbStore
 from cluster.store.statistics import StoreStatistics
 
@@ -84,4 +83,4 @@ async def watch_resources(config: NodeConfig, broker: Broker, core: Core, store:
     while True:
         store.keep_reserve()
         look()
-        await trio.sleep(LOOK_SECONDS)
+        await next_beat(LOOK_SECONDS)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import trio
-
 from cluster.broker.catalog.ids import QueueId
 from cluster.node.core import Core
 from cluster.raft.group import NotLeader, ProposalDropped, Role
+from cluster.raft.runtime.beat import next_beat
 from cluster.raft.types import GroupId, NodeId
 
 LOOK_SECONDS = 1.0
@@ -25,7 +24,7 @@ async def balance(core: Core) -> None:
     """Until cancelled."""
     reachable_for: dict[NodeId, int] = {}
     while True:
-        await trio.sleep(LOOK_SECONDS)
+        await next_beat(LOOK_SECONDS)
         up = set(core.links.up_peers()) - core.aside
         if core.node in core.aside:
             hand_over_all(core)
@@ -43,7 +42,7 @@ async def balance(core: Core) -> None:
 
 def hand_over(core: Core, group: GroupId, target: NodeId) -> bool:
     """Ask `target` to lead, if this node leads and `target` has the whole log. True if it was asked."""
-    raft = core.runtime.groups.get(group)
+    raft = core.runtime.group(group)
     if raft is None or raft.role is not Role.LEADER:
         return False
     status = raft.status()

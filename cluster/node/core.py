@@ -48,6 +48,7 @@ from cluster.node.shards.view import CatalogView, shard_of
 from cluster.raft.group import RaftConfig
 from cluster.raft.messages import Append, Message, SnapshotChunkMessage, data_bytes, from_wire, to_wire
 from cluster.raft.runtime import GroupHandler, PromptWriter, Runtime, RuntimeConfig, Writer
+from cluster.raft.runtime.beat import next_beat
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.storage import GroupStorage, Health, Storage, StorageCorrupt
 from cluster.raft.types import NOBODY, Entry, GroupId, LogIndex, NodeId
@@ -57,6 +58,8 @@ _PARCEL_BYTES = 8 << 20
 """Entries and chunks for one peer that go into one message of a link, and one of them more."""
 TICK_SECONDS = 0.05
 """How finely leaders of queues see time."""
+DEADLINES_SECONDS = 0.25
+"""How finely shards and streams without a leader do."""
 _LINKING_SECONDS = 1.0
 """How long after its start a node may lack links to nodes that are there."""
 SETTLES_HELD_MAX = 1000
@@ -108,6 +111,9 @@ class Core:
         self._met: set[int] = set()
         """Nodes that this life has been linked to."""
         self._wakeup = Wakeup()
+        self._asked = Wakeup()
+        """Clients are to be written to."""
+        self._asked.led_by(self._wakeup)
         self.switchboard = Switchboard(
             node=node,
             incarnation=incarnation,
@@ -154,8 +160,8 @@ class Core:
         self.client = CatalogClient(node, incarnation, self.catalog, self, links)
 
     def wake(self) -> None:
-        """Let a turn follow this round."""
-        self._wakeup.wake()
+        """Let a turn follow this round, and in it `on_round`."""
+        self._asked.wake()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
@@ -200,15 +206,18 @@ class Core:
 
     def _turn(self) -> None:
         """What can leave does so before a small write keeps this thread for a moment."""
+        switchboard, asked, runtime, links = self.switchboard, self._asked, self.runtime, self.links
         for _ in range(_LEGS_MAX):
-            self.switchboard.pump()
-            self.runtime.turn()
-            self.switchboard.pump()
-            self.on_round()
-            self.links.turn()
+            switchboard.pump()
+            runtime.turn()
+            switchboard.pump()
+            if asked.take():
+                self.on_round()
+            links.turn()
             if self._prompt is not None:
                 self._prompt.carry_out()
-            if not self._wakeup.take():
+            if not (runtime.wants_turn or switchboard.wants_pump or asked.is_wanted or links.wants_turn):
+                self._wakeup.take()
                 return
         self._wakeup.wake()
 
@@ -218,14 +227,14 @@ class Core:
 
     async def _deadlines(self) -> None:
         while True:
-            await trio.sleep(0.25)
+            await next_beat(DEADLINES_SECONDS)
             self.switchboard.check_deadlines(trio.current_time())
 
     async def _ticks(self) -> None:
         """Time for the leaders of queues, and an end for the queues that nobody uses."""
         async with trio.open_nursery() as nursery:
             while True:
-                await trio.sleep(TICK_SECONDS)
+                await next_beat(TICK_SECONDS)
                 self.switchboard.hasten_settles()
                 self.switchboard.try_again()
                 self._reviews.tick()
@@ -319,7 +328,7 @@ class Core:
             self.runtime.compact_payloads(group, dead, ())
 
     def recent_entry(self, group: GroupId, index: LogIndex) -> Entry | None:
-        raft = self.runtime.groups.get(group)
+        raft = self.runtime.group(group)
         return raft.recent_entry(index) if raft is not None else None
 
     def rewrite(self, group: GroupId, entries: list[Entry]) -> None:
@@ -356,7 +365,7 @@ class Core:
 
     def leader_of(self, group: GroupId) -> NodeId:
         """NOBODY if unknown, or of a group that this node has no replica of."""
-        raft = self.runtime.groups.get(group)
+        raft = self.runtime.group(group)
         return raft.leader if raft is not None else NOBODY
 
     def read_index(self, group: GroupId, context: int) -> None:

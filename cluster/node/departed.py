@@ -26,6 +26,7 @@ from cluster.node.catalog.host import CATALOG_GROUP
 from cluster.node.core import Core
 from cluster.node.logging import get_logger
 from cluster.raft import types as raft
+from cluster.raft.runtime.beat import next_beat
 
 GIVE_UP_AFTER_SECONDS = 10.0
 """Longer than an election and a stalled disk take."""
@@ -46,7 +47,7 @@ async def watch_departed(core: Core, broker: Broker) -> None:
     led_since: dict[int, tuple[int, float]] = {}
     """Shard -> term in which this node leads it, and since when; math.inf once it is reviewed."""
     while True:
-        await trio.sleep(_LOOK_SECONDS)
+        await next_beat(_LOOK_SECONDS)
         now = trio.current_time()
         for shard, seat in list(core.switchboard.seats.items()):
             if seat.leader is None:

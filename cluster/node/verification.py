@@ -145,7 +145,7 @@ class Verification:
         """CHECKPOINT. Raises RequestError when this replica does not come to the mark in time."""
         group, mark = body
         checkpoints = self._checkpoints(GroupId(group))
-        raft = self._core.runtime.groups.get(GroupId(group))
+        raft = self._core.runtime.group(GroupId(group))
         if checkpoints is None or raft is None:
             raise RequestError("it has no replica of the group that takes part")
         with trio.move_on_after(GROUP_SECONDS):

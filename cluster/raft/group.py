@@ -196,6 +196,11 @@ class RaftGroup:
         """
         self._lead().transfer(target)
 
+    def has_little_under_way(self, bytes_max: int) -> bool:
+        """Does a leader wait for a quorum to have something, and for no more than so many bytes?"""
+        leadership = self._election.leadership
+        return leadership is not None and 0 < leadership.uncommitted_bytes <= bytes_max
+
     def _lead(self) -> Leadership:
         leadership = self._election.leadership
         if leadership is None:
@@ -234,8 +239,10 @@ class RaftGroup:
 
     # -- time and connections
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
+        """True if something may have come up by it: a snapshot that was held back may be written now, too."""
         self._election.tick()
+        return self._persistence.has_compaction() or self.has_ready()
 
     def peer_disconnected(self, peer: NodeId) -> None:
         """The connection to `peer` closed: if it led, elect another without waiting for its silence.
@@ -265,7 +272,7 @@ class RaftGroup:
     # -- what comes out
 
     def has_ready(self) -> bool:
-        state, leadership = self._state, self._leadership
+        state, leadership = self._state, self._election.leadership
         return bool(
             state.outbox
             or (state.log.emitted_index < state.log.commit_index and not self._receiver.is_installing())
@@ -277,7 +284,7 @@ class RaftGroup:
 
     def ready(self) -> Ready:
         """What to do now; it is given out once. `committed` is bounded, see `has_ready` for more."""
-        state, leadership = self._state, self._leadership
+        state, leadership = self._state, self._election.leadership
         if leadership is not None and leadership.has_work:
             leadership.collect()
         change: RoleChange | None = None
@@ -302,7 +309,7 @@ class RaftGroup:
         return self._persistence.take(self._holds_snapshot())
 
     def _holds_snapshot(self) -> bool:
-        leadership = self._leadership
+        leadership = self._election.leadership
         return leadership is not None and self._persistence.has_compaction() and leadership.is_sending_snapshot()
 
     def persisted(self, persist: Persist) -> None:

@@ -60,14 +60,16 @@ class Leadership:
         "_news_waits",
         "_opening_index",
         "_progress",
+        "_quiet_index",
+        "_quiet_since",
         "_reads",
         "_round",
         "_round_ticks",
         "_snapshots",
         "_state",
         "_ticks",
-        "_uncommitted_bytes",
         "has_work",
+        "uncommitted_bytes",
     )
 
     def __init__(self, state: GroupState) -> None:
@@ -84,8 +86,11 @@ class Leadership:
         # Some follower does not know of a commit: it will hear of it after the next tick, or now.
         self._news_waits = False
         self._news_due = not state.config.patient_commit_news
+        # Since when the log ends where it does.
+        self._quiet_index = LogIndex(0)
+        self._quiet_since = 0
         self._handover: Handover | None = None
-        self._uncommitted_bytes = 0
+        self.uncommitted_bytes = 0
         self.has_work = True
         self._adopt_members()
         # The entry that opens the term: only with it can entries of earlier terms be committed.
@@ -96,14 +101,14 @@ class Leadership:
     def propose(self, data: bytes) -> LogIndex:
         self._refuse_during_transfer()
         size = len(data)
-        if self._uncommitted_bytes and self._uncommitted_bytes + size > self._state.config.max_uncommitted_bytes:
-            raise ProposalDropped(f"{self._uncommitted_bytes} bytes wait for a quorum already")
-        self._uncommitted_bytes += size
+        if self.uncommitted_bytes and self.uncommitted_bytes + size > self._state.config.max_uncommitted_bytes:
+            raise ProposalDropped(f"{self.uncommitted_bytes} bytes wait for a quorum already")
+        self.uncommitted_bytes += size
         return self._append(EntryKind.COMMAND, data)
 
     def propose_mark(self, mark: bytes) -> LogIndex:
         self._refuse_during_transfer()
-        self._uncommitted_bytes += len(mark)
+        self.uncommitted_bytes += len(mark)
         return self._append(EntryKind.NOOP, mark)
 
     def propose_configuration(self, target: Configuration) -> LogIndex:
@@ -135,7 +140,7 @@ class Leadership:
             encode_configuration(configuration),
         )
         state.append([entry])
-        self._uncommitted_bytes += len(entry.data)
+        self.uncommitted_bytes += len(entry.data)
         self._adopt_members()
         self.has_work = True
         return entry.index
@@ -281,9 +286,7 @@ class Leadership:
         state = self._state
         base = state.membership.at(state.log.snapshot_index)
         state.outbox.append(
-            RepairReply(
-                state.group, state.node, request.source, state.term, request.nonce, state.log.last_index, base
-            )
+            RepairReply(state.group, state.node, request.source, state.term, request.nonce, state.log.last_index, base)
         )
 
     # -- committing
@@ -295,7 +298,7 @@ class Leadership:
         # Every entry from the opening one on is of this term; figure 8 is why nothing else counts.
         if index <= log.commit_index or index < self._opening_index:
             return
-        if self._uncommitted_bytes:
+        if self.uncommitted_bytes:
             self._forget_uncommitted(log.commit_index, LogIndex(index))
         was_open = log.commit_index >= self._opening_index
         log.commit_to(LogIndex(index))
@@ -313,8 +316,8 @@ class Leadership:
 
     def _forget_uncommitted(self, before: LogIndex, after: LogIndex) -> None:
         size = self._state.log.data_bytes(LogIndex(max(before + 1, self._opening_index)), after)
-        self._uncommitted_bytes -= size
-        assert self._uncommitted_bytes >= 0
+        self.uncommitted_bytes -= size
+        assert self.uncommitted_bytes >= 0
 
     def is_dismissed(self) -> bool:
         """True once the configuration that leaves this member out is committed (Raft thesis §4.2.2)."""
@@ -335,7 +338,7 @@ class Leadership:
             self._news_waits = False
             self._news_due = self.has_work = True
         self._heartbeat_elapsed += 1
-        if self._heartbeat_elapsed < config.heartbeat_ticks:
+        if self._heartbeat_elapsed < config.heartbeat_ticks or self._may_be_quiet():
             return True
         self._heartbeat_elapsed = 0
         if not quorum_value(self._state.configuration, self._is_active):
@@ -344,6 +347,17 @@ class Leadership:
         for peer, progress in self._progress.items():
             self._snapshots.send_again(peer, progress, self._ticks)
         return True
+
+    def _may_be_quiet(self) -> bool:
+        """Can a heartbeat wait? Nothing came up for an election timeout, and every peer has everything and knows it."""
+        config, last = self._state.config, self._state.log.last_index
+        if self._quiet_index != last:
+            self._quiet_index, self._quiet_since = last, self._ticks
+        if self._ticks - self._quiet_since < config.election_ticks:
+            return False
+        if self._heartbeat_elapsed >= min(2 * config.heartbeat_ticks, config.election_ticks // 2):
+            return False
+        return all(peer.commit_sent == peer.match_index == last for peer in self._progress.values())
 
     def _is_active(self, voter: NodeId) -> int:
         return int(voter == self._state.node or self._progress[voter].is_active(self._ticks))

@@ -42,6 +42,7 @@ class RaftConfig:
     election_ticks         a follower starts an election after 1..2 times as long without a leader, a leader
                            that hears from no quorum for as long steps down, and a voter that heard from its
                            leader within it votes for nobody else
+    heartbeat_ticks        a leader says so often that it is there; half as often while its group is quiet
     max_append_bytes       entry data in one append, at least one entry
     max_inflight_appends   unacknowledged appends to one peer; then the leader waits
     max_inflight_bytes     the same in bytes

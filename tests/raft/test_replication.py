@@ -73,6 +73,42 @@ def test_patient_followers_hear_of_a_commit_a_tick_later_at_the_latest() -> None
     assert ensemble.queue == []
 
 
+def test_a_quiet_leader_says_half_as_often_that_it_is_there() -> None:
+    ensemble = Ensemble()
+    ensemble.elect(1)
+    ensemble.propose(1, "a")
+    ensemble.settle()
+    assert _heartbeats(ensemble, ticks=8) == 8
+    for _ in range(ensemble.config.election_ticks):
+        ensemble.tick(1)
+        ensemble.settle()
+    assert _heartbeats(ensemble, ticks=8) == 4
+    ensemble.propose(1, "b")
+    ensemble.settle()
+    assert _heartbeats(ensemble, ticks=8) == 8
+
+
+def test_a_leader_is_not_quiet_while_a_peer_lacks_something() -> None:
+    ensemble = Ensemble()
+    ensemble.elect(1)
+    ensemble.cut = {(1, 3), (3, 1)}
+    ensemble.propose(1, "a")
+    for _ in range(2 * ensemble.config.election_ticks):
+        ensemble.tick(1)
+        ensemble.settle()
+    assert _heartbeats(ensemble, ticks=8) == 8
+
+
+def _heartbeats(ensemble: Ensemble, ticks: int) -> int:
+    """How many node 1 sends within so many ticks."""
+    count = 0
+    for _ in range(ticks):
+        ensemble.tick(1)
+        count += sum(type(message) is Heartbeat for message in ensemble.queue)
+        ensemble.settle()
+    return count
+
+
 def test_a_leader_commits_by_both_followers_before_its_own_write() -> None:
     """Raft thesis §10.2.1: the leader may even commit before its own disk has the entry."""
     ensemble = Ensemble()

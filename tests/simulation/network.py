@@ -324,6 +324,8 @@ class SimulatedLinks:
         """The process is gone; what is left of it is not heard any more."""
         self._over = True
 
+    wants_turn = False
+
     def led_by(self, leader: Wakeup | None) -> None:
         """What is sent leaves at once."""
 

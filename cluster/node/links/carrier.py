@@ -16,6 +16,7 @@ from cluster.node.links.interface import Body, LinkDown, LinkHandler, LinkLimits
 from cluster.node.links.outbox import Flushed
 from cluster.node.links.peer import Outgoing, Peer, PeerState
 from cluster.node.logging import get_logger
+from cluster.raft.runtime.beat import next_beat
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.types import NodeId
 
@@ -45,6 +46,11 @@ class Carrier:
     def led_by(self, leader: Wakeup | None) -> None:
         """From now on the waiter of `leader` writes, with `turn`; None: `run` again."""
         self._wakeup.led_by(leader)
+
+    @property
+    def wants_turn(self) -> bool:
+        """Was anything queued, or has a link failed?"""
+        return self._wakeup.is_wanted
 
     def turn(self) -> None:
         """Write what was queued, if anything was."""
@@ -163,7 +169,7 @@ class Carrier:
         interval = self._limits.ping_interval_seconds
         ticked_at = trio.current_time()
         while True:
-            await trio.sleep(interval)
+            await next_beat(interval)
             now = trio.current_time()
             is_late = now - ticked_at > _LATE_TICKS * interval
             ticked_at = now

@@ -115,6 +115,11 @@ class Links:
         """From now on what is sent leaves when the waiter of `leader` calls `turn`; None: by itself again."""
         self._carrier.led_by(leader)
 
+    @property
+    def wants_turn(self) -> bool:
+        """Would `turn` do anything?"""
+        return self._carrier.wants_turn
+
     def turn(self) -> None:
         """Write what was sent, if anything was. Handlers may be called for a link that is found broken."""
         self._carrier.turn()

@@ -25,6 +25,7 @@ from cluster.node.membership.roster import addressed, write_roster
 from cluster.node.membership.standing import gather, own_standings
 from cluster.node.membership.steps import HandOver, caught_up, next_step
 from cluster.raft.group import NotLeader, ProposalDropped, RaftGroup, Role
+from cluster.raft.runtime.beat import beat_after
 from cluster.raft.types import GroupId, NodeId
 
 LOOK_SECONDS = 0.25
@@ -61,7 +62,7 @@ class Follower:
                 if core.view.is_current:
                     self._step()
                     await self._give_up()
-            with trio.move_on_after(LOOK_SECONDS):
+            with trio.move_on_at(beat_after(LOOK_SECONDS)):
                 await changed.wait()
 
     async def _link(self) -> None:
@@ -103,7 +104,7 @@ class Follower:
             return
         standings = await gather(core)
         for group in idle:
-            standing, raft = standings.get(group), core.runtime.groups.get(group)
+            standing, raft = standings.get(group), core.runtime.group(group)
             if (
                 standing is not None
                 and raft is not None

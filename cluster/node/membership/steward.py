@@ -23,6 +23,7 @@ from cluster.node.membership.placement import next_places
 from cluster.node.membership.standing import Standing, gather
 from cluster.node.membership.steps import caught_up
 from cluster.raft.group import Role
+from cluster.raft.runtime.beat import beat_after
 from cluster.raft.types import GroupId, NodeId
 
 LOOK_SECONDS = 0.5
@@ -33,7 +34,7 @@ async def steward(core: Core) -> None:
     """Until cancelled."""
     while True:
         changed = core.members.changed
-        with trio.move_on_after(LOOK_SECONDS):
+        with trio.move_on_at(beat_after(LOOK_SECONDS)):
             await changed.wait()
         if core.catalog.role is not Role.LEADER or not core.view.is_current or not core.catalog.catalog.cluster_id:
             continue

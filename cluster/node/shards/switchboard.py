@@ -100,6 +100,11 @@ class Switchboard:
         self._disturbed[seat] = None
         self._wake()
 
+    @property
+    def wants_pump(self) -> bool:
+        """Has anything gathered?"""
+        return bool(self._busy or self._disturbed)
+
     def pump(self) -> None:
         """Carry everything that has gathered."""
         for _ in range(_PASSES_MAX):

@@ -72,6 +72,8 @@ class RuntimeConfig:
     tick_seconds               length of a raft tick
     raft, raft_of              for all groups but those with their own
     proposal_bytes_max         wished size of one entry, see `GroupHandler.take_proposal`
+    patient_bytes              while no more than this waits for a quorum, a group proposes nothing: what comes up
+                               meanwhile shares the next entry
     fsync_stall_seconds        a write that takes longer makes this node give up its leaderships; it does not
                                take part in elections until the disk answers
     full_retry_seconds         pause before a write that found the disk full is tried again
@@ -86,6 +88,7 @@ class RuntimeConfig:
     raft: RaftConfig = field(default_factory=RaftConfig)
     raft_of: Mapping[GroupId, RaftConfig] = field(default_factory=dict)
     proposal_bytes_max: int = 1 << 20
+    patient_bytes: int = 8 << 10
     fsync_stall_seconds: float = 2.0
     full_retry_seconds: float = 0.2
     inbox_messages_max: int = 1 << 16

@@ -2,9 +2,10 @@
 
 Law: one round does, in this order: what became durable, what was received, the tick, proposals (only while no
 write is under way), messages out, the next write, then restore and apply. So an append leaves before the own
-fsync begins, and everything proposed while a write is under way goes into the next entry. A group is looked at
-only when something happened to it. A task of its own takes the rounds, and between two of them all other tasks have
-their turn; or whoever leads it takes them with `turn`, between other work of the node.
+fsync begins, and everything proposed while a write is under way goes into the next entry, as does what comes up until
+an entry of little is committed. A group is looked at only when something happened to it. A task of its own takes the
+rounds, and between two of them all other tasks have their turn; or whoever leads it takes them with `turn`, between
+other work of the node.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import trio
 from cluster.raft.group import RaftGroup
 from cluster.raft.messages import Message
 from cluster.raft.ready import NotLeader, Persist, ProposalDropped, Ready, Role
+from cluster.raft.runtime.beat import next_beat
 from cluster.raft.runtime.interface import (
     GroupHandler,
     GroupReport,
@@ -72,6 +74,8 @@ class Runtime:
         """May have something to make durable."""
         self._dirty: dict[GroupId, None] = {}
         """The handler may have something to propose."""
+        self._patient: dict[GroupId, None] = {}
+        """The same, once what it proposed last is committed."""
         self._forgotten: dict[GroupId, Pending] = {}
         """Removed; what is stored of them is to go with the next write."""
         self._held: dict[GroupId, None] = {}
@@ -95,6 +99,11 @@ class Runtime:
     def groups(self) -> dict[GroupId, RaftGroup]:
         """Those that take part, by id."""
         return {group: member.raft for group, member in self._roster.members.items()}
+
+    def group(self, group: GroupId) -> RaftGroup | None:
+        """None for one that takes no part."""
+        member = self._roster.members.get(group)
+        return member.raft if member is not None else None
 
     def add_group(self, group: GroupId, handler: GroupHandler) -> None:
         """Take part in another group, with what the storage has of it (for a new replica: nothing)."""
@@ -154,6 +163,11 @@ class Runtime:
     def led_by(self, leader: Wakeup | None) -> None:
         """From now on the waiter of `leader` takes the rounds, with `turn`; None: the own task again."""
         self._wakeup.led_by(leader)
+
+    @property
+    def wants_turn(self) -> bool:
+        """Is there anything to do?"""
+        return self._wakeup.is_wanted and self._busy_writer is not None
 
     def turn(self) -> None:
         """A round, if there is anything to do."""
@@ -278,10 +292,8 @@ class Runtime:
 
     async def _tick(self) -> None:
         """A tick that comes late is one tick: the time this node stood still is nobody's silence."""
-        tick_at = trio.current_time()
         while True:
-            tick_at = max(tick_at, trio.current_time() - self._config.tick_seconds) + self._config.tick_seconds
-            await trio.sleep_until(tick_at)
+            await next_beat(self._config.tick_seconds)
             self._tick_is_due = True
             self._wakeup.wake()
 
@@ -297,6 +309,8 @@ class Runtime:
             self._tick_is_due = False
             self._outbox.tick()
             self._tick_members()
+        if self._patient:
+            self._end_patience()
         if self._dirty and not self._rounds.is_writing:
             self._propose()
         readies = self._collect()
@@ -325,7 +339,9 @@ class Runtime:
             self._listener.group_damaged(group, fault)
 
     def _has_unwritten(self) -> bool:
-        return bool(self._unwritten or self._forgotten) or self._rounds.is_due(trio.current_time())
+        if self._unwritten or self._forgotten:
+            return True
+        return self._rounds.has_waiting and self._rounds.is_due(trio.current_time())
 
     def _step_inbox(self) -> None:
         members = self._roster.members
@@ -348,11 +364,17 @@ class Runtime:
         for group, member in list(self._roster.members.items()):
             if stalled and member in stalled and member.may_hand_over():
                 self._roster.guard(group, member.raft.step_down)
-            else:
-                self._roster.guard(group, member.raft.tick)
-            self._touched[group] = None
+                self._touched[group] = None
+            elif self._roster.guard(group, member.raft.tick) is not False:
+                self._touched[group] = None
         self._dirty |= self._held
         self._held = {}
+
+    def _end_patience(self) -> None:
+        """Groups that something happened to since may propose: it may have been the commit they wait for."""
+        for group in [group for group in self._patient if group in self._touched]:
+            del self._patient[group]
+            self._dirty[group] = None
 
     def _propose(self) -> None:
         dirty, self._dirty = self._dirty, {}
@@ -363,6 +385,9 @@ class Runtime:
                 continue
             if self._rounds.is_blocked(member):
                 self._held[group] = None
+                continue
+            if member.raft.has_little_under_way(self._config.patient_bytes):
+                self._patient[group] = None
                 continue
             data = self._roster.guard(group, member.handler.take_proposal, limit)
             if data is None:
@@ -398,8 +423,7 @@ class Runtime:
 
     def _write(self, writer: Writer) -> None:
         """Begin the next write, if none is under way and there is something to write."""
-        now = trio.current_time()
-        if self._rounds.is_writing or not (self._unwritten or self._forgotten or self._rounds.is_due(now)):
+        if self._rounds.is_writing or not self._has_unwritten():
             return
         unwritten, self._unwritten = self._unwritten, {}
         offered = [pending for group, pending in self._forgotten.items() if not self._rounds.holds(group)]
@@ -415,7 +439,8 @@ class Runtime:
                 self._settle(group, Pending(member, persist))
             else:
                 offered.append(Pending(member, persist))
-        self._rounds.start(offered, writer, self._write_ended, now)
+        if offered or self._rounds.has_waiting:
+            self._rounds.start(offered, writer, self._write_ended, trio.current_time())
 
     def _write_ended(self, ended: WriteOutcome) -> None:
         self._ended = ended

@@ -23,13 +23,24 @@ class Wakeup:
 
     def wake(self) -> None:
         """Let the waiter run after this round."""
-        self._wanted = True
-        task = self._parked
+        if not self._wanted:
+            self._wanted = True
+            self._rouse()
+
+    def _rouse(self) -> None:
+        waker = self
         if self._leader is not None:
-            self._leader.wake()
-        elif task is not None:
-            self._parked = None
+            waker = self._leader
+            waker._wanted = True
+        task = waker._parked
+        if task is not None:
+            waker._parked = None
             trio.lowlevel.reschedule(task)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Would `take` be true?"""
+        return self._wanted
 
     def take(self) -> bool:
         """True if `wake` was called since the last time; for whoever does the work without waiting."""
@@ -40,7 +51,7 @@ class Wakeup:
         """From now on wake the waiter of `leader`, the own one sleeps on; None: the own one again."""
         self._leader = leader
         if self._wanted:
-            self.wake()
+            self._rouse()
 
     async def wait(self) -> None:
         """Return in a later round than this one, once `wake` was called since the last return."""

@@ -100,6 +100,11 @@ class WriteRounds:
     def is_blocked(self, member: Member) -> bool:
         return any(pending.member is member for pending in self._blocked)
 
+    @property
+    def has_waiting(self) -> bool:
+        """True if something that was offered is not being written."""
+        return bool(self._next or self._heavy or self._blocked or self._suspects)
+
     def is_due(self, now: float) -> bool:
         """True if `start` would write something of its own."""
         at_once = self._suspects or self._next or self._heavy

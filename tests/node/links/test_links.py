@@ -167,7 +167,7 @@ async def test_silence_closes_the_link():
         await nursery.start(first.run)
         await nursery.start(second.run)
         await first.memory.until(lambda: bool(first.memory.downs))
-        assert first.memory.downs[0][1].startswith("silent for 0.1")
+        assert first.memory.downs[0][1].startswith("silent for 0.")
         await second.memory.until(lambda: bool(second.memory.downs))
         nursery.cancel_scope.cancel()
 

@@ -43,6 +43,38 @@ async def test_what_is_wanted_during_a_write_goes_into_one_entry(autojump_clock)
         assert leader.runtime.statistics().entries_proposed == entries + 1
 
 
+async def test_what_is_wanted_until_little_is_committed_goes_into_one_entry(autojump_clock):
+    async with running_cluster() as cluster:
+        leader = await cluster.leader(G)
+        _slow_followers(cluster.nodes, leader)
+        entries = leader.runtime.statistics().entries_proposed
+        await _want_three(leader)
+        await cluster.until_all_have(G, [b"0", b"1", b"2"])
+        assert leader.runtime.statistics().entries_proposed == entries + 2
+
+
+async def test_more_is_proposed_while_much_is_not_committed(autojump_clock):
+    async with running_cluster(config=RuntimeConfig(patient_bytes=0)) as cluster:
+        leader = await cluster.leader(G)
+        _slow_followers(cluster.nodes, leader)
+        entries = leader.runtime.statistics().entries_proposed
+        await _want_three(leader)
+        await cluster.until_all_have(G, [b"0", b"1", b"2"])
+        assert leader.runtime.statistics().entries_proposed == entries + 3
+
+
+def _slow_followers(nodes: list[Node], leader: Node) -> None:
+    for node in nodes:
+        if node is not leader:
+            node.disk.latency_seconds = 0.02
+
+
+async def _want_three(leader: Node) -> None:
+    for number in range(3):
+        leader.machines[G].want(b"%d" % number)
+        await trio.sleep(2 * leader.disk.latency_seconds)
+
+
 async def test_one_write_carries_all_groups(autojump_clock):
     groups = [GroupId(number) for number in range(8)]
     async with running_cluster(groups) as cluster:
@@ -184,7 +216,7 @@ async def test_leadership_moves_on_request(autojump_clock):
 
 
 async def test_a_dropped_proposal_is_told_and_asked_for_again_within_a_tick(autojump_clock):
-    config = RuntimeConfig(raft=RaftConfig(max_uncommitted_bytes=100))
+    config = RuntimeConfig(patient_bytes=0, raft=RaftConfig(max_uncommitted_bytes=100))
     async with running_cluster(config=config) as cluster:
         leader = await cluster.leader(G)
         machine = leader.machines[G]
