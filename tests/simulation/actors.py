@@ -74,7 +74,7 @@ class Publisher:
             for _ in range(random.choice((1, 1, 3, 10))):
                 number += 1
                 self._say(client, number, random.choice(world.queues))
-            await trio.sleep(random.expovariate(20 * world.pace))
+            await world.idle(random, 20)
             await client.until(lambda: len(self._unanswered) < 30 or world.draining, 1000)
             if random.random() < 0.003:
                 return
@@ -122,7 +122,7 @@ class Transactor:
                 await client.open()
                 await client.call(m.TxSelect(), m.TxSelectOk)
                 while not self._world.draining:
-                    await trio.sleep(self._random.expovariate(5 * self._world.pace))
+                    await self._world.idle(self._random, 5)
                     await self._transaction(client)
             except Gone:
                 pass
@@ -280,7 +280,7 @@ class Architect:
 
     async def run(self) -> None:
         while not self._world.draining:
-            await trio.sleep(self._random.expovariate(2 * self._world.pace))
+            await self._world.idle(self._random, 2)
             here, there = self._random.sample(self._world.places, 2)
             one = await self._world.connect(here)
             other = await self._world.connect(there) if one is not None else None

@@ -100,7 +100,7 @@ class Vendor:
                 tag += 1
                 numbers[outlet.stream] += 1
                 self._say(client, tag, outlet, numbers[outlet.stream])
-            await trio.sleep(random.expovariate(5 * world.pace))
+            await world.idle(random, 5)
             await client.until(lambda: len(self._open) < _UNANSWERED_MAX or world.draining, 1000)
         answered = await client.until(lambda: not self._open, _ANSWERS_SECONDS)
         assert answered, f"{self._name}: {len(self._open)} publishes are not answered"
@@ -167,7 +167,7 @@ class Dealer:
         await client.open()
         await client.call(m.TxSelect(), m.TxSelectOk)
         while not self._world.draining:
-            await trio.sleep(random.expovariate(2 * self._world.pace))
+            await self._world.idle(random, 2)
             end = first + random.randint(1, 3)
             chronicle.write(Published(t=chronicle.now, s=stream, first=first, end=end))
             for number in range(first, end):

@@ -56,6 +56,8 @@ DRAIN_SECONDS = 60.0
 _START_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
 _CONNECT_PAUSE_SECONDS = 0.1
+_PAUSE_SECONDS_MAX = 5.0
+"""Of a client that does little: when everything ends it has to notice in time."""
 
 Cast = Literal["common", "traits"]
 """Who plays: clients of plain queues, who move, build and reject; or those of queues with traits."""
@@ -314,6 +316,10 @@ class World:
         await client.call(exchange, m.ExchangeDeclareOk)
         for queue in TOGETHER:
             await client.call(m.QueueBind(queue, TOGETHER_EXCHANGE, "", False, {}), m.QueueBindOk)
+
+    async def idle(self, random: Random, rate: float) -> None:
+        """Of a client that does something `rate` times a second on average at a pace of 1."""
+        await trio.sleep(min(random.expovariate(rate * self.pace), _PAUSE_SECONDS_MAX))
 
     async def _within(self, seconds: float, condition: Callable[[], bool], what: str) -> None:
         with trio.move_on_after(seconds):
