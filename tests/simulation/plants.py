@@ -103,9 +103,9 @@ def batches_not_sent_again() -> AbstractContextManager[None]:
     """A new leader is not given the batches that the old one had not confirmed."""
     take_out = ShardStream.take_out
 
-    def forgetful(self: ShardStream) -> Any:
+    def forgetful(self: ShardStream, **room: Any) -> Any:
         due = self._attach_due
-        words = take_out(self)
+        words = take_out(self, **room)
         if due and words is not None:
             words.batches = [batch for batch in words.batches if batch.number == self._number]
         return words
@@ -203,8 +203,8 @@ def death_for_another_reason() -> AbstractContextManager[None]:
 
 def age_of_a_neighbour() -> AbstractContextManager[None]:
     """A message expires when the one before it should."""
-    deadline = keeper._deadline
-    return patched(keeper, "_deadline", lambda queue, seq: deadline(queue, seq - 1))
+    deadline = keeper.Keeper._deadline
+    return patched(keeper.Keeper, "_deadline", lambda self, queue, seq: deadline(self, queue, seq - 1))
 
 
 def returned_once_at_most() -> AbstractContextManager[None]:

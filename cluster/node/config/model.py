@@ -128,7 +128,9 @@ class DefinitionsSection(Section, frozen=True, kw_only=True):
 
 class RaftSection(Section, frozen=True, kw_only=True):
     tick_seconds: Annotated[float, Meta(ge=0.005, le=1, description="consensus clock")] = 0.05
-    heartbeat_ticks: Annotated[int, Meta(ge=1, le=100, description="ticks between heartbeats")] = 2
+    heartbeat_ticks: Annotated[
+        int, Meta(ge=1, le=100, description="ticks between heartbeats; twice as many while a group is quiet")
+    ] = 2
     election_ticks: Annotated[
         int, Meta(ge=3, le=1000, description="ticks of silence before an election; at least 3 heartbeats")
     ] = 10
