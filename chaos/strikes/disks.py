@@ -93,37 +93,27 @@ def _lose_power(ground: Field, nodes: Iterable[int]) -> None:
         ground.note(f"node {node} lost {sectors} sectors that were not synced")
 
 
-class PowerOne(KillOne):
+class _Power(Strike):
+    """Before one that kills nodes: they lose their power with what was not synced."""
+
+    needs = ("shim",)
+
+    def begin(self) -> None:
+        _let_writes_gather(self.field, self.struck.down)
+        super().begin()
+        _lose_power(self.field, self.struck.down)
+
+
+class PowerOne(_Power, KillOne):
     """A node loses its power: what was not synced may be gone from its disk, sector by sector."""
 
-    needs = ("shim",)
 
-    def begin(self) -> None:
-        _let_writes_gather(self.field, self.struck.down)
-        super().begin()
-        _lose_power(self.field, self.struck.down)
-
-
-class PowerTwo(KillMajority):
+class PowerTwo(_Power, KillMajority):
     """Two of three nodes lose their power at once, and what they had not synced; the third goes on alone."""
 
-    needs = ("shim",)
 
-    def begin(self) -> None:
-        _let_writes_gather(self.field, self.struck.down)
-        super().begin()
-        _lose_power(self.field, self.struck.down)
-
-
-class PowerAll(KillAll):
+class PowerAll(_Power, KillAll):
     """All nodes lose their power at once, and what they had not synced."""
-
-    needs = ("shim",)
-
-    def begin(self) -> None:
-        _let_writes_gather(self.field, self.struck.down)
-        super().begin()
-        _lose_power(self.field, self.struck.down)
 
 
 class Clock(Strike):

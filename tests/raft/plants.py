@@ -5,25 +5,15 @@ Law: each is a small one, of the kind that is made, and is taken out again when 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from cluster.raft.leadership import Leadership
 from cluster.raft.membership import quorum_value
 from cluster.raft.types import LogIndex, NodeId
+from tests.patched import patched
 
 Plant = Callable[[], AbstractContextManager[None]]
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, value: object) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
 
 
 def old_term_committed_by_counting() -> AbstractContextManager[None]:
@@ -38,7 +28,7 @@ def old_term_committed_by_counting() -> AbstractContextManager[None]:
             self.has_work = True
         advance(self)
 
-    return _replaced(Leadership, "advance_commit", eager)
+    return patched(Leadership, "advance_commit", eager)
 
 
 def read_without_a_round() -> AbstractContextManager[None]:
@@ -47,7 +37,7 @@ def read_without_a_round() -> AbstractContextManager[None]:
     def hasty(self: Leadership, context: int, asker: NodeId) -> None:
         self._reads.answer(context, asker, self._state.log.commit_index)
 
-    return _replaced(Leadership, "read_index", hasty)
+    return patched(Leadership, "read_index", hasty)
 
 
 PLANTS: dict[str, Plant] = {

@@ -22,8 +22,8 @@ from tests.simulation.world import History, reasons
 CASTS: dict[str, Callable[..., History]] = {
     "common": partial(world.simulate, cast="common"),
     "traits": partial(world.simulate, cast="traits"),
-    "moving": lambda seed, **more: moving.simulate(seed, **more)[0],
-    "members": lambda seed, **more: members.simulate(seed, **more)[0],
+    "moving": lambda seed, **more: world.play(moving.MovingWorld, seed, **more)[0],
+    "members": lambda seed, **more: world.play(members.MembersWorld, seed, **more)[0],
 }
 
 

@@ -20,19 +20,15 @@ from cluster.node.membership.porter import Porter
 from cluster.node.membership.removal import Removal
 from cluster.node.membership.steward import steward
 from cluster.raft.types import NodeId
-from tests.simulation import scheduling
-from tests.simulation import world as worlds
 from tests.simulation.actors import Publisher
 from tests.simulation.agenda import Agenda
 from tests.simulation.disk import Disk
-from tests.simulation.moving import NODES, MovingWorld
+from tests.simulation.moving import MovingWorld
 from tests.simulation.patrons import Vendor
 from tests.simulation.process import Process
-from tests.simulation.world import History
+from tests.simulation.world import Cast
 
 _CHANGES_A_SECOND = 0.3
-_PROGRESS_SECONDS = 40.0
-"""A publisher may have to wait until its place has a tenant again."""
 _PETITION_SECONDS = 9.0
 _LOOK_SECONDS = 0.1
 
@@ -41,11 +37,19 @@ class MembersWorld(MovingWorld):
     """`replaced` counts the members that were lost or left."""
 
     moves_a_second = 0.02
+    progress_seconds = 40.0
+    """A publisher may have to wait until its place has a tenant again."""
 
     def __init__(
-        self, seed: int, say: Callable[[str], object], agenda: Agenda, pace: float, kinds: Sequence[str]
+        self,
+        seed: int,
+        say: Callable[[str], object],
+        agenda: Agenda,
+        cast: Cast = "common",
+        pace: float = 1.0,
+        kinds: Sequence[str] = (),
     ) -> None:
-        super().__init__(seed, say, agenda, "common", pace, kinds)
+        super().__init__(seed, say, agenda, cast, pace, kinds)
         self.rots = False
         self.replaced = 0
         self._changing = False
@@ -182,25 +186,3 @@ class MembersWorld(MovingWorld):
         with trio.move_on_after(_PETITION_SECONDS):
             await self._until(lambda: bool(answers))
         return answers[0] if answers else {}
-
-
-def simulate(
-    seed: int,
-    *,
-    seconds: float = 20.0,
-    pace: float = 1.0,
-    kinds: Sequence[str] = (),
-    say: Callable[[str], object] = lambda line: None,
-) -> tuple[History, int]:
-    """One history, and how many members were replaced. Raises AssertionError, or a group with one in it."""
-
-    async def main(agenda: Agenda) -> tuple[History, int]:
-        with (
-            scheduling.patched(worlds, "NODES", NODES),
-            scheduling.patched(worlds, "PROGRESS_SECONDS", _PROGRESS_SECONDS),
-        ):
-            world = MembersWorld(seed, say, agenda, pace, kinds)
-            return await world.play(seconds), world.replaced
-
-    found: tuple[History, int] = scheduling.run(main, seed)
-    return found

@@ -6,7 +6,6 @@ group must have arrived where the catalog last said, and whoever was left out mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from random import Random
@@ -21,14 +20,10 @@ from cluster.node.membership.follower import Follower
 from cluster.node.membership.placement import REPLICAS
 from cluster.node.shards.host import ShardHost
 from cluster.raft.types import GroupId
-from tests.simulation import scheduling
 from tests.simulation import world as worlds
-from tests.simulation.agenda import Agenda
 from tests.simulation.process import Process
 from tests.simulation.replicas import _state_of
-from tests.simulation.world import History, World
-
-NODES = 4
+from tests.simulation.world import World
 
 
 class _Follower(Follower):
@@ -41,6 +36,7 @@ class _Follower(Follower):
 class MovingWorld(World):
     """`moves` counts the placements that were asked for."""
 
+    node_count = 4
     moves = 0
     moves_a_second = 0.8
     """That one node asks for."""
@@ -86,22 +82,3 @@ class MovingWorld(World):
             if group and raft is not None and (set(raft.configuration.voters) != set(nodes) or not raft.leader):
                 return False
         return True
-
-
-def simulate(
-    seed: int,
-    *,
-    seconds: float = 20.0,
-    pace: float = 1.0,
-    kinds: Sequence[str] = (),
-    say: Callable[[str], object] = lambda line: None,
-) -> tuple[History, int]:
-    """One history, and how many moves there were. Raises AssertionError, or a group with one in it."""
-
-    async def main(agenda: Agenda) -> tuple[History, int]:
-        with scheduling.patched(worlds, "NODES", NODES):
-            world = MovingWorld(seed, say, agenda, pace=pace, kinds=kinds)
-            return await world.play(seconds), world.moves
-
-    found: tuple[History, int] = scheduling.run(main, seed)
-    return found

@@ -31,8 +31,8 @@ from cluster.node.shards.seat import Seat
 from cluster.node.shards.view import CatalogView
 from cluster.raft.storage import GroupWrite
 from cluster.raft.types import NOBODY
+from tests.patched import patched
 from tests.simulation.disk import Disk
-from tests.simulation.scheduling import patched
 from tests.simulation.world import Cast
 
 Plant = Callable[[], AbstractContextManager[None]]

@@ -18,6 +18,7 @@ from typing import Any
 import trio
 from trio._core import _run
 
+from tests.patched import patched
 from tests.simulation.agenda import Agenda
 
 PROCESS: ContextVar[int] = ContextVar("PROCESS", default=0)
@@ -59,16 +60,6 @@ def install_gate() -> Gate:
     gate.extend(runner.runq)
     runner.runq = gate
     return gate
-
-
-@contextmanager
-def patched(owner: Any, name: str, value: object) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
 
 
 class Clock(trio.abc.Clock):

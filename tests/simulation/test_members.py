@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.members import simulate
+from tests.simulation.members import MembersWorld
+from tests.simulation.world import play
 
 SECONDS, PACE = 15.0, 0.1
 
@@ -13,5 +14,5 @@ SECONDS, PACE = 15.0, 0.1
 def test_who_loses_its_disk_or_leaves_takes_nothing_with_it_and_somebody_comes_in_its_place(seed: int) -> None:
     options = f"--seeds 1 --first {seed} --seconds {SECONDS} --pace {PACE} --cast members"
     print(f"python -m tests.simulation {options} --verbose")
-    _, replaced = simulate(seed, seconds=SECONDS, pace=PACE)
-    assert replaced
+    _, world = play(MembersWorld, seed, seconds=SECONDS, pace=PACE)
+    assert world.replaced

@@ -79,9 +79,7 @@ PLANS = (
     ),
     Plan(Queue(t=0, name="spilled"), consumers=1, weight=0),
     Plan(Queue(t=0, name="strict"), {"x-max-length": LENGTH_MAX, "x-overflow": "reject-publish"}, consumers=1),
-    Plan(
-        Queue(t=0, name="single", single_active=True), {"x-single-active-consumer": True}, consumers=3, cancels=True
-    ),
+    Plan(Queue(t=0, name="single", single_active=True), {"x-single-active-consumer": True}, consumers=3, cancels=True),
     Plan(Queue(t=0, name="alone", single_active=True), exclusive=True, consumers=2, cancels=True, weight=0.5),
     Plan(Queue(t=0, name="ranked"), {"x-max-priority": PRIORITIES}, streams=PRIORITIES),
     Plan(Queue(t=0, name="glanced"), consumers=1, no_ack=True, weight=0.5),

@@ -1,7 +1,7 @@
 """A whole cluster and its clients, from one seed: nodes, disks, network, faults, and what is checked.
 
 Law: everything random comes from the seed and everything timed from virtual time, so a seed is one history; `trace` is
-the hash of it. First everything goes wrong for a while, then everything is mended: within `PROGRESS_SECONDS` every
+the hash of it. First everything goes wrong for a while, then everything is mended: within `progress_seconds` every
 publish must be answered, within `DRAIN_SECONDS` more every message delivered and settled, and every replica the same.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import trio
 
@@ -26,6 +26,7 @@ from cluster.node.config import PeerSpec
 from cluster.node.core import Core
 from cluster.node.shards.host import ShardHost
 from cluster.raft.types import GroupId, NodeId
+from tests.patched import patched
 from tests.simulation import scheduling
 from tests.simulation.actors import Architect, Consumer, Publisher, Transactor
 from tests.simulation.agenda import Agenda
@@ -42,15 +43,12 @@ from tests.simulation.replicas import Replicas
 from tests.simulation.sockets import waiting_for_memory_sockets
 from tests.simulation.traits import PLANS, TOGETHER, TOGETHER_EXCHANGE
 
-NODES = 3
 SHARDS = 2
 QUEUES = 4
 MORTAL = 2
 """Queues whose rejected messages become dead letters."""
 CATALOG_LOG_BYTES = 5000
 """Between two snapshots of the catalog."""
-PROGRESS_SECONDS = 15.0
-"""After the last fault every publish is answered within this time."""
 DRAIN_SECONDS = 60.0
 """And within this time more all is delivered and settled, by clients that took their time before."""
 _START_SECONDS = 30.0
@@ -60,6 +58,7 @@ _PAUSE_SECONDS_MAX = 5.0
 """Of a client that does little: when everything ends it has to notice in time."""
 
 Cast = Literal["common", "traits"]
+W = TypeVar("W", bound="World")
 """Who plays: clients of plain queues, who move, build and reject; or those of queues with traits."""
 
 
@@ -80,6 +79,12 @@ class History:
 
 
 class World:
+    """A subclass may have more nodes, and take more time."""
+
+    node_count = 3
+    progress_seconds = 15.0
+    """After the last fault every publish is answered within this time."""
+
     def __init__(
         self,
         seed: int,
@@ -95,7 +100,7 @@ class World:
         """Of faults; none: the seed picks."""
         self.pace = pace
         """Of the clients, not of the faults: a fraction of what they publish, declare and move otherwise."""
-        self.places = list(range(1, NODES + 1))
+        self.places = list(range(1, self.node_count + 1))
         """Where clients connect to."""
         self.nodes = list(self.places)
         """Who is there, in the order of places: a place may get another tenant."""
@@ -223,7 +228,7 @@ class World:
 
     async def play(self, seconds: float) -> History:
         """Raises AssertionError, alone or in groups, for a promise that is broken."""
-        with waiting_for_memory_sockets(), scheduling.patched(catalog_snapshots, "SNAPSHOT_BYTES", CATALOG_LOG_BYTES):
+        with waiting_for_memory_sockets(), patched(catalog_snapshots, "SNAPSHOT_BYTES", CATALOG_LOG_BYTES):
             async with trio.open_nursery() as self._nursery:
                 self._gate = scheduling.install_gate()
                 self._nursery.start_soon(self.agenda.run)
@@ -259,8 +264,10 @@ class World:
         faults.mend()
         self.draining = True
         for i, queue in enumerate((*self.queues, DEAD)):
-            nursery.start_soon(Consumer(self, f"d{i}", self.places[i % NODES], queue).run)
-        await self._within(PROGRESS_SECONDS, lambda: all(publisher.done for publisher in publishers), "publishers end")
+            nursery.start_soon(Consumer(self, f"d{i}", self.places[i % self.node_count], queue).run)
+        await self._within(
+            self.progress_seconds, lambda: all(publisher.done for publisher in publishers), "publishers end"
+        )
         await self._within(DRAIN_SECONDS, self._at_rest, "everything is settled")
         self._healed_seconds = trio.current_time() - mended_at
         self.oracle.nothing_is_lost()
@@ -270,7 +277,7 @@ class World:
 
     def _common(self, nursery: trio.Nursery) -> Sequence[Publisher | Vendor]:
         publishers = [Publisher(self, f"p{node}", node) for node in self.places]
-        consumers = [Consumer(self, f"c{i}", self.places[i % NODES]) for i in range(2 * NODES)]
+        consumers = [Consumer(self, f"c{i}", self.places[i % self.node_count]) for i in range(2 * self.node_count)]
         actors: list[Publisher | Transactor | Mover | Consumer | Architect] = [*publishers, *consumers]
         actors += [Architect(self, "a1"), Architect(self, "a2"), Transactor(self, "t1", 1), Transactor(self, "t2", 2)]
         actors += [Mover(self, "m1", 3), Mover(self, "m2", 1)]
@@ -285,7 +292,7 @@ class World:
             self.chronicle.write(plan.traits)
             first = len(actors)
             for i in range(plan.consumers):
-                actors.append(Patron(self, plan, f"{plan.name} {i}", self.places[(first + i) % NODES]))
+                actors.append(Patron(self, plan, f"{plan.name} {i}", self.places[(first + i) % self.node_count]))
         for actor in actors:
             nursery.start_soon(actor.run)
         return vendors
@@ -334,7 +341,7 @@ class World:
 
     def _at_rest(self) -> bool:
         """Nothing is under way, nothing is left, and all replicas are the same."""
-        if len(self.processes) < NODES or not all(process.serving for process in self.processes.values()):
+        if len(self.processes) < self.node_count or not all(process.serving for process in self.processes.values()):
             return False
         snapshots: dict[int, set[bytes]] = {}
         for process, host in self._hosts():
@@ -382,7 +389,8 @@ class World:
         return "\n  ".join(["", *lines])
 
 
-def simulate(
+def play(
+    kind: type[W],
     seed: int,
     *,
     seconds: float = 20.0,
@@ -390,17 +398,25 @@ def simulate(
     pace: float = 1.0,
     kinds: Sequence[str] = (),
     say: Callable[[str], object] = lambda line: None,
-    plant: Callable[[World], object] = lambda world: None,
-) -> History:
-    """One history. `plant` may spoil the world before it begins. Raises AssertionError, or a group with one in it."""
+    plant: Callable[[W], object] = lambda world: None,
+) -> tuple[History, W]:
+    """One history, and the world that it was of. `plant` may spoil that before it begins.
 
-    async def main(agenda: Agenda) -> History:
-        world = World(seed, say, agenda, cast, pace, kinds)
+    Raises AssertionError, or a group with one in it.
+    """
+
+    async def main(agenda: Agenda) -> tuple[History, W]:
+        world = kind(seed, say, agenda, cast, pace, kinds)
         plant(world)
-        return await world.play(seconds)
+        return await world.play(seconds), world
 
-    history: History = scheduling.run(main, seed)
-    return history
+    played: tuple[History, W] = scheduling.run(main, seed)
+    return played
+
+
+def simulate(seed: int, **more: Any) -> History:
+    """`play` of a world in which everybody stays where it is."""
+    return play(World, seed, **more)[0]
 
 
 def reasons(error: BaseException) -> list[BaseException]:

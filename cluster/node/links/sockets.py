@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -94,26 +94,22 @@ def close(sock: Socket) -> None:
 
 async def receive(sock: Socket) -> bytes:
     """Up to RECEIVE_BYTES, b"" at the end; always yields to other tasks. Raises Disconnected."""
+    return await _received(sock, sock.recv, RECEIVE_BYTES)
+
+
+async def peek(sock: socket.socket) -> bytes:
+    """The first byte that comes, which stays where it is; b"" at the end. Raises Disconnected."""
+    return await _received(sock, sock.recv, 1, socket.MSG_PEEK)
+
+
+async def _received(sock: Socket, take: Callable[..., bytes], *how: int) -> bytes:
+    """What `take(*how)` gives, once there is something. Raises Disconnected."""
     while True:
         try:
             if sock.fileno() == -1:
                 raise Disconnected("closed here")
             await trio.lowlevel.wait_readable(sock)
-            return sock.recv(RECEIVE_BYTES)
-        except (BlockingIOError, InterruptedError):
-            continue
-        except trio.ClosedResourceError:
-            raise Disconnected("closed here") from None
-        except OSError as error:
-            raise Disconnected(error.strerror or str(error)) from None
-
-
-async def peek(sock: socket.socket) -> bytes:
-    """The first byte that comes, which stays where it is; b"" at the end. Raises Disconnected."""
-    while True:
-        try:
-            await trio.lowlevel.wait_readable(sock)
-            return sock.recv(1, socket.MSG_PEEK)
+            return take(*how)
         except (BlockingIOError, InterruptedError):
             continue
         except trio.ClosedResourceError:

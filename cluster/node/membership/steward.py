@@ -54,7 +54,7 @@ async def _look(core: Core) -> None:
     if is_calm:
         return
     standings = await gather(core)
-    await _promote(core, states, standings)
+    await _promote(core, standings)
     moving = [group for group, nodes in places.items() if group not in standings or not standings[group].is_at(nodes)]
     for group, nodes in next_places(places, usable=usable, live=live, moving=moving).items():
         _LOG.info("shard gets another place", group=int(group), nodes=str(nodes), before=str(places[group]))
@@ -62,18 +62,18 @@ async def _look(core: Core) -> None:
     await _dismiss(core, states, standings)
 
 
-async def _promote(
-    core: Core, states: Mapping[NodeId, MemberState], standings: Mapping[GroupId, Standing]
-) -> None:
-    """Who joins and votes is a member like the others; so is who has all of the catalog, where enough vote."""
+async def _promote(core: Core, standings: Mapping[GroupId, Standing]) -> None:
+    """Who joins and votes is a member like the others; so is who has all of the catalog, where enough vote.
+
+    Members may have come and gone since `standings` were asked for: who is a member is what is known now.
+    """
     catalog = standings.get(CATALOG_GROUP)
     if catalog is None or not catalog.is_settled:
         return
     up_to_date = caught_up(core.runtime.groups[CATALOG_GROUP].status())
     listening = [node for node in catalog_electorate(core)[1] if node in catalog.members and node in up_to_date]
-    for node, state in states.items():
-        member = core.members.by_id[node]
-        if state is MemberState.JOINING and (node in catalog.voters or node in listening):
+    for node, member in list(core.members.by_id.items()):
+        if member.state is MemberState.JOINING and (node in catalog.voters or node in listening):
             _LOG.info("joined", member=member.name, node=int(node))
             await core.client.submit(
                 c.PutMember(node, member.name, member.host, member.port, int(MemberState.ACTIVE))

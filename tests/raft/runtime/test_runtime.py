@@ -44,35 +44,26 @@ async def test_what_is_wanted_during_a_write_goes_into_one_entry(autojump_clock)
 
 
 async def test_what_is_wanted_until_little_is_committed_goes_into_one_entry(autojump_clock):
-    async with running_cluster() as cluster:
-        leader = await cluster.leader(G)
-        _slow_followers(cluster.nodes, leader)
-        entries = leader.runtime.statistics().entries_proposed
-        await _want_three(leader)
-        await cluster.until_all_have(G, [b"0", b"1", b"2"])
-        assert leader.runtime.statistics().entries_proposed == entries + 2
+    assert await _entries_of_three_wishes(RuntimeConfig()) == 2
 
 
 async def test_more_is_proposed_while_much_is_not_committed(autojump_clock):
-    async with running_cluster(config=RuntimeConfig(patient_bytes=0)) as cluster:
+    assert await _entries_of_three_wishes(RuntimeConfig(patient_bytes=0)) == 3
+
+
+async def _entries_of_three_wishes(config: RuntimeConfig) -> int:
+    """That a leader proposes for what comes up one by one while its followers' disks are slow."""
+    async with running_cluster(config=config) as cluster:
         leader = await cluster.leader(G)
-        _slow_followers(cluster.nodes, leader)
+        for node in cluster.nodes:
+            if node is not leader:
+                node.disk.latency_seconds = 0.02
         entries = leader.runtime.statistics().entries_proposed
-        await _want_three(leader)
+        for number in range(3):
+            leader.machines[G].want(b"%d" % number)
+            await trio.sleep(2 * leader.disk.latency_seconds)
         await cluster.until_all_have(G, [b"0", b"1", b"2"])
-        assert leader.runtime.statistics().entries_proposed == entries + 3
-
-
-def _slow_followers(nodes: list[Node], leader: Node) -> None:
-    for node in nodes:
-        if node is not leader:
-            node.disk.latency_seconds = 0.02
-
-
-async def _want_three(leader: Node) -> None:
-    for number in range(3):
-        leader.machines[G].want(b"%d" % number)
-        await trio.sleep(2 * leader.disk.latency_seconds)
+        return leader.runtime.statistics().entries_proposed - entries
 
 
 async def test_one_write_carries_all_groups(autojump_clock):
