@@ -87,8 +87,10 @@ class Core:
         links: Links,
         writer: Writer | None = None,
         random: Random | None = None,
+        wall_clock_ms: Callable[[], int] = _wall_ms,
     ) -> None:
-        """`writer` None waits for what is small where the disk is prompt; `random` spreads elections over time."""
+        """`writer` None waits for what is small where the disk is prompt; `random` spreads elections over time;
+        `wall_clock_ms` are Unix milliseconds, which somebody may set."""
         self.charter = charter
         self.node = node
         self.incarnation = incarnation
@@ -107,7 +109,8 @@ class Core:
         """What other nodes may ask, besides."""
         self._log = get_logger("node")
         self._started_at = trio.current_time()
-        self._clock = SteadyClock(_wall_ms(), self._started_at)
+        self._wall_clock_ms = wall_clock_ms
+        self._clock = SteadyClock(wall_clock_ms(), self._started_at)
         self._met: set[int] = set()
         """Nodes that this life has been linked to."""
         self._wakeup = Wakeup()
@@ -295,7 +298,7 @@ class Core:
         return trio.current_time()
 
     def wall_ms(self) -> int:
-        return self._clock.now_ms(_wall_ms(), trio.current_time())
+        return self._clock.now_ms(self._wall_clock_ms(), trio.current_time())
 
     def reachable(self) -> set[int]:
         return {self.node, *self.links.up_peers()}

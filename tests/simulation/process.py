@@ -7,10 +7,9 @@ it is killed nothing of it is heard or kept any more but what its disk has.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from random import Random
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -45,16 +44,6 @@ if TYPE_CHECKING:
 _WALL_MS = 1_700_000_000_000
 
 
-class SimulatedCore(Core):
-    """A core in virtual time."""
-
-    skews_ms: Mapping[int, int] = MappingProxyType({})
-    """Node -> how far its wall clock is off."""
-
-    def wall_ms(self) -> int:
-        return _WALL_MS + int(trio.current_time() * 1000) + self.skews_ms.get(int(self.node), 0)
-
-
 class TrustingBroker(Broker):
     """Compares no passwords: that takes a thread."""
 
@@ -87,7 +76,7 @@ class Process:
         self.has_left = False
         """Has it ended in order?"""
         self.handler: Handler = Starting()
-        self.core: SimulatedCore | None = None
+        self.core: Core | None = None
         self.broker: Broker | None = None
         self._world = world
         self._asleep: deque[Callable[[], None]] = deque()
@@ -128,7 +117,7 @@ class Process:
                 charter, disk = world.charter_of(self.node), world.disks[self.node]
                 writer = disk.start(self.when_awake)
                 config = _config(world.name_of(self.node))
-                core = self.core = SimulatedCore(
+                core = self.core = Core(
                     config=config,
                     charter=charter,
                     node=NodeId(self.node),
@@ -137,8 +126,8 @@ class Process:
                     links=self._links,  # type: ignore[arg-type]
                     writer=writer,
                     random=Random(f"elections {world.seed} {self.node} {self.incarnation}"),
+                    wall_clock_ms=self._wall_clock_ms,
                 )
-                core.skews_ms = world.skews_ms
                 self._compact_often(core)
                 broker = self.broker = _broker(config, core, self._links, nursery)
                 core.on_round = broker.flush
@@ -214,6 +203,9 @@ class Process:
         for sock in self._sockets:
             sock.reset()
         self._scope.cancel()
+
+    def _wall_clock_ms(self) -> int:
+        return _WALL_MS + int(trio.current_time() * 1000) + self._world.skews_ms.get(self.node, 0)
 
     # ---- for the simulation
 
