@@ -53,6 +53,8 @@ class MembersWorld(MovingWorld):
         self.rots = False
         self.replaced = 0
         self._changing = False
+        self._told: dict[int, None] = {}
+        """Nodes that were told to leave."""
         self._later: dict[int, Charter] = {}
         """What the disks of those say who joined later."""
         self._names = {node: self.charter.members[node - 1].name for node in self.nodes}
@@ -74,18 +76,28 @@ class MembersWorld(MovingWorld):
         return super()._common(nursery)
 
     async def _come_and_go(self) -> None:
-        """Until the world drains."""
-        while not self.draining:
+        """Once the world drains, only those go who had been told to before."""
+        while True:
             await trio.sleep(self._changes.expovariate(_CHANGES_A_SECOND))
-            await self._until(lambda: self.draining or self._is_whole())
-            if self.draining:
-                return
-            place = self._changes.choice(self.places)
+            await self._until(lambda: self.draining or self._is_whole() or self._late_leaver() is not None)
+            leaver = self._late_leaver()
+            if self.draining and leaver is None:
+                continue
             self._changing = True
-            if self._changes.random() < 0.5 or await self._leaves(place):
+            if leaver is not None:
+                place = self.nodes.index(leaver) + 1
+                is_gone = await self._is_let_go(leaver)
+            else:
+                place = self._changes.choice(self.places)
+                is_gone = self._changes.random() < 0.5 or await self._leaves(place)
+            if is_gone:
                 await self._replace(place)
                 self.replaced += 1
             self._changing = False
+
+    def _late_leaver(self) -> int | None:
+        """Who goes although that was refused: the answer to whoever asked was lost."""
+        return next((node for node in self.nodes if node in self._told and self._is_going(node)), None)
 
     def _is_whole(self) -> bool:
         """Is every replica where it should be, and nobody gone?"""
@@ -93,7 +105,7 @@ class MembersWorld(MovingWorld):
         return all(process is not None and process.serving and self._has_arrived(process.core) for process in processes)
 
     def _at_rest(self) -> bool:
-        return not self._changing and super()._at_rest()
+        return not self._changing and self._late_leaver() is None and super()._at_rest()
 
     async def _leaves(self, place: int) -> bool:
         """A node is told to leave, and has. False if that was refused."""
@@ -110,6 +122,7 @@ class MembersWorld(MovingWorld):
                 answers.append(True)
 
         self.note(f"node {node} is told to leave")
+        self._told[node] = None
         process = self._changes.choice([process for process in self.processes.values() if process.serving])
         assert process.core is not None
         process.start_soon(ask, process.core)
@@ -122,6 +135,9 @@ class MembersWorld(MovingWorld):
             await self._until(lambda: bool(answers) or self._is_going(node))
         if not self._is_going(node):
             return False
+        return await self._is_let_go(node)
+
+    async def _is_let_go(self, node: int) -> bool:
         await self._until(lambda: not self._is_known(node))
         return True
 
