@@ -1,10 +1,10 @@
 """Where the replicas of the shards shall be, one small step after the other.
 
 Law: pure, and the same whoever asks. A step changes one replica of a shard, and a shard that has not arrived where it
-shall be is left alone. What must leave a node comes first, then what has too few replicas, then evenness; nothing
-moves that does not have to: a step for evenness makes the fullest node lighter and the emptiest one heavier, and there
-is none while they differ by one. Only then the first of each placement, who is to lead, is chosen anew, which moves
-nothing.
+shall be is left alone, unless it waits for a node that is dead and is to hold none any more. What must leave a node
+comes first, then what has too few replicas, then evenness; nothing moves that does not have to: a step for evenness
+makes the fullest node lighter and the emptiest one heavier, and there is none while they differ by one. Only then the
+first of each placement, who is to lead, is chosen anew, which moves nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def next_places(
     moving  shards that have not arrived at their place yet, or of which that is not known
     """
     planner = _Planner(places, usable, live, moving)
+    planner.redirect(moving)
     for _ in range(MOVES_MAX - len(moving)):
         if not planner.move():
             break
@@ -59,9 +60,14 @@ class _Planner:
                 if node in self._load:
                     self._load[node] += 1
 
+    def redirect(self, moving: Collection[GroupId]) -> None:
+        """Who shall be where a dead node was to be never arrives. It goes elsewhere, in place of that transfer."""
+        for group in sorted(self._places.keys() & moving) if self._usable else ():
+            self._leave([group], is_stranded=True)
+
     def move(self) -> bool:
         """One step of one shard. False if there is none to be made."""
-        return bool(self._usable) and (self._leave() or self._grow() or self._even())
+        return bool(self._usable) and (self._leave(self._still) or self._grow() or self._even())
 
     def _replace(self, group: GroupId, old: NodeId | None, new: NodeId | None) -> bool:
         nodes = tuple([node for node in self._places[group] if node != old]) + ((new,) if new is not None else ())
@@ -69,7 +75,8 @@ class _Planner:
             if node in self._load:
                 self._load[node] += by
         self._places[group] = self.changed[group] = nodes
-        self._still.remove(group)
+        if group in self._still:
+            self._still.remove(group)
         return True
 
     def _emptiest(self, group: GroupId) -> NodeId | None:
@@ -77,13 +84,13 @@ class _Planner:
         free = [node for node in self._usable if node in self._live and node not in self._places[group]]
         return min(free, key=lambda node: (self._load[node], node), default=None)
 
-    def _leave(self) -> bool:
-        """Replicas leave nodes that are to hold none, dead nodes first."""
+    def _leave(self, groups: Sequence[GroupId], *, is_stranded: bool = False) -> bool:
+        """Replicas leave nodes that are to hold none, dead nodes first; only these if `is_stranded`."""
         leaving = [
             (node in self._live, group, node)
-            for group in self._still
+            for group in groups
             for node in self._places[group]
-            if node not in self._load
+            if node not in self._load and not (is_stranded and node in self._live)
         ]
         for _, group, node in sorted(leaving):
             new = self._emptiest(group)

@@ -103,6 +103,18 @@ def test_a_shard_on_its_way_is_left_alone_and_counts() -> None:
     assert next_places(places, usable=usable, live=usable, moving=[GroupId(1), GroupId(2)]) == {}
 
 
+def test_a_shard_on_its_way_to_a_node_that_is_gone_goes_elsewhere_however_many_are_moving() -> None:
+    wanted = ((3, 1, 4), (1, 2, 5), (1, 2, 4))
+    places = {GroupId(group): tuple(ids(*nodes)) for group, nodes in enumerate(wanted, start=1)}
+    changed = next_places(places, usable=ids(1, 2, 4, 5), live=ids(1, 2, 4, 5), moving=[*places])
+    assert changed == {GroupId(1): (1, 4, 5)}
+
+
+def test_a_shard_on_its_way_to_a_node_that_is_dead_and_may_come_back_waits_for_it() -> None:
+    places = {GroupId(1): tuple(ids(3, 1, 4))}
+    assert next_places(places, usable=ids(1, 2, 3, 4), live=ids(1, 2, 4), moving=[GroupId(1)]) == {}
+
+
 def test_a_dead_node_is_left_before_a_living_one() -> None:
     changed = next_places(founded(3), usable=ids(1, 4, 5), live=ids(1, 2, 4, 5), moving=())
     assert all(NodeId(3) not in nodes for nodes in changed.values())
