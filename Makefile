@@ -1,7 +1,7 @@
 # Everything here runs inside .venv, which `make install` builds once; a changed pyproject.toml builds it again.
 SHELL := /bin/bash
 
-PYTHON ?= python3
+PYTHON ?= $(shell .ci/python)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
