@@ -84,6 +84,7 @@ class Network:
         self._random = random
         self._look = look
         self._sessions: dict[tuple[int, int], Session | None] = {}
+        self._left: dict[int, None] = {}
         self._numbers = count(1)
 
     def connect(self, nodes: tuple[int, ...]) -> None:
@@ -103,9 +104,8 @@ class Network:
             self._tend(pair)
 
     def leave(self, node: int) -> None:
-        """It is gone for good."""
-        for pair in [pair for pair in self._sessions if node in pair]:
-            del self._sessions[pair]
+        """It is gone for good; who was linked to it notices."""
+        self._left[node] = None
 
     # ---- what goes wrong
 
@@ -260,8 +260,6 @@ class Network:
 
     def _tend(self, pair: tuple[int, int]) -> None:
         """Now and then: notice silence, and dial where there is no link."""
-        if pair not in self._sessions:
-            return
         now = trio.current_time()
         session = self._sessions[pair]
         for source, target in (pair, pair[::-1]):
@@ -275,7 +273,12 @@ class Network:
                 self._end(session, target, "silent")
                 self._break(session, "closed by the peer")
         if session is None or not session.whole or not any(session.up.values()):
-            self._dial(pair, session)
+            if pair[0] in self._left or pair[1] in self._left:
+                if session is None or not any(session.up.values()):
+                    del self._sessions[pair]
+                    return
+            else:
+                self._dial(pair, session)
         self._agenda.after(_LOOK_SECONDS * self._random.uniform(0.5, 1.5), lambda: self._tend(pair))
 
     def _dial(self, pair: tuple[int, int], before: Session | None) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from cluster.broker.catalog.state import Member, MemberState
 from cluster.node.catalog.host import CATALOG_GROUP
 from cluster.node.core import Core
+from cluster.node.shards.view import LOCAL_SHARDS
 from cluster.raft.types import NodeId
 
 CATALOG_VOTERS_MAX = 5
@@ -23,25 +24,30 @@ def electorate(
     *,
     live: Collection[int],
     counted: Collection[NodeId],
-    placed: Collection[NodeId],
+    bound: Collection[int],
 ) -> tuple[tuple[NodeId, ...], tuple[NodeId, ...]]:
     """The voters of the catalog, and its learners, each ascending: members that are active, those that join and answer
-    or vote (`counted`) already, and those that leave as long as they have a shard to give away (`placed`)."""
+    or vote (`counted`) already, and those that leave as long as they have a shard to give away (`bound`)."""
     entitled = sorted(
         node
         for node, member in members.items()
         if member.state is MemberState.ACTIVE
         or (member.state is MemberState.JOINING and (node in live or node in counted))
-        or (member.state is MemberState.DRAINING and node in placed)
+        or (member.state is MemberState.DRAINING and node in bound)
     )
     return tuple(entitled[:CATALOG_VOTERS_MAX]), tuple(entitled[CATALOG_VOTERS_MAX:])
 
 
 def catalog_electorate(core: Core) -> tuple[tuple[NodeId, ...], tuple[NodeId, ...]]:
-    """The same, as the catalog's leader sees it."""
+    """The same, as the catalog's leader sees it.
+
+    Who leads a shard without a place there has it to give away, too, and needs the catalog to know that.
+    """
+    placed = [node for group, nodes in core.members.placement.items() if group != CATALOG_GROUP for node in nodes]
+    leading = [stream.leader for shard, stream in core.switchboard.streams.items() if shard < LOCAL_SHARDS]
     return electorate(
         core.members.by_id,
         live=core.reachable(),
         counted=core.runtime.groups[CATALOG_GROUP].configuration.voters,
-        placed={node for group, nodes in core.members.placement.items() if group != CATALOG_GROUP for node in nodes},
+        bound={*placed, *leading},
     )

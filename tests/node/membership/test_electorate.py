@@ -14,14 +14,12 @@ def chosen(
     *others: tuple[int, MemberState],
     live: frozenset[int] = EVERYBODY,
     counted: tuple[int, ...] = (),
-    placed: tuple[int, ...] = (),
+    bound: tuple[int, ...] = (),
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Of nodes 1 to 7, active unless said otherwise."""
     states = dict.fromkeys(range(1, 8), MemberState.ACTIVE) | dict(others)
     members = {NodeId(node): Member(CatalogNodeId(node), f"mq-{node}", "h", 1, state) for node, state in states.items()}
-    return electorate(
-        members, live=live, counted=[NodeId(node) for node in counted], placed=[NodeId(node) for node in placed]
-    )
+    return electorate(members, live=live, counted=[NodeId(node) for node in counted], bound=bound)
 
 
 def test_the_five_that_have_been_there_longest_vote_and_the_others_listen() -> None:
@@ -29,9 +27,9 @@ def test_the_five_that_have_been_there_longest_vote_and_the_others_listen() -> N
 
 
 def test_the_next_in_line_votes_when_one_has_nothing_left_to_give_away() -> None:
-    assert chosen((2, MemberState.DRAINING), placed=(2,)) == ((1, 2, 3, 4, 5), (6, 7))
+    assert chosen((2, MemberState.DRAINING), bound=(2,)) == ((1, 2, 3, 4, 5), (6, 7))
     assert chosen((2, MemberState.DRAINING)) == ((1, 3, 4, 5, 6), (7,))
-    assert chosen((2, MemberState.GONE), placed=(2,)) == ((1, 3, 4, 5, 6), (7,))
+    assert chosen((2, MemberState.GONE), bound=(2,)) == ((1, 3, 4, 5, 6), (7,))
 
 
 def test_who_is_only_away_keeps_its_vote() -> None:
