@@ -12,6 +12,8 @@ never checked, 2 for a wrong command line or a machine that cannot do what was a
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
 import platform
 import random
@@ -34,14 +36,29 @@ from chaos.strikes import catalogue
 EXIT_BROKEN, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 KEPT = Path(".data/chaos")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
+_ABOUT = ("repeat", "seed", "skipped", "when", "commit", "versions")
+"""What a report says of how its run was made."""
 _LIBRARIES = ("pika", "aio-pika", "lmdb", "trio", "msgspec")
 
 
 def seconds(text: str) -> float:
     """`90`, `90s`, `5m`, `1h`."""
     number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1)
-    value = float(number) * unit
-    if value <= 0:
+    return positive(number) * unit
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError(text)
+    return value
+
+
+def count(text: str) -> int:
+    """A number that is not negative."""
+    value = int(text)
+    if value < 0:
         raise ValueError(text)
     return value
 
@@ -68,11 +85,11 @@ def main() -> int:
     run.add_argument(
         "--duration", type=seconds, default=300.0, help="time in which faults begin: 90, 90s, 5m (default)"
     )
-    run.add_argument("--count", type=int, default=0, help="stop after so many faults (default: by --duration)")
+    run.add_argument("--count", type=count, default=0, help="stop after so many faults (default: by --duration)")
     run.add_argument("--seed", type=int, default=None, help="of every choice (default: a new one)")
-    run.add_argument("--rate", type=float, default=300.0, help="messages a second that are published (default 300)")
+    run.add_argument("--rate", type=positive, default=300.0, help="messages a second that are published (default 300)")
     run.add_argument(
-        "--gap-max", type=float, default=10.0, help="seconds without a confirm that are allowed (default 10)"
+        "--gap-max", type=positive, default=10.0, help="seconds without a confirm that are allowed (default 10)"
     )
     run.add_argument(
         "--other", type=lambda text: Path(text).absolute(), default=None, help="checkout of another version: upgrade"
@@ -86,7 +103,12 @@ def main() -> int:
     if asked.command == "faults":
         return _list_faults()
     if asked.command == "judge":
-        return _judge(asked.report, {"repeat": f"python -m chaos judge {asked.report}"})
+        try:
+            return _judge(asked.report, _about_again(asked.report))
+        except FileNotFoundError as error:
+            again.error(f"{error} (a run that passed keeps its history only with --keep-data)")
+        except ValueError as error:
+            again.error(f"this is no history: {error}")
     return _run(parser, asked)
 
 
@@ -105,8 +127,8 @@ def _run(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     faults = tuple([name for name in asked.faults if name not in absent])
     for name, why in absent.items():
         print(f"SKIPPED {name}: {why}", flush=True)
-    if not faults or asked.rate <= 0:
-        parser.error("--rate must be more than 0" if faults else "this machine can have none of these faults")
+    if not faults:
+        parser.error("this machine can have none of these faults")
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(1 << 32)
     directory = asked.report or KEPT / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
     directory = directory.absolute()
@@ -159,6 +181,15 @@ def _about(repeat: str, seed: int, skipped: dict[str, str]) -> dict[str, Any]:
             **{name: version(name) for name in _LIBRARIES},
         },
     }
+
+
+def _about_again(directory: Path) -> dict[str, Any]:
+    """How a run was made, from the report that is there, if one is."""
+    try:
+        told = json.loads((directory / "verdict.json").read_bytes())
+    except FileNotFoundError:
+        return {"repeat": f"python -m chaos judge {directory}"}
+    return {name: told[name] for name in _ABOUT if name in told}
 
 
 def _commit() -> str:

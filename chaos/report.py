@@ -76,7 +76,8 @@ def plot(trail: Trail, rates: Rates) -> bytes:
         if gap.seconds >= GAP_SHOWN_SECONDS:
             above.plot([gap.since - start, gap.since - start + gap.seconds], [0, 0], color="tab:red", linewidth=5)
     above.set_ylabel("messages a second")
-    above.legend(loc="upper right")
+    if rates.published or rates.confirmed or rates.delivered:
+        above.legend(loc="upper right")
     above.set_title("grey: no majority; red at the bottom: a queue's publishers waited for a confirm")
     kinds = sorted({fault.kind for fault in trail.faults.values()})
     for fault in trail.faults.values():

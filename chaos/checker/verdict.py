@@ -1,7 +1,7 @@
 """The judgement of a whole history.
 
 Law: a claimed invariant passes when it was checked at least once and never broken. One that was not claimed is checked
-all the same, and fails the run if it is broken.
+all the same, and fails the run if it is broken. A history that claims nothing has not begun, and passes nothing.
 """
 
 from __future__ import annotations
@@ -79,11 +79,12 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        return not self.broken and not self.unchecked
+        return bool(self.claims) and not self.broken and not self.unchecked
 
     def line(self) -> str:
         """All of it in one line."""
         faults = [f"{name} broken" for name in self.broken] + [f"{name} never checked" for name in self.unchecked]
+        faults += [] if self.claims else ["nothing was claimed"]
         one = self.figures
         return (
             f"{'PASSED' if self.passed else 'FAILED (' + ', '.join(faults) + ')'}: {one.faults} faults, "

@@ -35,7 +35,7 @@ class Story:
 
     def __init__(self, *queues: Queue, goes_to: tuple[str, ...] = (QUEUE,), claims: tuple[str, ...] = ()) -> None:
         self.now = 0.0
-        self._records: list[AnyRecord] = []
+        self.records: list[AnyRecord] = []
         self.tell(Began(t=0, seed=1, nodes=3, wall=0, claims=claims, gap_max=5.0))
         for queue in queues or (Queue(t=0, name=QUEUE),):
             self.tell(queue)
@@ -43,7 +43,7 @@ class Story:
 
     def tell(self, record: AnyRecord) -> None:
         self.now += 0.01
-        self._records.append(msgspec.structs.replace(record, t=self.now))
+        self.records.append(msgspec.structs.replace(record, t=self.now))
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -85,7 +85,7 @@ class Story:
     def verdict(self) -> Verdict:
         # As a run writes it and reads it again.
         decoder = msgspec.json.Decoder(AnyRecord)
-        return judge([decoder.decode(msgspec.json.encode(record)) for record in self._records])[1]
+        return judge([decoder.decode(msgspec.json.encode(record)) for record in self.records])[1]
 
     def finding(self, name: str) -> Finding:
         return next(one for one in self.verdict().findings if one.name == name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.checker.verdict import INVARIANTS
+from chaos.checker.verdict import INVARIANTS, judge
 from chaos.history import (
     Compared,
     Confirmed,
@@ -61,6 +61,12 @@ def test_a_claim_that_nothing_was_looked_at_for_fails_the_run() -> None:
     assert verdict.unchecked == ("lost", "transactions")
     assert not verdict.passed
     assert "lost never checked" in verdict.line()
+
+
+def test_a_history_that_claims_nothing_passes_nothing() -> None:
+    _, verdict = judge([])
+    assert not verdict.passed
+    assert verdict.line().startswith("FAILED (nothing was claimed): 0 faults")
 
 
 def test_a_claim_that_there_is_no_judge_for_is_refused() -> None:
