@@ -35,8 +35,8 @@ class LocalStream(ShardStream):
     def queue_gone(self, queue: QueueId) -> None:
         """The catalog has deleted it, and there is no leader that would tell."""
         self._gone |= {queue}
-        self._held.pop(queue, None)
-        if self._is_open:
+        self._held.forget(queue)
+        if self._open.is_open:
             self._seal()
         for flight in (*self._flights, *self._sealed):
             if self._gone.issuperset(_queues_of(flight)):

@@ -9,17 +9,16 @@ others go first (`settles_held_max`): they join the next batch that has to go, o
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
-from cluster.amqp.pieces import Octets, gathered
-from cluster.broker.shard.entry import Batch, QueueId, pack_column, pack_numbers, unpack_column
-from cluster.broker.shard.flight import Flight, Publishes
-from cluster.broker.shard.intervals import IntervalMap, Range
+from cluster.amqp.pieces import Octets
+from cluster.broker.shard.entry import Batch, QueueId, unpack_column
+from cluster.broker.shard.flight import Flight
+from cluster.broker.shard.holdings import Holdings
 from cluster.broker.shard.messages import AttachedConsumer, FromHome, ReplyStatus, Request, RequestOp, ToHome
+from cluster.broker.shard.open_batch import OpenBatch, StreamLimits
 from cluster.broker.shard.part import Part
 from cluster.broker.shard.sinks import ConsumerSink, PartSink, PublishSink, SettleSink
 from cluster.broker.shard.state import Refusals
@@ -32,20 +31,6 @@ ReplyCallback = Callable[[int, object], None]
 
 REFUSED = -1
 """Stands for a consumer in an attachment: it holds what came too late for a consumer that had left."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamLimits:
-    """batches_in_flight    numbered batches without a receipt; beyond it operations wait in the open batch
-    flight_bytes_max     the same in bytes: no further batch goes while so much is out
-    batch_bytes_max      payload bytes at which the open batch is closed and the next one begins
-    settles_held_max     settled messages at which a batch goes that holds nothing else; fewer wait until `hasten`
-    """
-
-    batches_in_flight: int = 4
-    flight_bytes_max: int = 24 << 20
-    batch_bytes_max: int = 1 << 20
-    settles_held_max: int = 0
 
 
 def _nobody_waits(status: int, value: object) -> None:
@@ -66,30 +51,14 @@ class ShardStream:
         self._limits = limits
         self._served: dict[int, int] = {}
         """Consumer -> end of what was delivered to it, see `AttachedConsumer`; of those in `consumers`."""
-        self._held: dict[QueueId, IntervalMap[int]] = {}
-        """Queue -> who holds what, by the consumer's number."""
+        self._held = Holdings()
         self._flights: deque[Flight] = deque()
         self._told = 0
         """Of the flights, so many are known to the present leader; the others are to be sent again."""
         self._sealed: deque[Flight] = deque()
         """Full batches that wait for a place in flight. Bounded by the connections' unconfirmed bytes."""
         self._number = 0
-        self._records: list[Octets] = []
-        self._record_bytes = 0
-        self._sizes: array[int] = array("I")
-        self._runs: list[int] = []
-        self._settles: list[int] = []
-        self._settled = 0
-        """Messages in `_settles`."""
-        self._hastened = False
-        """Shall they go as soon as they can?"""
-        self._returns: list[int] = []
-        self._rejects: list[int] = []
-        self._marks: list[int] = []
-        self._publish_sinks: list[Publishes] = []
-        self._settle_sinks: dict[SettleSink, int] = {}
-        self._transactions: list[int] = []
-        self._parts: list[tuple[PartSink, list[int]]] = []
+        self._open = OpenBatch((node, incarnation), limits)
         self._credits: dict[tuple[QueueId, int], list[int]] = {}
         self._requests: dict[int, tuple[Request, ReplyCallback]] = {}
         """Unanswered, oldest first. Bounded: one per channel, and what closing channels leave behind."""
@@ -98,9 +67,6 @@ class ShardStream:
         self._new_requests: list[Request] = []
         self._request_id = 0
         self._attach_due = False
-        self._held_together = False
-        self._whole = False
-        """Of the open batch, see `Flight`."""
 
     # ---- what channels want
 
@@ -119,41 +85,22 @@ class ShardStream:
         first    the sink's number of the first of them; told back by `published`
         """
         self._part_from_transactions()
-        count = len(sizes)
-        self._put(queues, records, sizes, size)
-        sinks = self._publish_sinks
-        last = sinks[-1] if sinks else None
-        if last is not None and last.sink is sink and last.first + last.count == first:
-            last.count += count
-            last.size += size
-        else:
-            sinks.append(Publishes(sink, first, count, size))
-        if self._record_bytes >= self._limits.batch_bytes_max and not self._held_together:
+        batch = self._open
+        batch.publish(queues, records, sizes, size, sink, first)
+        if batch.record_bytes >= self._limits.batch_bytes_max and not batch.held_together:
             self._seal()
-
-    def _put(self, queues: Sequence[QueueId], records: Sequence[Octets], sizes: Sequence[int], size: int) -> None:
-        slot = len(self._sizes)
-        count = len(sizes)
-        runs = self._runs
-        if len(queues) == 1 and runs and runs[-3] == queues[0] and runs[-2] + runs[-1] == slot:
-            runs[-1] += count
-        else:
-            for queue in queues:
-                runs += (queue, slot, count)
-        self._records += records
-        self._record_bytes += size
-        self._sizes.extend(sizes)
 
     def hold_together(self) -> None:
         """What comes until `let_go` shall be in one batch (a transaction's part), with nothing published outside of
         transactions: that may be refused, and this may not."""
-        if self._runs and not self._whole:
+        batch = self._open
+        if batch.runs and not batch.whole:
             self._seal()
-        self._held_together = self._whole = True
+        batch.held_together = batch.whole = True
 
     def let_go(self) -> None:
-        self._held_together = False
-        if self._record_bytes >= self._limits.batch_bytes_max:
+        self._open.held_together = False
+        if self._open.record_bytes >= self._limits.batch_bytes_max:
             self._seal()
 
     def part(self, rows: list[int], part: Part, sink: PartSink) -> None:
@@ -161,61 +108,39 @@ class ShardStream:
 
         What it answers stays held until the transaction ends: at once if it is decided by this, else by `conclude`.
         """
-        if self._is_open:
+        if self._open.is_open:
             self._seal()
-        for queues, records, sizes, size, marks in part.publishes:
-            if marks:
-                self.mark(marks)
-            self._put(queues, records, sizes, size)
-        self._settles, self._rejects = list(part.settles), list(part.rejects)
-        self._transactions = rows
-        self._parts = [(sink, part.answers if rows[0] == TxOp.DECIDE else [])]
-        self._whole = True
+        self._open.part(rows, part, sink, part.answers if rows[0] == TxOp.DECIDE else [])
         self._seal()
 
     def conclude(self, op: TxOp, number: int, part: Part | None = None, sink: PartSink | None = None) -> None:
         """A transaction has an end. `part` is what was prepared here, and is done now; None: nothing is."""
-        self._transactions += (op, number, 0)
-        if part is not None and sink is not None:
-            self._parts.append((sink, part.answers))
+        self._open.conclude((op, number, 0), part, sink)
 
     def mark(self, marks: Sequence[tuple[int, int, int]]) -> None:
         """What is to be known of messages of the publish that follows at once: (which, from 0, Mark, value)."""
         self._part_from_transactions()
-        slot = len(self._sizes)
-        self._marks += [n for message, kind, value in marks for n in (slot + message, kind, value)]
+        self._open.mark(marks)
 
     def _part_from_transactions(self) -> None:
-        if self._whole and not self._held_together:
+        if self._open.whole and not self._open.held_together:
             self._seal()
 
     def settle(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
         """Messages are done with (ack, reject without requeue, automatic ack)."""
-        settles = self._settles
-        if settles and settles[-3] == queue and settles[-2] + settles[-1] == first:
-            settles[-1] += count
-        else:
-            settles += (queue, first, count)
-        self._settled += count
-        self._settle_sinks[sink] = self._settle_sinks.get(sink, 0) + count
+        self._open.settle(queue, first, count, sink)
 
     def hasten(self) -> None:
         """Settles that wait for others to go with wait no longer."""
-        self._hastened = bool(self._settles)
+        self._open.hasten()
 
     def reject(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
         """A consumer will not have these messages, and they shall not come again (basic.reject, basic.nack)."""
-        self._rejects += (queue, first, count)
-        self._settle_sinks[sink] = self._settle_sinks.get(sink, 0) + count
+        self._open.reject(queue, first, count, sink)
 
     def give_back(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
         """Messages come back to the queue, counted as delivered once more."""
-        returns = self._returns
-        if returns and returns[-3] == queue and returns[-2] + returns[-1] == first:
-            returns[-1] += count
-        else:
-            returns += (queue, first, count)
-        self._settle_sinks[sink] = self._settle_sinks.get(sink, 0) + count
+        self._open.give_back(queue, first, count, sink)
 
     def credit(self, queue: QueueId, consumer: int, messages: int, size: int) -> None:
         """The consumer may get more. Lost with the leader: a new one is told the whole credit."""
@@ -275,7 +200,7 @@ class ShardStream:
         What was given to one may be stored: it stays, and so do settles and returns, and transactions with all they
         hold (whoever waits for their end loses patience, and knows that they may be carried out yet).
         """
-        if self._runs:
+        if self._open.runs:
             self._seal()
         sealed, self._sealed = self._sealed, deque()
         self._number -= len(sealed)
@@ -296,7 +221,7 @@ class ShardStream:
     @property
     def unsent(self) -> bool:
         """Are there publishes that no leader was given, and that can be refused?"""
-        return bool(self._runs) or any(flight.publishes and not flight.whole for flight in self._sealed)
+        return bool(self._open.runs) or any(flight.publishes and not flight.whole for flight in self._sealed)
 
     @property
     def busy(self) -> bool:
@@ -306,35 +231,19 @@ class ShardStream:
             or self._new_requests
             or self._credits
             or self._sealed
-            or self._batch_due
+            or self._open.is_due
             or self._told < len(self._flights)
-        )
-
-    @property
-    def _is_open(self) -> bool:
-        """Is there anything in the open batch?"""
-        return bool(self._settles) or self._batch_due
-
-    @property
-    def _batch_due(self) -> bool:
-        """Is there something in the open batch that does not wait?"""
-        return bool(
-            self._runs
-            or self._returns
-            or self._rejects
-            or self._transactions
-            or (self._settles and (self._hastened or self._settled >= self._limits.settles_held_max))
         )
 
     @property
     def holds_settles(self) -> bool:
         """Do settles wait for something to go with?"""
-        return bool(self._settles) and not self._batch_due
+        return self._open.holds_settles
 
     @property
     def quiet(self) -> bool:
         """Is everything done that was asked for?"""
-        return not self._flights and not self._is_open and not self.busy
+        return not self._flights and not self._open.is_open and not self.busy
 
     def take_out(self, *, has_room: bool = True) -> FromHome | None:
         """What to send to the leader now; None for nothing. Batches only if there is room for large things."""
@@ -367,7 +276,7 @@ class ShardStream:
         batches: list[Batch] = []
         size = sum([len(flight.batch.payload) for flight in flights])
         while len(flights) < limits.batches_in_flight and size < limits.flight_bytes_max:
-            if not self._sealed and not self._batch_due:
+            if not self._sealed and not self._open.is_due:
                 break
             if not self._sealed:
                 self._seal()
@@ -391,7 +300,7 @@ class ShardStream:
             if known is None:
                 self._refuse(QueueId(queue_id), first, count)
                 continue
-            self._hold(QueueId(queue_id), first, count, consumer)
+            self._held.put(QueueId(queue_id), first, count, consumer)
             self._served[consumer] = max(first + count, self._served.get(consumer, 0))
             known[1].deliver(first, count, redelivered, sizes, records)
         for consumer in words.cancelled:
@@ -402,21 +311,13 @@ class ShardStream:
 
     def hold(self, queue: QueueId, first: int, count: int, sink: ConsumerSink) -> None:
         """Messages have been delivered to `sink` (known already for what came by `receive`)."""
-        self._hold(queue, first, count, sink.consumer)
+        self._held.put(queue, first, count, sink.consumer)
 
     def holds(self, queue: QueueId, seq: int) -> bool:
         """Would a new leader be told that this message is held here?"""
-        held = self._held.get(queue)
-        return held is not None and held.covers(seq, seq + 1)
+        return self._held.covers(queue, seq)
 
     # ---- inside
-
-    def _hold(self, queue: QueueId, first: int, count: int, consumer: int) -> None:
-        held = self._held.get(queue)
-        if held is None:
-            held = self._held[queue] = IntervalMap()
-        held.cut(first, first + count)
-        held.put(first, first + count, consumer)
 
     def _answered(self, number: int, status: int, value: object) -> None:
         waiting = self._requests.pop(number, None)
@@ -427,7 +328,7 @@ class ShardStream:
             return
         request, callback = waiting
         if request[1] == RequestOp.GET and status == ReplyStatus.OK and value is not None:
-            self._hold(QueueId(request[2]), value[0], 1, request[3][0])  # type: ignore[index]
+            self._held.put(QueueId(request[2]), value[0], 1, request[3][0])  # type: ignore[index]
         callback(status, value)
 
     def _undo(self, request: Request, value: object) -> None:
@@ -440,8 +341,8 @@ class ShardStream:
 
     def _refuse(self, queue: QueueId, first: int, count: int) -> None:
         """A delivery to a consumer that has left: back it goes, and is held by nobody else until it is back."""
-        self._hold(queue, first, count, REFUSED)
-        self._returns += (queue, first, count)
+        self._held.put(queue, first, count, REFUSED)
+        self._open.give_back(queue, first, count, None)
 
     def _receipt(self, number: int, refusals: Refusals) -> None:
         flights = self._flights
@@ -455,7 +356,7 @@ class ShardStream:
                     continue
             for column in (flight.batch.settles, flight.batch.returns, flight.batch.rejects):
                 if column:
-                    self._release(unpack_column("Q", column))
+                    self._held.release(unpack_column("Q", column))
             flight.tell(refused.get(flight.batch.number, b""))
 
     def _parts_told(self, flight: Flight, refused: bytes) -> None:
@@ -463,55 +364,15 @@ class ShardStream:
         refusal = Refusal(unpack_column("Q", refused)[0]) if refused and flight.batch.alone else None
         for sink, answered in flight.parts:
             if refusal is None:
-                self._release(answered)
+                self._held.release(answered)
             sink.told(refusal)
-
-    def _release(self, triples: Sequence[int]) -> None:
-        for i in range(0, len(triples), 3):
-            held = self._held.get(QueueId(triples[i]))
-            if held is not None:
-                held.cut(triples[i + 1], triples[i + 1] + triples[i + 2])
-                if not held.count:
-                    del self._held[QueueId(triples[i])]
 
     def _seal(self) -> None:
         self._number += 1
-        batch = Batch(
-            self.node,
-            self.incarnation,
-            self._number,
-            pack_column(self._sizes),
-            pack_numbers(self._runs),
-            pack_numbers(self._settles),
-            pack_numbers(self._returns),
-            pack_numbers(self._rejects) if self._rejects else b"",
-            pack_numbers(self._marks) if self._marks else b"",
-            gathered(self._records, self._record_bytes),
-            pack_numbers(self._transactions),
-        )
-        flight = Flight(batch, self._publish_sinks, self._settle_sinks, self._parts, whole=self._whole)
-        self._sealed.append(flight)
-        self._whole = self._held_together
-        self._records = []
-        self._record_bytes = 0
-        self._sizes = array("I")
-        self._runs = []
-        self._settles = []
-        self._settled = 0
-        self._hastened = False
-        self._returns = []
-        self._rejects = []
-        self._marks = []
-        self._publish_sinks = []
-        self._settle_sinks = {}
-        self._transactions = []
-        self._parts = []
+        self._sealed.append(self._open.seal(self._number))
 
     def _attachment(self) -> list[AttachedConsumer]:
-        held: dict[tuple[QueueId, int], list[Range]] = {}
-        for queue, intervals in self._held.items():
-            for first, end, consumer in intervals:
-                held.setdefault((queue, consumer), []).append((first, end))
+        held = self._held.by_holder()
         attachment: list[AttachedConsumer] = []
         for consumer, (queue, sink) in self.consumers.items():
             told = sink.attached()

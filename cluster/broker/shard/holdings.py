@@ -1,0 +1,58 @@
+"""What a home node's channels hold of a shard: delivered there, and no receipt yet of its settle or return.
+
+Law: a message is held by one. It is what a new leader is told, so that nobody else gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.intervals import IntervalMap, Range
+
+
+class Holdings:
+    """Who holds what, by the consumer's number."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: dict[QueueId, IntervalMap[int]] = {}
+
+    def put(self, queue: QueueId, first: int, count: int, consumer: int) -> None:
+        """From now on `consumer` holds these, and whoever did does not."""
+        held = self._held.get(queue)
+        if held is None:
+            held = self._held[queue] = IntervalMap()
+        held.cut(first, first + count)
+        held.put(first, first + count, consumer)
+
+    def release(self, triples: Sequence[int]) -> None:
+        """(queue, first, count), one after the other: held by nobody."""
+        for i in range(0, len(triples), 3):
+            held = self._held.get(QueueId(triples[i]))
+            if held is not None:
+                held.cut(triples[i + 1], triples[i + 1] + triples[i + 2])
+                if not held.count:
+                    del self._held[QueueId(triples[i])]
+
+    def forget(self, queue: QueueId) -> None:
+        """Nobody holds anything of that queue."""
+        self._held.pop(queue, None)
+
+    def clear(self) -> None:
+        """Nobody holds anything."""
+        self._held.clear()
+
+    def covers(self, queue: QueueId, seq: int) -> bool:
+        """Does anybody hold this message?"""
+        held = self._held.get(queue)
+        return held is not None and held.covers(seq, seq + 1)
+
+    def by_holder(self) -> dict[tuple[QueueId, int], list[Range]]:
+        """Queue and consumer -> what is held, in order."""
+        ranges: dict[tuple[QueueId, int], list[Range]] = {}
+        for queue, intervals in self._held.items():
+            for first, end, consumer in intervals:
+                ranges.setdefault((queue, consumer), []).append((first, end))
+        return ranges
