@@ -29,6 +29,8 @@ __all__ = ["ConsumerSink", "PublishSink", "ReplyCallback", "SettleSink", "ShardS
 ReplyCallback = Callable[[int, object], None]
 """Called with (ReplyStatus, value), synchronously, before anything that the leader said later."""
 
+_LIMITS = StreamLimits()
+
 REFUSED = -1
 """Stands for a consumer in an attachment: it holds what came too late for a consumer that had left."""
 
@@ -40,7 +42,7 @@ def _nobody_waits(status: int, value: object) -> None:
 class ShardStream:
     """One per shard and node."""
 
-    def __init__(self, *, shard: int, node: int, incarnation: int, limits: StreamLimits = StreamLimits()) -> None:
+    def __init__(self, *, shard: int, node: int, incarnation: int, limits: StreamLimits = _LIMITS) -> None:
         self.shard = shard
         self.node = node
         self.incarnation = incarnation
