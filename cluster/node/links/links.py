@@ -36,10 +36,18 @@ from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.types import NOBODY, NodeId
 
 _STOPPING = "this node is stopping"
+_MISTAKE_SECONDS = 0.5
+"""Within which a dialer that finds somebody else than it wanted has hung up."""
 
 
 def _nobody_has(node: NodeId) -> bool:
     return False
+
+
+async def _cancel_when_gone(peer: Peer, incoming: Incoming, scope: trio.CancelScope) -> None:
+    while peer.incoming is incoming:
+        await peer.changed.wait()
+    scope.cancel()
 
 
 class Links:
@@ -207,9 +215,10 @@ class Links:
         Raises LinkDown, LinkTimeout, RemoteError; ValueError and TypeError like `send`.
         """
         assert 0 <= kind <= KIND_MAX
-        known = self._up_peer(peer)
-        if known is None:
-            raise LinkDown(f"no link to node {peer}")
+        known = self._peers.get(peer)
+        if known is None or known.state is not PeerState.UP:
+            # By its name: a node's id is another number than the one in its name.
+            raise LinkDown(f"no link to {known.address.name if known else f'node {peer}'}")
         return await self._calls.call(known, kind, body, timeout_seconds, control=control)
 
     def _up_peer(self, node: NodeId) -> Peer | None:
@@ -310,12 +319,13 @@ class Links:
         try:
             greeted = await self._greet(sock, remote)
             if greeted is not None:
-                link, dialer = greeted
-                await self._read(self._peers[dialer.node], Incoming(link, dialer, self._limits), nursery)
+                link, dialer, begun = greeted
+                await self._read(self._peers[dialer.node], Incoming(link, dialer, self._limits), begun, nursery)
         finally:
             sockets.close(sock)
 
-    async def _greet(self, sock: socket.socket, remote: str) -> tuple[Socket, Identity] | None:
+    async def _greet(self, sock: socket.socket, remote: str) -> tuple[Socket, Identity, bytes] | None:
+        """The connection, who dialled, and what was read of it already; None for one that is not to be read."""
         host = Host(
             identity=self._identity,
             secret=self._secret,
@@ -328,9 +338,11 @@ class Links:
         )
         try:
             greeted = await receive_stranger(sock, host)
-            if greeted is not None:
-                self._admit(greeted[1])
-            return greeted
+            begun = None if greeted is None else await self._meant(*greeted)
+            if greeted is None or begun is None:
+                return None
+            self._admit(greeted[1])
+            return *greeted, begun
         except Refused as refused:
             if refused.code is Refusal.UNFOUNDED:
                 return None
@@ -344,6 +356,27 @@ class Links:
             self._handshakes_pending -= 1
         return None
 
+    async def _meant(self, link: Socket, dialer: Identity) -> bytes | None:
+        """None if the dialer wanted another node than this one: it hangs up at once. Else what it has sent so far.
+
+        A link that is at work is not given up for a connection that had no time to go.
+        """
+        peer = self._peers.get(dialer.node)
+        if peer is None or peer.incoming is None or peer.incoming.identity.incarnation != dialer.incarnation:
+            return b""
+        if trio.current_time() - peer.incoming.received_at >= 2 * self._limits.ping_interval_seconds:
+            return b""
+        begun: bytes | None = b""
+        with trio.move_on_after(_MISTAKE_SECONDS) as patience:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_when_gone, peer, peer.incoming, patience)
+                try:
+                    begun = await sockets.receive(link) or None
+                except sockets.Disconnected:
+                    begun = None
+                patience.cancel()
+        return begun
+
     def _admit(self, dialer: Identity) -> None:
         peer = self._peers.get(dialer.node)
         if peer is None:
@@ -353,7 +386,7 @@ class Links:
         if peer.incoming is not None and dialer.incarnation < peer.incoming.identity.incarnation:
             raise Refused(Refusal.STALE, f"node {dialer.node} is connected in a later incarnation")
 
-    async def _read(self, peer: Peer, incoming: Incoming, nursery: trio.Nursery) -> None:
+    async def _read(self, peer: Peer, incoming: Incoming, begun: bytes, nursery: trio.Nursery) -> None:
         if peer.incoming is not None:
             self._carrier.part(peer, "replaced by a new connection")
         peer.incoming = incoming
@@ -365,6 +398,8 @@ class Links:
             self._carrier.meet(peer)
             while peer.incoming is incoming and peer.state is PeerState.APART:
                 await peer.changed.wait()
+            if begun:
+                self._dispatch(peer, incoming, begun, nursery)
             while data := await sockets.receive(incoming.sock):
                 incoming.received_at = trio.current_time()
                 peer.bytes_received += len(data)

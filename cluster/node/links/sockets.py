@@ -33,9 +33,13 @@ def open_listener(host: str, port: int, *, listening: bool = True) -> socket.soc
 
     Not `listening`: the address is taken, and who connects is refused until somebody calls `listen`.
     """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -45,7 +49,6 @@ def open_listener(host: str, port: int, *, listening: bool = True) -> socket.soc
         listener.setblocking(False)
     except OSError as error:
         listener.close()
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
     return listener
 

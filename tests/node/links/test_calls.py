@@ -2,6 +2,7 @@ import pytest
 import trio
 
 from cluster.node.links import LinkDown, LinkLimits, LinkTimeout, RemoteError, RequestError
+from cluster.raft.types import NodeId
 from tests.node.links.linktools import A, B, Member, addresses, linked_pair
 
 
@@ -92,8 +93,10 @@ async def test_a_call_without_a_link_fails_at_once():
     member = Member(one, [two])
     async with trio.open_nursery() as nursery:
         await nursery.start(member.run)
-        with pytest.raises(LinkDown, match=r"^no link to node 2$"):
+        with pytest.raises(LinkDown, match=r"^no link to mq-2$"):
             await member.links.call(B, 1, None, 60)
+        with pytest.raises(LinkDown, match=r"^no link to node 9$"):
+            await member.links.call(NodeId(9), 1, None, 60)
         nursery.cancel_scope.cancel()
 
 

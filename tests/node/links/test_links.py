@@ -1,7 +1,13 @@
+import socket
+from typing import cast
+
 import trio
 
 from cluster.node.links import LinkLimits, PeerAddress
-from tests.node.links.linktools import DEADLINE_SECONDS, A, B, Member, addresses, linked_pair
+from cluster.node.links.greeting import dial
+from cluster.node.links.handshake import Identity
+from cluster.raft.types import NodeId
+from tests.node.links.linktools import DEADLINE_SECONDS, SECRET, A, B, Member, addresses, linked_pair
 
 
 async def test_a_link_comes_up_on_both_sides_and_names_the_incarnation():
@@ -155,6 +161,56 @@ async def test_a_member_that_moved_is_dialled_at_its_new_address():
         first.links.add_peer(moved)
         await first.memory.until(lambda: first.links.is_up(B))
         nursery.cancel_scope.cancel()
+
+
+async def mistaken(first: Member, second: Member) -> socket.socket:
+    """What `first` has when it looks for somebody else where `second` listens."""
+    sock, found = await dial(
+        second.address.host,
+        second.address.port,
+        identity=Identity(cluster_id="c1", node=A, name="mq-1", incarnation=1),
+        secret=SECRET,
+        limits=LinkLimits(),
+        certificates=None,
+        connecting=trio.CancelScope(),
+    )
+    assert found.node == B
+    return cast(socket.socket, sock)
+
+
+async def test_a_node_that_is_dialled_in_the_place_of_another_keeps_its_link_to_the_dialler():
+    async with linked_pair() as (first, second):
+        second.memory.answer = lambda peer, kind, body: body
+        for turn in range(3):
+            (await mistaken(first, second)).close()
+            assert await first.links.call(B, 5, turn, 5) == turn
+        assert first.memory.downs == second.memory.downs == []
+
+
+async def test_a_member_at_the_address_of_another_takes_no_link_down():
+    one, two = addresses(2)
+    first, second = Member(one, [two]), Member(two, [one])
+    async with trio.open_nursery() as nursery:
+        await nursery.start(first.run)
+        await nursery.start(second.run)
+        await first.memory.until(lambda: first.links.is_up(B))
+        second.memory.answer = lambda peer, kind, body: body
+        first.links.add_peer(PeerAddress("mq-3", NodeId(3), two.host, two.port))
+        with trio.move_on_after(1):
+            while True:
+                await first.links.call(B, 5, None, 5)
+        assert first.memory.downs == []
+        assert not first.links.is_up(NodeId(3))
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_that_stays_replaces_the_one_that_was_there():
+    async with linked_pair() as (first, second):
+        again = await mistaken(first, second)
+        await second.memory.until(lambda: bool(second.memory.downs))
+        assert second.memory.downs == [(A, "replaced by a new connection")]
+        again.close()
+        await first.memory.until(lambda: first.links.is_up(B) and len(first.memory.ups) > 1)
 
 
 async def test_silence_closes_the_link():
