@@ -75,6 +75,17 @@ def note_left(data_dir: Path) -> None:
     _write_mark(data_dir / STORE_NAME / _LEFT_NAME, "left")
 
 
+def forget_left(data_dir: Path) -> None:
+    """This data is to be used again, whatever its cluster said. Durable when it returns. Raises OSError."""
+    path = data_dir / STORE_NAME
+    (path / _LEFT_NAME).unlink(missing_ok=True)
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
 def drop_former(data_dir: Path) -> None:
     """Set the data of a former member aside, so that the node can join anew. Raises DirectoryInUse, OSError."""
     path = data_dir / STORE_NAME

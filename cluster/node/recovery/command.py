@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cluster.node.membership.roster import write_roster
-from cluster.node.opening import open_sound_store
+from cluster.node.opening import forget_left, open_sound_store
 from cluster.node.recovery.survivor import Remains, survey, survive
 from cluster.raft.storage import StorageError
 from cluster.store.directory import DATA_NAME
@@ -52,6 +52,8 @@ def _recover(data_dir: Path, *, is_accepted: bool) -> int:
         if not is_accepted:
             print("Nothing was changed. Copy the directory, then say --accept-loss as well.", file=sys.stderr)
             return EXIT_USAGE
+        # Else a node with cluster.rejoin would set what was just recovered aside.
+        forget_left(data_dir)
         cluster_id = survive(store, remains)
         write_roster(data_dir, [])
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from cluster.broker.shard.entry import LeaderOps, encode_entry
 from cluster.node.bootstrap import Charter, establish, identity_of, read_charter
 from cluster.node.config import PeerSpec
 from cluster.node.main import main as clusterd
-from cluster.node.opening import STORE_NAME
+from cluster.node.opening import STORE_NAME, drop_former, has_lost_data, note_left
 from cluster.node.recovery.survivor import NothingToRecover, survey, survive
 from cluster.raft.membership import decode_configuration
 from cluster.raft.storage import GroupWrite, Health
@@ -131,6 +132,18 @@ def test_it_can_be_done_again_and_is_yet_another_cluster(store: LmdbStore) -> No
     remains = survey(store)
     assert (remains.others, remains.shards[0].messages) == ((), 2)
     assert survive(store, remains) != first
+
+
+def test_what_was_recovered_of_a_former_member_is_not_set_aside_when_it_starts(
+    store: LmdbStore, tmp_path: Path
+) -> None:
+    left = tmp_path / "left"
+    shutil.copytree(tmp_path / STORE_NAME, left / STORE_NAME)
+    note_left(left)
+    assert clusterd(["recover", "--only-survivor", "--data", str(left), "--accept-loss"]) == 0
+    drop_former(left)
+    assert not has_lost_data(left)
+    assert (left / STORE_NAME).exists()
 
 
 def test_without_a_catalog_nothing_can_be_recovered(store: LmdbStore) -> None:
