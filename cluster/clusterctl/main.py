@@ -162,6 +162,13 @@ def _watch(asked: argparse.Namespace, api: Api) -> int:
                 print(clear, end="")
                 code = complain([f"unreachable: {line}" for line in error.lines], UNREACHABLE)
                 shown = None
+            except ApiError as error:
+                if error.status in _CALLER_ERRORS:
+                    raise
+                # A node that waits for its cluster, say: watching is waiting.
+                print(clear, end="")
+                code = complain([str(error)], CRITICAL)
+                shown = None
             else:
                 now = time.monotonic()
                 print(clear, end="")

@@ -134,6 +134,24 @@ def test_watching_until_healthy_goes_on_while_degraded_or_unreachable(capsys: py
     assert [head.split()[1] for head in heads] == ["DEGRADED", "HEALTHY"]
 
 
+def test_watching_goes_on_while_the_node_waits_for_its_cluster_and_ends_where_the_caller_is_wrong(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    healthy = status_of(*map(node_report, NODES))
+    waiting = {"detail": "waiting for a member of the cluster"}
+    answers = iter([(503, waiting), (200, healthy), (401, {"detail": "unknown user"})])
+
+    class Changing(dict[str, tuple[int, Any]]):
+        def __getitem__(self, path: str) -> tuple[int, Any]:
+            return next(answers)
+
+    with fake_admin(Changing()) as admin:
+        assert run(admin, "status", "--exit-when-healthy", "--interval", "0.1") == 0
+        assert run(admin, "status", "--exit-when-healthy", "--interval", "0.1") == 64
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["clusterctl: waiting for a member of the cluster", "clusterctl: unknown user"]
+
+
 def test_no_node_reachable_is_code_3_with_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert clusterctl.main(["--url", NOWHERE, "--url", "http://127.0.0.1:2", "status"]) == 3
     assert capsys.readouterr().err.splitlines() == [

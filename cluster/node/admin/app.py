@@ -48,7 +48,7 @@ from cluster.node.admin.health import not_ready_reason
 from cluster.node.admin.json_text import read_json
 from cluster.node.admin.problem import ProblemResponse
 from cluster.node.admin.rates import Rates
-from cluster.node.admin.source import NodeSource, Refused
+from cluster.node.admin.source import NodeSource, Refusal, Refused
 from cluster.node.admin.web import web_routes
 
 TRANSFER_BYTES_MAX = 4096
@@ -153,7 +153,7 @@ def _answered(source: NodeSource, endpoint: Endpoint, rates: Rates) -> Callable[
 
 
 async def _caller(source: NodeSource, request: Request) -> Caller:
-    """Raises HTTPException 401 without valid credentials."""
+    """Raises HTTPException 401 without valid credentials, Refused while this node cannot know any user."""
     credentials = _credentials(request)
     if credentials is None:
         raise HTTPException(401, "a user and a password are needed", headers=_CHALLENGE)
@@ -161,6 +161,10 @@ async def _caller(source: NodeSource, request: Request) -> Caller:
     host = request.client.host if request.client else ""
     tags = await source.authenticate(user, password, peer_host=host)
     if tags is None:
+        reason = None if source.catalog.users else not_ready_reason(source.local_report())
+        if reason is not None:
+            # The password may be right: whoever waits for the node is not to look for another one.
+            raise Refused(Refusal.UNAVAILABLE, reason)
         raise HTTPException(401, "unknown user, wrong password, or not from this address", headers=_CHALLENGE)
     return Caller(user, tags, source.catalog, password)
 

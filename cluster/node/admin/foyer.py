@@ -1,7 +1,7 @@
 """What the admin listener answers for while its node has no cluster yet.
 
-Law: the node is alive and not ready, and says why; nobody can log in. Once the node belongs to a cluster, everything is
-its source's.
+Law: the node is alive and not ready, and says why, also to whoever would log in: it knows no users yet. Once the node
+belongs to a cluster, everything is its source's.
 """
 
 from __future__ import annotations
