@@ -15,7 +15,8 @@ from struct import Struct
 
 import msgpack
 
-from cluster.broker.shard.entry import ENTRY_VERSION, EntryPayloads, pack_column
+from cluster.broker.shard.columns import pack_column
+from cluster.broker.shard.entry import ENTRY_VERSION, EntryPayloads
 from cluster.broker.shard.state import ShardState
 
 FEW = 4

@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Mapping
 from struct import Struct
 
+from cluster.broker.shard.columns import pack_column, pack_numbers
 from cluster.broker.shard.death import DeadLetter, Reason, die, goes_round
-from cluster.broker.shard.entry import HIDDEN_QUEUES, LeaderOps, Mark, QueueId, pack_column, pack_numbers
+from cluster.broker.shard.entry import HIDDEN_QUEUES, LeaderOps, QueueId
 from cluster.broker.shard.keeper import Doom
 from cluster.broker.shard.leader_queue import LeaderQueue
+from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.payload_cache import PayloadCache
 from cluster.broker.shard.settings import QueueSettings
 from cluster.broker.shard.surroundings import Surroundings

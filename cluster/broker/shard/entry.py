@@ -11,11 +11,9 @@ its entry, from 0.
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from itertools import accumulate
 from struct import Struct
 from typing import NewType
@@ -23,6 +21,17 @@ from typing import NewType
 import msgpack
 
 from cluster.amqp.pieces import Octets, flat
+from cluster.broker.shard.columns import (
+    NOTHING,
+    EntryCorrupt,
+    check_column,
+    check_marks,
+    check_runs,
+    pack_column,
+    quadruples,
+    triples,
+    unpack_column,
+)
 from cluster.broker.shard.tx_ops import ALONE, rows_in_order, verdicts_in_order
 
 QueueId = NewType("QueueId", int)
@@ -35,101 +44,12 @@ SHARD_SESSIONS = 1 << 20
 ENTRY_VERSION = 1
 _LENGTH = Struct("<I")
 _RECORD_HEAD = Struct(">HI")
-
-assert array("I").itemsize == 4
-assert array("Q").itemsize == 8
-
-
-class Mark(IntEnum):
-    """What a sparse mark says of a message."""
-
-    EXPIRATION = 1
-    """Milliseconds that it may wait in a queue."""
-    PRIORITY = 2
-    """Only where it is above 0 and a target queue has priorities."""
-    DELAY = 3
-    """Milliseconds from its enqueue until it may be delivered."""
-    KEY = 4
-    """64 bits that stand for its deduplication key."""
-    MEMORY = 5
-    """What its exchange asks of every queue for the key: see `pack_memory`. Leaders alone look at it."""
-
-
-class EntryCorrupt(Exception):
-    """An entry that cannot be read: another version, or not an entry at all."""
-
-
 _VIEW_BYTES_MIN = 64 << 10
 """Records from here on are not copied out of an entry."""
-_MEMORY_KEYS_BITS = 20
-
-
-def pack_memory(keys_max: int, ttl_ms: int | None) -> int:
-    """How many keys are remembered, at most 2**20 - 1, and for how long, at most 2**43 ms; None is for ever."""
-    ttl = 0 if ttl_ms is None else min(max(ttl_ms, 1), 2**43)
-    return ttl << _MEMORY_KEYS_BITS | min(keys_max, (1 << _MEMORY_KEYS_BITS) - 1)
-
-
-def unpack_memory(value: int) -> tuple[int, int | None]:
-    """`keys_max`, `ttl_ms`."""
-    return value & (1 << _MEMORY_KEYS_BITS) - 1, value >> _MEMORY_KEYS_BITS or None
-
-
-def pack_column(values: array[int]) -> bytes:
-    """Little-endian bytes of a column."""
-    if sys.byteorder == "big":
-        values = array(values.typecode, values)
-        values.byteswap()
-    return values.tobytes()
-
-
-def pack_numbers(numbers: list[int]) -> bytes:
-    """The bytes of a u64 column."""
-    return pack_column(array("Q", numbers)) if numbers else b""
-
-
-def unpack_column(typecode: str, data: bytes) -> array[int]:
-    """The column back from `pack_column`."""
-    values: array[int] = array(typecode)
-    values.frombytes(data)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values
 
 
 def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
-
-
-def _check_column(data: object, row_bytes: int) -> None:
-    if type(data) is not bytes or len(data) % row_bytes:
-        raise EntryCorrupt("a column is cut off")
-
-
-_NOTHING: array[int] = array("Q")
-"""For columns that are empty, as most are. Never changed."""
-
-
-def _triples(data: object) -> array[int]:
-    _check_column(data, 24)
-    return unpack_column("Q", data)  # type: ignore[arg-type]
-
-
-def _quadruples(data: object) -> array[int]:
-    _check_column(data, 32)
-    return unpack_column("Q", data)  # type: ignore[arg-type]
-
-
-def _check_marks(marks: array[int], slots: int) -> None:
-    for i in range(0, len(marks), 3):
-        if marks[i] >= slots:
-            raise EntryCorrupt("a mark points beyond its batch")
-
-
-def _check_runs(runs: array[int], slots: int) -> None:
-    for i in range(0, len(runs), 3):
-        if not 0 < runs[i + 2] <= slots - runs[i + 1]:
-            raise EntryCorrupt("a run reaches beyond its batch")
 
 
 def _check_transactions(rows: array[int], node: int, returns: object) -> None:
@@ -193,18 +113,18 @@ class Batch:
         ):
             raise EntryCorrupt("a batch has three integers and seven or eight byte strings")
         batch = cls(*wire)  # type: ignore[arg-type]
-        _check_column(batch.sizes, 4)
+        check_column(batch.sizes, 4)
         sizes = unpack_column("I", batch.sizes)
         if sum(sizes) != len(batch.payload):
             raise EntryCorrupt("a batch is shorter or longer than its records")
-        _check_runs(_triples(batch.runs), len(sizes))
+        check_runs(triples(batch.runs), len(sizes))
         for column in (batch.settles, batch.returns, batch.rejects):
             if column:
-                _check_column(column, 24)
+                check_column(column, 24)
         if batch.marks:
-            _check_marks(_triples(batch.marks), len(sizes))
+            check_marks(triples(batch.marks), len(sizes))
         if len(wire) == 11:
-            _check_transactions(_triples(batch.transactions), batch.node, batch.returns)
+            _check_transactions(triples(batch.transactions), batch.node, batch.returns)
         return batch
 
     @property
@@ -371,28 +291,28 @@ def decode_head(data: bytes) -> EntryHead:
         ):
             raise EntryCorrupt("a batch has four integers and six or seven columns")
         if refused != b"":
-            _check_column(refused, 16 if len(row) == 10 else 8)
+            check_column(refused, 16 if len(row) == 10 else 8)
         batch = BatchHead(
             node,
             incarnation,
             number,
             slot,
             slots,
-            _triples(runs) if runs != b"" else _NOTHING,
-            _triples(settles) if settles != b"" else _NOTHING,
-            _triples(returns) if returns != b"" else _NOTHING,
-            _triples(rejects) if rejects != b"" else _NOTHING,
-            _triples(marks) if marks != b"" else _NOTHING,
+            triples(runs) if runs != b"" else NOTHING,
+            triples(settles) if settles != b"" else NOTHING,
+            triples(returns) if returns != b"" else NOTHING,
+            triples(rejects) if rejects != b"" else NOTHING,
+            triples(marks) if marks != b"" else NOTHING,
             refused,
-            _NOTHING,
+            NOTHING,
             0,
         )
         if batch.runs:
-            _check_runs(batch.runs, slots)
+            check_runs(batch.runs, slots)
         if batch.marks:
-            _check_marks(batch.marks, slots)
+            check_marks(batch.marks, slots)
         if len(row) == 11:
-            batch.transactions = _triples(row[10])
+            batch.transactions = triples(row[10])
             _check_transactions(batch.transactions, node, returns)
             batch.size = sum(unpack_column("I", sizes[4 * slot : 4 * (slot + slots)]))
         batches.append(batch)
@@ -411,15 +331,15 @@ def _leader_ops(wire: object, slots: int) -> LeaderOps:
     if not isinstance(wire, list) or len(wire) not in (columns, columns + 1):
         raise EntryCorrupt("the leader's operations have eight or nine columns")
     for column, row_bytes in zip(wire, (*_OPS_ROW_BYTES, 32), strict=False):
-        _check_column(column, row_bytes)
+        check_column(column, row_bytes)
     ops = LeaderOps(*wire[:columns])
     if len(wire) > columns:
         ops.verdicts = wire[columns]
-        if not verdicts_in_order(_quadruples(ops.verdicts)):
+        if not verdicts_in_order(quadruples(ops.verdicts)):
             raise EntryCorrupt("a leader cannot do that with transactions")
     if ops.marks:
-        _check_marks(_triples(ops.marks), slots)
-    if ops.moves and max(_quadruples(ops.moves)[3::4]) >= slots:
+        check_marks(triples(ops.marks), slots)
+    if ops.moves and max(quadruples(ops.moves)[3::4]) >= slots:
         raise EntryCorrupt("a move points beyond the leader's records")
     return ops
 
@@ -433,7 +353,7 @@ class EntryPayloads:
         """Raises EntryCorrupt."""
         head, start = _unpack(data)
         self.data = data
-        _check_column(head[4], 4)
+        check_column(head[4], 4)
         self.sizes = unpack_column("I", head[4])  # type: ignore[arg-type]
         self.offsets = array("Q", accumulate(self.sizes, initial=start))
         if self.offsets[-1] != len(data):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster.broker.shard.entry import Batch, unpack_column
+from cluster.broker.shard.columns import unpack_column
+from cluster.broker.shard.entry import Batch
 from cluster.broker.shard.intervals import IntervalSet
 from cluster.broker.shard.sinks import PartSink, PublishSink, SettleSink
 

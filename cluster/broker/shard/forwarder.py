@@ -10,16 +10,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 
+from cluster.broker.shard.columns import pack_column, pack_numbers
 from cluster.broker.shard.dead_letters import open_post
-from cluster.broker.shard.entry import (
-    HIDDEN_QUEUES,
-    SHARD_SESSIONS,
-    Batch,
-    Mark,
-    QueueId,
-    pack_column,
-    pack_numbers,
-)
+from cluster.broker.shard.entry import HIDDEN_QUEUES, SHARD_SESSIONS, Batch, QueueId
+from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.payload_cache import PayloadCache
 from cluster.broker.shard.state import ShardState
 

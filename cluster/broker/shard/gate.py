@@ -14,19 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from cluster.broker.shard.entry import (
-    Batch,
-    EntryPayloads,
-    LeaderOps,
-    Mark,
-    QueueId,
-    encode_entry,
-    pack_numbers,
-    unpack_column,
-    unpack_memory,
-)
+from cluster.broker.shard.columns import pack_numbers, unpack_column
+from cluster.broker.shard.entry import Batch, EntryPayloads, LeaderOps, QueueId, encode_entry
 from cluster.broker.shard.intervals import IntervalSet
 from cluster.broker.shard.leader_queue import LeaderQueue
+from cluster.broker.shard.mark import Mark, unpack_memory
 from cluster.broker.shard.ready import SortedReady
 from cluster.broker.shard.settings import Overflow
 from cluster.broker.shard.tx_ops import Refusal

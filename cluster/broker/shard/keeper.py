@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from cluster.broker.shard.death import Reason
-from cluster.broker.shard.entry import Mark, QueueId
+from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.intervals import IntervalSet, Range
 from cluster.broker.shard.leader_queue import LeaderQueue
+from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.payload_cache import PayloadCache
 from cluster.broker.shard.ready import SortedReady, heads
 from cluster.broker.shard.settings import Overflow

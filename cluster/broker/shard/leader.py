@@ -13,17 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cluster.broker.shard.arbiter import Arbiter, Words
+from cluster.broker.shard.columns import unpack_column
 from cluster.broker.shard.dead_letters import Morgue
 from cluster.broker.shard.death import Reason
 from cluster.broker.shard.desk import Desk
 from cluster.broker.shard.dispatch import Dispatcher, Outbox
-from cluster.broker.shard.entry import (
-    HIDDEN_QUEUES,
-    SHARD_SESSIONS,
-    Batch,
-    QueueId,
-    unpack_column,
-)
+from cluster.broker.shard.entry import HIDDEN_QUEUES, SHARD_SESSIONS, Batch, QueueId
 from cluster.broker.shard.forwarder import Forwarder
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.keeper import Doom, Keeper

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from cluster.broker.shard.entry import QueueId, unpack_column
+from cluster.broker.shard.columns import unpack_column
+from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.flight import Flight
 from cluster.broker.shard.messages import ReplyStatus
 from cluster.broker.shard.stream import ShardStream

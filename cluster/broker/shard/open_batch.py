@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.amqp.pieces import Octets, gathered
-from cluster.broker.shard.entry import Batch, QueueId, pack_column, pack_numbers
+from cluster.broker.shard.columns import pack_column, pack_numbers
+from cluster.broker.shard.entry import Batch, QueueId
 from cluster.broker.shard.flight import Flight, Publishes
 from cluster.broker.shard.part import Part
 from cluster.broker.shard.sinks import PartSink, PublishSink, SettleSink

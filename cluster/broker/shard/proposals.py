@@ -10,17 +10,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from cluster.broker.shard.columns import pack_numbers, unpack_column
 from cluster.broker.shard.dead_letters import Morgue
-from cluster.broker.shard.entry import (
-    NO_OPS,
-    SHARD_SESSIONS,
-    Batch,
-    LeaderOps,
-    QueueId,
-    encode_entry,
-    pack_numbers,
-    unpack_column,
-)
+from cluster.broker.shard.entry import NO_OPS, SHARD_SESSIONS, Batch, LeaderOps, QueueId, encode_entry
 from cluster.broker.shard.gate import Passed, asks_memory, guard
 from cluster.broker.shard.keeper import Doom, Keeper
 from cluster.broker.shard.leader_queue import LeaderQueue

@@ -12,8 +12,10 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Container, Iterator
 
-from cluster.broker.shard.entry import Mark, QueueId, pack_column, unpack_column
+from cluster.broker.shard.columns import pack_column, unpack_column
+from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.intervals import IntervalSet, Range
+from cluster.broker.shard.mark import Mark
 
 _TRIM_AT = 1024
 """Dead runs kept at the front of the columns before they are cut off (amortises the cut)."""

@@ -17,16 +17,8 @@ from dataclasses import dataclass, field
 
 import msgpack
 
-from cluster.broker.shard.entry import (
-    SHARD_SESSIONS,
-    BatchHead,
-    EntryCorrupt,
-    EntryHead,
-    QueueId,
-    decode_head,
-    pack_numbers,
-    unpack_column,
-)
+from cluster.broker.shard.columns import EntryCorrupt, pack_numbers, unpack_column
+from cluster.broker.shard.entry import SHARD_SESSIONS, BatchHead, EntryHead, QueueId, decode_head
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.queue_state import QueueState
 from cluster.broker.shard.transactions import Prepared, Transactions

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from cluster.amqp.pieces import Octets
-from cluster.broker.shard.entry import Batch, QueueId, unpack_column
+from cluster.broker.shard.columns import unpack_column
+from cluster.broker.shard.entry import Batch, QueueId
 from cluster.broker.shard.flight import Flight
 from cluster.broker.shard.holdings import Holdings
 from cluster.broker.shard.messages import AttachedConsumer, FromHome, ReplyStatus, Request, RequestOp, ToHome

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster.broker.shard.entry import BatchHead, pack_column, unpack_column
+from cluster.broker.shard.columns import pack_column, unpack_column
+from cluster.broker.shard.entry import BatchHead
 from cluster.broker.shard.tx_ops import Refusal, TxId, TxOp
 
 PREPARED_MAX = 1000

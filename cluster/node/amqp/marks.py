@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from cluster.amqp.pieces import Octets
 from cluster.amqp.properties import peek
-from cluster.broker.shard.entry import Mark, pack_memory, unpack_memory
+from cluster.broker.shard.mark import Mark, pack_memory, unpack_memory
 from cluster.node.amqp.publish import Route
 
 _EXPIRATION_OR_HEADERS = 0x21

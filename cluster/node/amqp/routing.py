@@ -17,7 +17,8 @@ from cluster.broker.catalog.definitions import DEDUPLICATING, DELAYED
 from cluster.broker.catalog.exchange_rules import cache_limits
 from cluster.broker.catalog.queue_arguments import EXPIRY_MAX_MS
 from cluster.broker.errors import precondition_failed
-from cluster.broker.shard.entry import QueueId, pack_memory
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.mark import pack_memory
 from cluster.broker.shard.stream import ShardStream
 from cluster.node.amqp.direct_reply import PSEUDO_QUEUE, ReplyConsumer, with_reply_to
 from cluster.node.amqp.publish import Route

@@ -16,7 +16,8 @@ from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.codec import UnknownCommand, encode_command
 from cluster.broker.catalog.commands import SurviveAlone
 from cluster.broker.catalog.snapshot import UnknownSnapshot
-from cluster.broker.shard.entry import EntryCorrupt, QueueId
+from cluster.broker.shard.columns import EntryCorrupt
+from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.state import ShardState
 from cluster.node.bootstrap import Charter, write_charter
 from cluster.node.catalog.host import CATALOG_GROUP

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from cluster.broker.shard.columns import EntryCorrupt
 from cluster.broker.shard.compaction import Compaction, remnant
-from cluster.broker.shard.entry import EntryCorrupt
 from cluster.broker.shard.leader import LeaderLimits
 from cluster.broker.shard.state import ShardState
 from cluster.node.checkpoints import Checkpoints

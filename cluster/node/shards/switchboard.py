@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from cluster.broker.shard.entry import SHARD_SESSIONS, Batch, EntryCorrupt, QueueId
+from cluster.broker.shard.columns import EntryCorrupt
+from cluster.broker.shard.entry import SHARD_SESSIONS, Batch, QueueId
 from cluster.broker.shard.local_stream import LocalStream
 from cluster.broker.shard.messages import FromHome, ToHome
 from cluster.broker.shard.stream import ShardStream, StreamLimits

@@ -6,7 +6,8 @@ from array import array
 
 from hypothesis import strategies as st
 
-from cluster.broker.shard.entry import SHARD_SESSIONS, Batch, LeaderOps, encode_entry, pack_column
+from cluster.broker.shard.columns import pack_column
+from cluster.broker.shard.entry import SHARD_SESSIONS, Batch, LeaderOps, encode_entry
 
 Triples = list[tuple[int, int, int]]
 

@@ -20,8 +20,9 @@ import msgpack
 from cluster.amqp.deliver import Record
 from cluster.amqp.properties import BasicProperties, decode_header, encode_header
 from cluster.amqp.wire import encode_shortstr
-from cluster.broker.shard.entry import HIDDEN_QUEUES, SHARD_SESSIONS, Batch, Mark, QueueId
+from cluster.broker.shard.entry import HIDDEN_QUEUES, SHARD_SESSIONS, Batch, QueueId
 from cluster.broker.shard.leader import LeaderLimits, ShardLeader
+from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.messages import AttachedConsumer, FromHome, RequestOp, ToHome
 from cluster.broker.shard.settings import Overflow, QueueSettings
 from cluster.broker.shard.stream import ShardStream

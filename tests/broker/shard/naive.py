@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import msgpack
 
-from cluster.broker.shard.entry import SHARD_SESSIONS, Mark
+from cluster.broker.shard.entry import SHARD_SESSIONS
 from cluster.broker.shard.intervals import Range
+from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.queue_state import QueueState
 from cluster.broker.shard.state import ShardState
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cluster.broker.shard.arbiter import AGAIN_MS, PATIENCE_MS, WIDOWED_PATIENCE_MS
+from cluster.broker.shard.columns import EntryCorrupt, pack_numbers
 from cluster.broker.shard.commit import Commit, Stage
-from cluster.broker.shard.entry import NO_OPS, Batch, EntryCorrupt, LeaderOps, QueueId, encode_entry, pack_numbers
+from cluster.broker.shard.entry import NO_OPS, Batch, LeaderOps, QueueId, encode_entry
 from cluster.broker.shard.leader import ShardLeader
 from cluster.broker.shard.part import Part
 from cluster.broker.shard.state import ShardState

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.broker.shard.entry import (
-    Batch,
-    EntryCorrupt,
-    EntryPayloads,
-    LeaderOps,
-    decode_head,
-    encode_entry,
-    pack_column,
-    unpack_column,
-)
+from cluster.broker.shard.columns import EntryCorrupt, pack_column, unpack_column
+from cluster.broker.shard.entry import Batch, EntryPayloads, LeaderOps, decode_head, encode_entry
 from cluster.broker.shard.state import ShardState
 from tests.broker.shard.batches import batches, leader_ops, make_batch
 

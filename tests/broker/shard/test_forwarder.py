@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from cluster.broker.shard.columns import unpack_column
 from cluster.broker.shard.dead_letters import open_post, outbox
-from cluster.broker.shard.entry import NO_OPS, SHARD_SESSIONS, Batch, QueueId, encode_entry, unpack_column
+from cluster.broker.shard.entry import NO_OPS, SHARD_SESSIONS, Batch, QueueId, encode_entry
 from cluster.broker.shard.forwarder import AGAIN_MS, Forwarder
 from cluster.broker.shard.leader import ShardLeader
 from cluster.broker.shard.payload_cache import PayloadCache

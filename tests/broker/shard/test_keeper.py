@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cluster.amqp.properties import BasicProperties
-from cluster.broker.shard.entry import Mark, QueueId, pack_memory, unpack_column
+from cluster.broker.shard.columns import unpack_column
+from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.leader import ShardLeader
+from cluster.broker.shard.mark import Mark, pack_memory
 from cluster.broker.shard.messages import AttachedConsumer, RequestOp
 from cluster.broker.shard.settings import Overflow, QueueSettings
 from cluster.broker.shard.surroundings import Target

@@ -5,7 +5,8 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 
-from cluster.broker.shard.entry import EntryCorrupt, LeaderOps, QueueId, encode_entry
+from cluster.broker.shard.columns import EntryCorrupt
+from cluster.broker.shard.entry import LeaderOps, QueueId, encode_entry
 from cluster.broker.shard.state import ShardState
 from tests.broker.shard.batches import column, histories, make_batch
 from tests.broker.shard.naive import NaiveState, flat, same_state
