@@ -46,12 +46,13 @@ from cluster.node.shards.seat import Seat
 from cluster.node.shards.switchboard import Switchboard
 from cluster.node.shards.view import CatalogView, shard_of
 from cluster.raft.group import RaftConfig
-from cluster.raft.messages import Append, Message, SnapshotChunkMessage, data_bytes, from_wire, to_wire
+from cluster.raft.messages import Append, Message, SnapshotChunkMessage, data_bytes
 from cluster.raft.runtime import GroupHandler, PromptWriter, Runtime, RuntimeConfig, Writer
 from cluster.raft.runtime.beat import next_beat
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.storage import GroupStorage, Health, Storage, StorageCorrupt
 from cluster.raft.types import NOBODY, Entry, GroupId, LogIndex, NodeId
+from cluster.raft.wire import from_wire, to_wire
 
 _BULK = (Append, SnapshotChunkMessage)
 _PARCEL_BYTES = 8 << 20

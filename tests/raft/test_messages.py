@@ -25,8 +25,6 @@ from cluster.raft.messages import (
     TimeoutNow,
     VoteReply,
     VoteRequest,
-    from_wire,
-    to_wire,
 )
 from cluster.raft.types import (
     Configuration,
@@ -38,6 +36,7 @@ from cluster.raft.types import (
     SnapshotMeta,
     Term,
 )
+from cluster.raft.wire import from_wire, to_wire
 
 HEAD = (GroupId(7), NodeId(1), NodeId(2), Term(9))
 INDEX = LogIndex(1 << 40)

@@ -16,9 +16,10 @@ from random import Random
 import msgpack
 
 from cluster.raft.group import NotLeader, Persist, ProposalDropped, RaftConfig, RaftGroup, Role
-from cluster.raft.messages import Message, from_wire, to_wire
+from cluster.raft.messages import Message
 from cluster.raft.storage import Health
 from cluster.raft.types import Configuration, GroupId, LogIndex, NodeId
+from cluster.raft.wire import from_wire, to_wire
 from tests.raft.checks import Checks, check_invariants
 from tests.raft.disk import Disk
 
