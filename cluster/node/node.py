@@ -40,6 +40,7 @@ from cluster.node.kinds import Kind
 from cluster.node.links import LinkLimits, Links, PeerAddress, open_listener
 from cluster.node.logging import get_logger
 from cluster.node.members import founders
+from cluster.node.membership.announcement import announce
 from cluster.node.membership.follower import Follower
 from cluster.node.membership.gate import Gate
 from cluster.node.membership.porter import Porter
@@ -131,7 +132,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             broker = _broker(config, core, nursery)
             service = Service(config, core, broker, certificates, doors)
             reports = Reports(config, core, broker, store, service, certificates, VERSION)
-            core.on_round = broker.flush
+            core.turns.on_round = broker.flush
             core.on_direct_reply = broker.replies.receive
             porter, follower = Porter(core), Follower(core, config)
             core.requests.update({**reports.requests(), **porter.requests(), **follower.requests()})
@@ -152,7 +153,11 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             nursery.start_soon(steward, core)
             if certificates is not None:
                 nursery.start_soon(certificates.watch)
-            await _join(config, core)
+            async with trio.open_nursery() as meanwhile:
+                others = _addresses(config, gate.charter)
+                meanwhile.start_soon(announce, config, core, others, link_certificates)
+                await _join(config, core)
+                meanwhile.cancel_scope.cancel()
             await trio.to_thread.run_sync(forget_former, config.data_dir)
             if definitions is not None:
                 await load_at_start(config.definitions.load, definitions, reports.catalog, reports.operations)
@@ -275,7 +280,7 @@ def _broker(config: NodeConfig, core: Core, nursery: trio.Nursery) -> Broker:
             connection_outgoing_max=config.limits.connection_outgoing_max,
         ),
         loopback_user=config.auth.default_user if config.auth.loopback_only else "",
-        wake=core.wake,
+        wake=core.turns.ask,
         nursery=nursery,
         links=core.links,
     )

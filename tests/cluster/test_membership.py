@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import threading
 import time
@@ -217,6 +218,31 @@ def test_the_founders_volume_is_lost_and_it_comes_back_by_itself_whoever_is_ther
         cluster.wait_ready(0, 1, 2)
         cluster.wait_members(*names)
         publishing.assert_all_there(0)
+
+
+def test_a_member_under_an_address_that_nobody_knows_is_found_and_none_takes_that_of_another() -> None:
+    with Growing() as cluster:
+        names = [node.name for node in cluster.nodes]
+        fourth, fifth = cluster.nodes[3:]
+        cluster.start(3)
+        cluster.wait_ready(3)
+        cluster.wait_members(*names[:4])
+        for port in (free_ports(1), free_ports(1)):
+            cluster.kill(3)
+            own = f"{fourth.host}:{port}"
+            text = re.sub(r"(?m)^advertise = .*", f'advertise = "{own}"', fourth.config_path.read_text())
+            text = re.sub(r"(?m)(^.peer.\nhost = .*\n)port = .*", rf"\g<1>port = {port}", text)
+            fourth.config_path.write_text(text)
+            cluster.start(3)
+            cluster.wait_ready(3)
+            assert cluster.members()[fourth.name]["address"] == own
+        # One that claims the address of another is not let in, and disturbs nobody.
+        taken = f"{cluster.nodes[0].host}:{cluster.nodes[0].peer_port}"
+        text = fifth.config_path.read_text()
+        fifth.config_path.write_text(re.sub(r"(?m)^advertise = .*", f'advertise = "{taken}"', text))
+        cluster.start(4)
+        wait_until(lambda: f"{taken} is the address of {names[0]}" in cluster.log(4), "it says why it waits")
+        cluster.wait_members(*names[:4])
 
 
 def test_a_dead_node_is_removed_where_the_others_are_a_quorum_and_nowhere_else(

@@ -192,7 +192,7 @@ class MembersWorld(MovingWorld):
         if not serving:
             return {}
         process = self._changes.choice(serving)
-        body = {"name": name, "host": "host", "port": 25672, "token": token}
+        body = {"name": name, "host": f"host-of-{name}", "port": 25672, "token": token}
 
         async def ask(core: Core) -> None:
             answers.append(await Porter(core).petition(body))

@@ -1,7 +1,7 @@
 """Letting nodes in: a newcomer asks any member, the catalog's leader decides.
 
 Law: whoever proves the secret and comes with a directory of its own is let in, under a new id. A name is taken from a
-member that lost its directory, never from one that answers. Asking again gives the same id.
+member that lost its directory, never from one that answers; nor is its address. Asking again gives the same id.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cluster.node.core import Core, Request
 from cluster.node.kinds import Kind
 from cluster.node.links import VERSION_OF_MEMBERSHIP, LinkError, RequestError
 from cluster.node.logging import get_logger
+from cluster.node.membership.announcement import look_for
 from cluster.raft.types import NodeId
 
 _ADMIT_SECONDS = 8.0
@@ -34,8 +35,10 @@ class Porter:
         return {Kind.ADMIT: self._admit_for}
 
     async def petition(self, body: dict[str, Any]) -> dict[str, Any]:
-        """`LinkHandler.petition`: the id and the members, or why not."""
+        """`LinkHandler.petition`: the id and the members, or why not. Of a member: see `announcement`."""
         core = self._core
+        if "node" in body:
+            return look_for(core, body)
         try:
             asked = (str(body["name"]), str(body["host"]), int(body["port"]), str(body["token"]))
         except (KeyError, TypeError, ValueError):
@@ -68,6 +71,10 @@ class Porter:
         known = next((m for m in core.members.by_id.values() if m.name == name and _counts(m.state)), None)
         if known is not None and known.token != token and int(known.node) in core.reachable():
             raise RequestError(f"{name} is there already, as node {known.node}: a name is one member's")
+        neighbours = [m for m in core.members.by_id.values() if (m.host, m.port) == (host, port) and m.name != name]
+        for member in neighbours:
+            if _counts(member.state) and int(member.node) in core.reachable():
+                raise RequestError(f"{host}:{port} is the address of {member.name}: set peer.advertise to {name}'s own")
         old = [peer for peer in core.links.up_peers() if core.links.version_of(peer) < VERSION_OF_MEMBERSHIP]
         if old:
             named = ", ".join([core.members.name_of(peer) for peer in old])
