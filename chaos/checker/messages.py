@@ -22,8 +22,11 @@ def lost(trail: Trail) -> Finding:
     """Everything confirmed was acknowledged by a consumer in the end, in each queue it went to or among its dead.
 
     Or it is still there: as many of a queue's messages as were left in it may be missing (`drained` tells of those).
+    Of a run that did not come to its end nobody can say.
     """
     finding = Finding("lost")
+    if not trail.is_finished:
+        return finding
     left = dict(trail.left)
     for stream, number in trail.confirmed():
         message = (stream.name, number)

@@ -12,10 +12,11 @@ def dead_letters(trail: Trail) -> Finding:
     """A message is settled in its queue, or it died there and is among that queue's dead: never both, never neither.
 
     Where two consumers answered, one of them on a node that was out of touch, either answer may have been the first.
+    What is dead at the end of a run that was interrupted may be on its way.
     """
     finding = Finding("dead letters")
     for source in trail.queues.values():
-        if source.dead_letters:
+        if source.dead_letters and trail.is_finished:
             _buried(trail, source, finding)
     return finding
 
@@ -43,10 +44,13 @@ def _buried(trail: Trail, source: Queue, finding: Finding) -> None:
 def transactions(trail: Trail) -> Finding:
     """What was committed is in every queue, what was rolled back in none; without an answer, all or nothing.
 
-    Whether its queues are in one shard or in several.
+    Whether its queues are in one shard or in several. Of a run that was interrupted only this can be said: what was
+    rolled back is nowhere.
     """
     finding = Finding("transactions")
     for one in trail.transactions:
+        if not trail.is_finished and one.outcome != "rolled-back":
+            continue
         stream = trail.streams[one.s]
         places = [(queue, (one.s, number)) for queue in stream.queues for number in range(one.first, one.end)]
         present = [bool(trail.of(queue).get(message)) for queue, message in places]

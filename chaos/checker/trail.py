@@ -278,6 +278,11 @@ class Trail:
 
     # What the judges ask.
 
+    @property
+    def is_finished(self) -> bool:
+        """Did everything that was published have its time to be consumed? Not in a run that was interrupted."""
+        return bool(self.left) or "drained" not in self.claims
+
     def of(self, queue: str) -> dict[MessageId, list[Delivery]]:
         """Message -> its deliveries from a queue."""
         return self.deliveries.get(queue, {})

@@ -69,6 +69,19 @@ def test_a_history_that_claims_nothing_passes_nothing() -> None:
     assert verdict.line().startswith("FAILED (nothing was claimed): 0 faults")
 
 
+def test_what_was_still_under_way_when_a_run_was_interrupted_is_not_called_lost() -> None:
+    story = Story(MORTAL, GRAVES, claims=("lost", "dead letters", "drained"))
+    story.consumer("c")
+    story.publish(1, 3)
+    story.deliver("c")
+    story.settle("c", how="reject")
+    verdict = story.verdict()
+    assert verdict.broken == ()
+    assert verdict.unchecked == ("lost", "dead letters", "drained")
+    story.tell(Left(t=0, queue=QUEUE, messages=0))
+    assert story.broken() == ("lost", "dead letters")
+
+
 def test_a_claim_that_there_is_no_judge_for_is_refused() -> None:
     with pytest.raises(ValueError, match="no such invariant: weather"):
         Story(claims=("weather",)).verdict()
