@@ -233,6 +233,8 @@ def main() -> int:
     parser.add_argument("--keep-going", action="store_true", help="go on after a failure")
     parser.add_argument("--damage", action="store_true", help="logs rot as well")
     options = parser.parse_args()
+    if options.seeds < 1:
+        parser.error("--seeds: what plays nothing holds nothing")
     began = time.monotonic()
     entries = reads = installs = repairs = failures = 0
     for seed in range(options.first, options.first + options.seeds):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 import time
 import traceback
@@ -16,6 +17,7 @@ from contextlib import nullcontext
 from functools import partial
 
 from tests.simulation import members, moving, world
+from tests.simulation.faults import KINDS
 from tests.simulation.plants import PLANTS, RARE
 from tests.simulation.world import History, reasons
 
@@ -27,20 +29,47 @@ CASTS: dict[str, Callable[..., History]] = {
 }
 
 
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError(text)
+    return number
+
+
+def count(text: str) -> int:
+    """At least 1: what plays nothing holds nothing."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def fault_kinds(text: str) -> list[str]:
+    """Kinds with commas between them."""
+    kinds = text.split(",")
+    strange = [kind for kind in kinds if kind not in KINDS]
+    if strange:
+        raise argparse.ArgumentTypeError(f"no such fault: {', '.join(strange)} (there are {', '.join(KINDS)})")
+    return kinds
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
-    parser.add_argument("--seeds", type=int, default=20, help="how many")
+    parser.add_argument("--seeds", type=count, default=20, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
-    parser.add_argument("--seconds", type=float, default=20.0, help="virtual seconds in which things go wrong")
+    parser.add_argument("--seconds", type=positive, default=20.0, help="virtual seconds in which things go wrong")
     parser.add_argument("--cast", choices=CASTS, action="append", help="who plays; all without it")
-    parser.add_argument("--pace", type=float, default=1.0, help="of the clients: 0.1 is a tenth of what they do")
-    parser.add_argument("--faults", default="", help="kinds of them, with commas between; the seed picks without it")
+    parser.add_argument("--pace", type=positive, default=1.0, help="of the clients: 0.1 is a tenth of what they do")
+    parser.add_argument(
+        "--faults", type=fault_kinds, default=[], help="kinds of them, with commas between; the seed picks without it"
+    )
     parser.add_argument("--plant", choices=[*PLANTS, *RARE], help="a mistake to put in: plays that fail have found it")
     parser.add_argument("--verbose", action="store_true", help="say what happens")
     options = parser.parse_args()
     logging.getLogger("cluster").addHandler(logging.NullHandler())
     planted = (PLANTS | RARE).get(options.plant)
-    kinds = options.faults.split(",") if options.faults else list(planted.kinds if planted else ())
+    kinds = options.faults or list(planted.kinds if planted else ())
     casts: list[str] = options.cast or ([planted.cast] if planted else list(CASTS))
     plays = [(seed, cast) for seed in range(options.first, options.first + options.seeds) for cast in casts]
     failed: list[tuple[int, str]] = []

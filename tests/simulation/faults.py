@@ -24,23 +24,29 @@ _ENDS_SECONDS = 1.0
 """A node whose disk has failed is gone by then."""
 
 
+HARMLESS = ("crash", "power_cut", "move_leader", "slow_disk", "stop", "disk_error", "stalled_disk", "clock")
+"""Kinds that leave the links between living nodes alone."""
+HARMFUL = ("pause", "reset", "stall", "isolate", "flap", "full_disk", "slow_link")
+ROT = "rot"
+"""Not where members come and go."""
+KINDS = (*HARMLESS, *HARMFUL, ROT)
+
+
 class Faults:
     def __init__(self, world: World) -> None:
         self._world = world
         self._random = Random(f"faults {world.seed}")
-        harmless: list[Callable[[], None]] = [self._crash, self._power_cut, self._move_leader, self._slow_disk]
-        harmful = [self._pause, self._reset, self._stall, self._isolate, self._flap, self._full_disk]
-        harmless += [self._stop, self._disk_error, self._stalled_disk, self._clock]
-        if world.rots:
-            harmless.append(self._rot)
-        harmful += [self._slow_link]
+        harmless = [*HARMLESS, ROT] if world.rots else [*HARMLESS]
         self._rotten = self._random.choice(world.nodes)
         """The only node whose disk rots: what two of three have lost is lost."""
-        self._kinds = self._random.sample(harmless, self._random.randint(1, 3))
+        self.kinds = self._random.sample(harmless, self._random.randint(1, 3))
         if self._random.random() < 0.7:
-            self._kinds += self._random.sample(harmful, self._random.randint(1, 4))
+            self.kinds += self._random.sample(HARMFUL, self._random.randint(1, 4))
         if world.kinds:
-            self._kinds = [kind for kind in harmless + harmful if kind.__name__.strip("_") in world.kinds]
+            self.kinds = [kind for kind in (*harmless, *HARMFUL) if kind in world.kinds]
+            assert self.kinds, f"none of {', '.join(world.kinds)} comes to this world"
+        strikes: list[Callable[[], None]] = [getattr(self, f"_{kind}") for kind in self.kinds]
+        self._strikes = strikes
         if self._random.random() < 0.3:
             world.network.drops = 0.02
         self._disk_seconds = self._random.choice((0.001, 0.002, 0.01, 0.03))
@@ -52,15 +58,11 @@ class Faults:
         self._number = 0
         self._over = False
 
-    @property
-    def kinds(self) -> list[str]:
-        return [kind.__name__.strip("_") for kind in self._kinds]
-
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await trio.sleep(self._random.expovariate(1.2))
-            self._random.choice(self._kinds)()
+            self._random.choice(self._strikes)()
 
     def mend(self) -> None:
         """Everything works again, for good."""
