@@ -1,13 +1,10 @@
 """The node's parts and the paths between them: consensus, links, shards, catalog.
 
-Law: the only place where concrete classes meet. It decides nothing: what arrives is given to the part that it is for,
-and a turn carries, once per round of the scheduler, what the parts have gathered for each other. All parts have their
-turn in one step of one task: a task each would cost a pass of the scheduler for every hand that a message goes through.
+Law: the only place where concrete classes meet. It decides nothing: what arrives is given to the part that it is for.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Container, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +13,6 @@ from typing import Any
 
 import trio
 
-from cluster.broker.catalog.commands import DeleteQueue
 from cluster.broker.catalog.ids import declared_at
 from cluster.broker.catalog.outcome import (
     Change,
@@ -26,37 +22,34 @@ from cluster.broker.catalog.outcome import (
     QueueDeleted,
     ShardPlaced,
 )
-from cluster.broker.errors import BrokerError
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.leader import LeaderLimits
 from cluster.broker.shard.stream import StreamLimits
 from cluster.node.bootstrap import Charter
 from cluster.node.catalog.client import CatalogClient, NoQuorum
 from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost
-from cluster.node.clock import SteadyClock
+from cluster.node.clock import SteadyClock, wall_clock_ms
 from cluster.node.config import NodeConfig
 from cluster.node.kinds import Kind
 from cluster.node.links import Links, ProtocolViolation
 from cluster.node.logging import get_logger
 from cluster.node.members import Members
+from cluster.node.raft_mail import RaftMail
 from cluster.node.reviews import Reviews
 from cluster.node.shards.host import HostLimits, ShardHost
 from cluster.node.shards.local import LocalShard
 from cluster.node.shards.seat import Seat
 from cluster.node.shards.switchboard import Switchboard
 from cluster.node.shards.view import CatalogView, shard_of
+from cluster.node.turns import Turns
+from cluster.node.unused_queues import UnusedQueues
 from cluster.raft.group import RaftConfig
-from cluster.raft.messages import Append, Message, SnapshotChunkMessage, data_bytes
 from cluster.raft.runtime import GroupHandler, PromptWriter, Runtime, RuntimeConfig, Writer
 from cluster.raft.runtime.beat import next_beat
 from cluster.raft.runtime.wakeup import Wakeup
-from cluster.raft.storage import GroupStorage, Health, Storage, StorageCorrupt
+from cluster.raft.storage import Storage, StorageCorrupt, is_held
 from cluster.raft.types import NOBODY, Entry, GroupId, LogIndex, NodeId
-from cluster.raft.wire import from_wire, to_wire
 
-_BULK = (Append, SnapshotChunkMessage)
-_PARCEL_BYTES = 8 << 20
-"""Entries and chunks for one peer that go into one message of a link, and one of them more."""
 TICK_SECONDS = 0.05
 """How finely leaders of queues see time."""
 DEADLINES_SECONDS = 0.25
@@ -65,13 +58,7 @@ _LINKING_SECONDS = 1.0
 """How long after its start a node may lack links to nodes that are there."""
 SETTLES_HELD_MAX = 1000
 """Acked messages of one shard that wait, until the next tick at most, for a publish to share its entry of the log."""
-_LEGS_MAX = 8
-"""Times that the parts give each other something to do within one turn, before other tasks have theirs."""
 Request = Callable[[NodeId, Any], Awaitable[Any]]
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Core:
@@ -88,7 +75,7 @@ class Core:
         links: Links,
         writer: Writer | None = None,
         random: Random | None = None,
-        wall_clock_ms: Callable[[], int] = _wall_ms,
+        wall_clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         """`writer` None waits for what is small where the disk is prompt; `random` spreads elections over time;
         `wall_clock_ms` are Unix milliseconds, which somebody may set."""
@@ -100,33 +87,28 @@ class Core:
         """Nodes that left service, maybe this one among them: they are to lead nothing."""
         self.last_linked: dict[NodeId, float] = {}
         """When a link that is down now went down."""
-        self.on_round: Callable[[], None] = _nothing
-        """Run at the end of each round, to write to clients."""
         self.on_catalog: Callable[[list[Change]], None] = _nothing_changed
         self.on_direct_reply: Callable[[str, bytes], None] = _no_channel
         self.on_storage_full: Callable[[bool], None] = _not_full
-        self._unused: list[QueueId] = []
-        self.requests: dict[int, Request] = {Kind.CATALOG_COMMAND: self._catalog_command}
-        """What other nodes may ask, besides."""
+        self._unused = UnusedQueues()
         self._log = get_logger("node")
         self._started_at = trio.current_time()
         self._wall_clock_ms = wall_clock_ms
         self._clock = SteadyClock(wall_clock_ms(), self._started_at)
         self._met: set[int] = set()
         """Nodes that this life has been linked to."""
-        self._wakeup = Wakeup()
-        self._asked = Wakeup()
-        """Clients are to be written to."""
-        self._asked.led_by(self._wakeup)
+        wakeup = Wakeup()
         self.switchboard = Switchboard(
             node=node,
             incarnation=incarnation,
             sender=links,
-            wake=self._wakeup.wake,
+            wake=wakeup.wake,
             propose=self.propose,
-            queue_unused=self._queue_unused,
+            queue_unused=self._unused.add,
             limits=StreamLimits(settles_held_max=SETTLES_HELD_MAX),
         )
+        self.turns = Turns(wakeup, self.switchboard, links)
+        self._mail = RaftMail(links)
         self._storage = storage
         self._leader_limits = LeaderLimits(config.limits.payload_memory_max // (charter.shards + 1))
         self.catalog = CatalogHost(self)
@@ -135,7 +117,7 @@ class Core:
         self._reviews = Reviews(self.switchboard)
         handlers: dict[GroupId, GroupHandler] = {CATALOG_GROUP: self.catalog}
         for group in storage.groups():
-            if group != CATALOG_GROUP and _is_held(storage.group(group)):
+            if group != CATALOG_GROUP and is_held(storage.group(group)):
                 handlers[group] = self._seat(group)
         self.local = LocalShard(self, incarnation, self._leader_limits)
         self.switchboard.seats[self.local.shard] = self.local
@@ -151,7 +133,7 @@ class Core:
             node=node,
             storage=storage,
             handlers=handlers,
-            transport=self,
+            transport=self._mail,
             config=RuntimeConfig(
                 tick_seconds=config.raft.tick_seconds,
                 raft=patient,
@@ -161,16 +143,15 @@ class Core:
             storage_listener=self,
             writer=writer or self._prompt,
         )
+        self._mail.runtime = self.runtime
         self.client = CatalogClient(node, incarnation, self.catalog, self, links)
-
-    def wake(self) -> None:
-        """Let a turn follow this round, and in it `on_round`."""
-        self._asked.wake()
+        self.requests: dict[int, Request] = {Kind.CATALOG_COMMAND: self.client.serve}
+        """What other nodes may ask, besides."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(self.runtime_run)
+            await nursery.start(self.runtime.run)
             self.local.start()
             for peer in self.links.up_peers():
                 self.link_up(peer, 0)
@@ -180,7 +161,7 @@ class Core:
             nursery.start_soon(self._ticks)
             nursery.start_soon(self._catch_up)
             task_status.started()
-            await self._take_turns()
+            await self.turns.run(self.runtime, self._prompt)
 
     async def _catch_up(self) -> None:
         """Shards may be led here before the catalog's copy is what it was when this node went down."""
@@ -190,44 +171,6 @@ class Core:
                 self.view.is_current = True
         for seat in self.switchboard.seats.values():
             self.disturbed(seat)
-
-    async def _take_turns(self) -> None:
-        self._lead(self._wakeup)
-        try:
-            while True:
-                await self._wakeup.wait()
-                self._turn()
-        finally:
-            self._lead(None)
-
-    def _lead(self, wakeup: Wakeup | None) -> None:
-        """Take the turns of the parts from now on; None: each takes its own again."""
-        self.runtime.led_by(wakeup)
-        self.links.led_by(wakeup)
-        if self._prompt is not None:
-            self._prompt.is_attended = wakeup is not None
-            self._prompt.carry_out()
-
-    def _turn(self) -> None:
-        """What can leave does so before a small write keeps this thread for a moment."""
-        switchboard, asked, runtime, links = self.switchboard, self._asked, self.runtime, self.links
-        for _ in range(_LEGS_MAX):
-            switchboard.pump()
-            runtime.turn()
-            switchboard.pump()
-            if asked.take():
-                self.on_round()
-            links.turn()
-            if self._prompt is not None:
-                self._prompt.carry_out()
-            if not (runtime.wants_turn or switchboard.wants_pump or asked.is_wanted or links.wants_turn):
-                self._wakeup.take()
-                return
-        self._wakeup.wake()
-
-    async def runtime_run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Consensus, until cancelled or the disk fails."""
-        await self.runtime.run(task_status=task_status)
 
     async def _deadlines(self) -> None:
         while True:
@@ -245,20 +188,7 @@ class Core:
                 self.catalog.tick()
                 self.client.tick()
                 self.switchboard.tick(self.wall_ms())
-                unused, self._unused = self._unused, []
-                for queue in unused:
-                    nursery.start_soon(self._delete_unused, queue)
-
-    def _queue_unused(self, queue: QueueId) -> None:
-        self._unused.append(queue)
-
-    async def _delete_unused(self, queue: QueueId) -> None:
-        definition = self.catalog.catalog.queues.get(queue)
-        if definition is not None:
-            try:
-                await self.client.submit(DeleteQueue(definition.vhost, definition.name, queue))
-            except (BrokerError, NoQuorum) as error:
-                self._log.warning("unused queue not deleted yet", queue=definition.name, reason=str(error))
+                self._unused.tick(nursery, self.catalog, self.client)
 
     def _claim(self) -> None:
         """Stand for what this node should lead, where nobody leads."""
@@ -375,34 +305,7 @@ class Core:
     def read_index(self, group: GroupId, context: int) -> None:
         self.runtime.read_index(group, context)
 
-    async def _catalog_command(self, peer: NodeId, body: Any) -> Any:
-        return await self.client.serve(peer, body)
-
     # ---- for consensus
-
-    def send(self, peer: NodeId, messages: list[Message]) -> None:
-        """`Transport`: appends keep their order in the bulk lane, the rest overtakes them."""
-        quick: list[Any] = []
-        bulk: list[Message] = []
-        size = 0
-        for message in messages:
-            if not isinstance(message, _BULK):
-                quick.append(to_wire(message))
-                continue
-            if size >= _PARCEL_BYTES:
-                self._send_bulk(peer, bulk)
-                bulk, size = [], 0
-            bulk.append(message)
-            size += data_bytes(message)
-        if quick:
-            self.links.send(peer, Kind.RAFT, quick, control=True, droppable=True)
-        if bulk:
-            self._send_bulk(peer, bulk)
-
-    def _send_bulk(self, peer: NodeId, messages: list[Message]) -> None:
-        is_sent = self.links.send(peer, Kind.RAFT, [to_wire(message) for message in messages], droppable=True)
-        if not is_sent and self.links.is_full(peer):
-            self.runtime.appends_dropped(peer, [message.group for message in messages if type(message) is Append])
 
     def storage_full_changed(self, is_full: bool, text: str) -> None:
         if is_full:
@@ -435,11 +338,7 @@ class Core:
         """Raises ProtocolViolation."""
         match kind:
             case Kind.RAFT:
-                try:
-                    messages = [from_wire(wire) for wire in body]
-                except (ValueError, TypeError) as error:
-                    raise ProtocolViolation(f"malformed consensus message: {error}") from error
-                self.runtime.receive(messages)
+                self._mail.arrived(body)
             case Kind.SHARD_TO_HOME:
                 self.switchboard.to_home(body)
             case Kind.SHARD_FROM_HOME:
@@ -489,19 +388,6 @@ class Core:
         self.runtime.peer_disconnected(peer)
         self.client.link_down(peer)
         self.switchboard.link_down(peer)
-
-
-def _is_held(storage: GroupStorage) -> bool:
-    """Does this node take part in the group? A damaged replica counts: it is to be seen."""
-    try:
-        stored = storage.initial_state()
-    except StorageCorrupt:
-        return True
-    return bool(stored.last_index or stored.snapshot.configuration.voters) or stored.health is not Health.SOUND
-
-
-def _nothing() -> None:
-    """No clients yet."""
 
 
 def _nothing_changed(changes: list[Change]) -> None:

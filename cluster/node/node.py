@@ -132,7 +132,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             broker = _broker(config, core, nursery)
             service = Service(config, core, broker, certificates, doors)
             reports = Reports(config, core, broker, store, service, certificates, VERSION)
-            core.on_round = broker.flush
+            core.turns.on_round = broker.flush
             core.on_direct_reply = broker.replies.receive
             porter, follower = Porter(core), Follower(core, config)
             core.requests.update({**reports.requests(), **porter.requests(), **follower.requests()})
@@ -280,7 +280,7 @@ def _broker(config: NodeConfig, core: Core, nursery: trio.Nursery) -> Broker:
             connection_outgoing_max=config.limits.connection_outgoing_max,
         ),
         loopback_user=config.auth.default_user if config.auth.loopback_only else "",
-        wake=core.wake,
+        wake=core.turns.ask,
         nursery=nursery,
         links=core.links,
     )

@@ -164,3 +164,12 @@ class Storage(Protocol):
 
         Raises StorageFull (nothing took effect), StorageIO, StorageCorrupt.
         """
+
+
+def is_held(storage: GroupStorage) -> bool:
+    """Does this node take part in the group? A damaged replica counts: it is to be seen."""
+    try:
+        stored = storage.initial_state()
+    except StorageCorrupt:
+        return True
+    return bool(stored.last_index or stored.snapshot.configuration.voters) or stored.health is not Health.SOUND

@@ -130,7 +130,7 @@ class Process:
                 )
                 self._compact_often(core)
                 broker = self.broker = _broker(config, core, self._links, nursery)
-                core.on_round = broker.flush
+                core.turns.on_round = broker.flush
                 core.on_direct_reply = broker.replies.receive
                 core.on_storage_full = lambda full: broker.set_alarm("low on disk" if full else "")
                 core.requests[Kind.CENSUS] = broker.census.give
@@ -267,7 +267,7 @@ def _broker(config: NodeConfig, core: Core, links: SimulatedLinks, nursery: trio
             connection_outgoing_max=config.limits.connection_outgoing_max,
         ),
         loopback_user="",
-        wake=core.wake,
+        wake=core.turns.ask,
         nursery=nursery,
         links=links,  # type: ignore[arg-type]
     )
