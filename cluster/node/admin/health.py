@@ -17,17 +17,19 @@ SMALLEST_SET = 3
 """Fewer nodes bear no loss: nobody is advised to have them."""
 AWAY_SECONDS = 60.0
 """A node that has been away for longer is hardly on its way back from a restart: what to do about it is said."""
+_LEADERLESS = "the catalog group has no leader"
 READY_LAG_MAX = 1000
 """A replica this many committed entries behind counts as caught up: less than a round under load."""
 
 
 def not_ready_reason(report: NodeReport) -> str | None:
     """One line about what keeps a node from serving; None when it is ready."""
-    if report.phase != "running":
-        return report.waiting_for or report.phase
     catalog = next((group for group in report.groups if group.id == CATALOG_GROUP), None)
+    if report.phase != "running":
+        is_alone = report.phase == "starting" and (catalog is None or not catalog.leader)
+        return report.waiting_for or (f"{report.phase}: {_LEADERLESS}" if is_alone else report.phase)
     if catalog is None or not catalog.leader:
-        return "the catalog group has no leader"
+        return _LEADERLESS
     for group in report.groups:
         lag = group.commit_index - group.applied_index
         if lag > READY_LAG_MAX:

@@ -31,6 +31,12 @@ def test_a_node_that_starts_or_drains_is_not_ready(phase: str) -> None:
     assert not_ready_reason(node_report("mq-1", phase=phase)) == phase
 
 
+def test_a_node_that_starts_and_waits_for_a_quorum_says_so() -> None:
+    report = replace(leaderless("mq-1"), phase="starting")
+    assert not_ready_reason(report) == "starting: the catalog group has no leader"
+    assert state(report) == "starting"
+
+
 def test_a_node_without_a_catalog_leader_is_not_ready() -> None:
     assert not_ready_reason(leaderless("mq-1")) == "the catalog group has no leader"
     assert not_ready_reason(node_report("mq-1", groups=())) == "the catalog group has no leader"
