@@ -113,7 +113,7 @@ class Switchboard:
                 return
             busy, self._busy = self._busy, {}
             for stream in busy:
-                has_room = stream.leader == self._node or not self._sender.is_full(NodeId(stream.leader))
+                has_room = self._has_room(stream)
                 words = stream.take_out(has_room=has_room)
                 if words is not None:
                     self._to_leader(stream, words)
@@ -125,6 +125,16 @@ class Switchboard:
             for seat in disturbed:
                 self._settle_seat(seat)
         self._wake()
+
+    def _has_room(self, stream: ShardStream) -> bool:
+        """May batches go to the leader now? What it was given is never refused: so not over a link that may be dead,
+        while this node hears of no leader."""
+        if stream.leader in (0, self._node):
+            return True
+        seat = self.seats.get(stream.shard)
+        if seat is not None and seat.is_headless:
+            return False
+        return not self._sender.is_full(NodeId(stream.leader))
 
     def hasten_settles(self) -> None:
         """What channels have settled waits for no publish any longer."""
