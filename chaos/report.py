@@ -134,8 +134,8 @@ def _page(trail: Trail, verdict: Verdict, about: dict[str, Any], picture: bytes)
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>chaos report</title>",
         f"<style>{_STYLE}</style><h1>{'Passed' if verdict.passed else 'Failed'}</h1>",
         f"<p>{html.escape(verdict.line())}</p>",
-        f"<p>Again: <code>{html.escape(str(about.get('repeat', '')))}</code> (the seed repeats which faults strike "
-        "whom and for how long; timing is the machine's)</p>",
+        f"<p>Again: <code>{html.escape(str(about.get('repeat', '')))}</code> (the seed repeats which faults come, "
+        "in which order and for how long; timing, and who leads, is the machine's)</p>",
         f"<img alt='timeline' src='data:image/png;base64,{image}'>",
         "<h2>Invariants</h2>",
         _table(("invariant", "says", "checks", "broken", "figures"), [_row(verdict, name) for name in INVARIANTS]),
