@@ -17,7 +17,7 @@ import trio
 
 from cluster.raft.group import RaftGroup
 from cluster.raft.messages import Message
-from cluster.raft.ready import NotLeader, Persist, ProposalDropped, Ready, Role
+from cluster.raft.ready import NotLeader, Persist, Ready, Role
 from cluster.raft.runtime.beat import next_beat
 from cluster.raft.runtime.interface import (
     GroupHandler,
@@ -29,6 +29,7 @@ from cluster.raft.runtime.interface import (
 )
 from cluster.raft.runtime.mailbox import Inbox, Outbox
 from cluster.raft.runtime.member import Member
+from cluster.raft.runtime.proposals import Proposals
 from cluster.raft.runtime.roster import Roster
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.runtime.write_rounds import Pending, WriteRounds
@@ -68,18 +69,13 @@ class Runtime:
         self._inbox = Inbox(config)
         self._outbox = Outbox(int(config.rebuild_bytes_per_second * config.tick_seconds))
         self._roster = Roster(node, storage, config, random, self._outbox)
+        self._proposals = Proposals(config, self._roster, self._rounds)
         self._touched: dict[GroupId, None] = {}
         """May have something ready."""
         self._unwritten: dict[GroupId, None] = {}
         """May have something to make durable."""
-        self._dirty: dict[GroupId, None] = {}
-        """The handler may have something to propose."""
-        self._patient: dict[GroupId, None] = {}
-        """The same, once what it proposed last is committed."""
         self._forgotten: dict[GroupId, Pending] = {}
         """Removed; what is stored of them is to go with the next write."""
-        self._held: dict[GroupId, None] = {}
-        """A proposal was dropped: dirty again at the next tick."""
         self._tick_is_due = False
         self._busy_writer: Writer | None = None
         """The writer, while `run` runs."""
@@ -87,8 +83,6 @@ class Runtime:
         self._is_stalled = False
         self._told_full = ""
         self._round_count = 0
-        self._entries_proposed = 0
-        self._bytes_proposed = 0
         self._entries_applied = 0
         for group, handler in handlers.items():
             self._roster.add(group, handler)
@@ -187,7 +181,7 @@ class Runtime:
 
     def mark_dirty(self, group: GroupId) -> None:
         """The handler has something to propose; forgotten if this node does not lead the group."""
-        self._dirty[group] = None
+        self._proposals.mark(group)
         if not self._rounds.is_writing:
             self._wakeup.wake()
 
@@ -270,8 +264,8 @@ class Runtime:
             write_seconds_last=last,
             write_seconds_p50=median,
             write_seconds_p99=slow,
-            entries_proposed=self._entries_proposed,
-            bytes_proposed=self._bytes_proposed,
+            entries_proposed=self._proposals.entries,
+            bytes_proposed=self._proposals.bytes,
             entries_written=rounds.entries_written,
             bytes_written=rounds.bytes_written,
             entries_applied=self._entries_applied,
@@ -309,10 +303,10 @@ class Runtime:
             self._tick_is_due = False
             self._outbox.tick()
             self._tick_members()
-        if self._patient:
-            self._end_patience()
-        if self._dirty and not self._rounds.is_writing:
-            self._propose()
+        proposals = self._proposals
+        proposals.end_patience(self._touched)
+        if proposals and not self._rounds.is_writing:
+            proposals.propose(self._touched)
         readies = self._collect()
         self._outbox.send(self._transport)
         self._write(writer)
@@ -320,10 +314,10 @@ class Runtime:
             applied = self._roster.guard(group, member.perform, ready)
             self._entries_applied += applied or 0
             if ready.role_change is not None and ready.role_change.role is Role.LEADER:
-                self._dirty[group] = None
+                proposals.mark(group)
             if member.raft.has_ready():
                 self._touched[group] = None
-        if self._touched or (not self._rounds.is_writing and (self._dirty or self._has_unwritten())):
+        if self._touched or (not self._rounds.is_writing and (proposals or self._has_unwritten())):
             self._wakeup.wake()
 
     def _repair(self) -> None:
@@ -367,42 +361,7 @@ class Runtime:
                 self._touched[group] = None
             elif self._roster.guard(group, member.raft.tick) is not False:
                 self._touched[group] = None
-        self._dirty |= self._held
-        self._held = {}
-
-    def _end_patience(self) -> None:
-        """Groups that something happened to since may propose: it may have been the commit they wait for."""
-        for group in [group for group in self._patient if group in self._touched]:
-            del self._patient[group]
-            self._dirty[group] = None
-
-    def _propose(self) -> None:
-        dirty, self._dirty = self._dirty, {}
-        limit = self._config.proposal_bytes_max
-        for group in dirty:
-            member = self._roster.members.get(group)
-            if member is None or not member.is_told_leader():
-                continue
-            if self._rounds.is_blocked(member):
-                self._held[group] = None
-                continue
-            if member.raft.has_little_under_way(self._config.patient_bytes):
-                self._patient[group] = None
-                continue
-            data = self._roster.guard(group, member.handler.take_proposal, limit)
-            if data is None:
-                continue
-            try:
-                index = member.raft.propose(data)
-            except (NotLeader, ProposalDropped) as error:
-                self._held[group] = None
-                member.handler.proposal_refused(data, error)
-                continue
-            self._entries_proposed += 1
-            self._bytes_proposed += len(data)
-            self._dirty[group] = None
-            self._touched[group] = None
-            member.handler.proposed(index, member.raft.term)
+        self._proposals.tick()
 
     def _collect(self) -> list[tuple[GroupId, Member, Ready]]:
         touched, self._touched = self._touched, {}
