@@ -85,7 +85,12 @@ def main() -> int:
     run.add_argument(
         "--duration", type=seconds, default=300.0, help="time in which faults begin: 90, 90s, 5m (default)"
     )
-    run.add_argument("--count", type=count, default=0, help="stop after so many faults (default: by --duration)")
+    run.add_argument(
+        "--count",
+        type=count,
+        default=0,
+        help="stop after so many faults, two that overlap being one (default: by --duration)",
+    )
     run.add_argument("--seed", type=int, default=None, help="of every choice (default: a new one)")
     run.add_argument("--rate", type=positive, default=300.0, help="messages a second that are published (default 300)")
     run.add_argument(
