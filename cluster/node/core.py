@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.ids import declared_at
 from cluster.broker.catalog.outcome import (
     Change,
@@ -293,6 +294,11 @@ class Core:
         self.members.adopt()
         self._reviews.want(list(self.catalog.catalog.queues.values()))
         self.on_catalog([])
+
+    def leads(self, queue: QueueDefinition) -> bool:
+        """Are its messages led here?"""
+        seat = self.switchboard.seats.get(shard_of(queue))
+        return seat is not None and seat.leader is not None
 
     def catalog_leader_changed(self) -> None:
         self.client.leader_changed()

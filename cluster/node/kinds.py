@@ -31,7 +31,7 @@ class Kind(IntEnum):
     TRANSFER = 9
     """request: [group, node] -> None; the sender wants the receiver to hand leadership over"""
     SESSIONS = 10
-    """request: "connections", "channels" or "consumers" -> the sender's reports of them"""
+    """request: what of clients, and of which queues: see `Sessions` -> the receiver's reports of that"""
     CLOSE_CONNECTION = 11
     """request: [name, reason] -> whether the receiver had it"""
     DIRECT_REPLY = 12

@@ -113,9 +113,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             foyer = Foyer(config, VERSION)
             nursery.start_soon(serve_admin_late, foyer, config, certificates)
             if identity is None:
-                identity = await _find_cluster(
-                    config, store, gate, token, link_certificates, may_found=may_found
-                )
+                identity = await _find_cluster(config, store, gate, token, link_certificates, may_found=may_found)
             links.adopt_identity(cluster_id=identity.cluster_id, node=identity.member_id)
             assert gate.charter is not None
             core = Core(
@@ -144,6 +142,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             def catalog_changed(changes: list[Change]) -> None:
                 # Exchanges and bindings leave no Change: `changes` does not tell whether routes still hold.
                 broker.catalog_changed()
+                broker.flows.catalog_changed(changes, core.leads)
                 evict(broker, changes)
 
             core.on_catalog = catalog_changed

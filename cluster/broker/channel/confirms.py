@@ -31,6 +31,11 @@ class Confirms:
         self._loose: list[Range] = []
         self._refused: list[Range] = []
 
+    @property
+    def open_count(self) -> int:
+        """Publishes that are not answered yet."""
+        return self.next_number - self.low - self._done.count
+
     def number(self, count: int) -> int:
         """Numbers for `count` publishes. Returns the first."""
         first = self.next_number

@@ -374,3 +374,9 @@ class EntryPayloads:
         """Bytes of a message's body."""
         envelope_size, header_size = _RECORD_HEAD.unpack_from(self.data, self.offsets[slot])
         return self.sizes[slot] - _RECORD_HEAD.size - int(envelope_size) - int(header_size)
+
+    def body_sizes(self, slot: int, count: int) -> int:
+        """Bytes of the bodies of `count` messages together."""
+        offsets, data, unpack = self.offsets, self.data, _RECORD_HEAD.unpack_from
+        heads = sum([sum(unpack(data, offset)) for offset in offsets[slot : slot + count]])
+        return offsets[slot + count] - offsets[slot] - heads - count * _RECORD_HEAD.size

@@ -32,6 +32,7 @@ from cluster.broker.shard.settings import PLAIN
 from cluster.broker.shard.state import Applied, ShardState
 from cluster.broker.shard.surroundings import NOTHING, Surroundings
 from cluster.broker.shard.tx_ops import TxId, Word
+from cluster.broker.shard.weight import Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,11 @@ class ShardLeader:
     def payload_bytes(self) -> int:
         """Bytes of entries in memory."""
         return self._payloads.bytes
+
+    @property
+    def payload_reads(self) -> int:
+        """Entries that were read back from the log."""
+        return self._payloads.reads
 
     @property
     def batch_bytes(self) -> int:
@@ -382,7 +388,9 @@ class ShardLeader:
         """Hand out what can be delivered, and give what is to be told: home node -> words."""
         if self._restless and not self.attaching:
             restless, self._restless = self._restless, {}
+            now_ms = self._keeper.now_ms
             for queue in restless.values():
+                queue.stirred_ms = now_ms
                 if queue.settings is PLAIN and not queue.state.marks:
                     is_done = self._dispatcher.dispatch(queue)
                 else:
@@ -391,12 +399,31 @@ class ShardLeader:
                     self._keeper.after(queue)
                 if not is_done:
                     self._restless[queue.id] = queue
+                if (not queue.turn) is queue.is_able:
+                    queue.turned(now_ms)
         return self._out.take()
 
     @property
     def has_more(self) -> bool:
         """Did nodes have no room for all that could be delivered?"""
         return bool(self._restless) and not self.attaching
+
+    # ---- who asks
+
+    def figures(self, queue: LeaderQueue, patience: int) -> list[int]:
+        """`LeaderQueue.counts`; when something happened last, and the time now (Unix milliseconds); how long consumers
+        could take at once what came, in milliseconds, and whether one can now; node and number of the consumer that
+        alone is served (0, 0: none); `Scale.figures`. Raises EntryCorrupt."""
+        chosen, now_ms = queue.chosen, self._keeper.now_ms
+        return [
+            *queue.counts(),
+            queue.stirred_ms,
+            now_ms,
+            queue.able_in_all_ms(now_ms),
+            int(queue.is_able),
+            *((chosen.node, chosen.consumer) if chosen is not None else (0, 0)),
+            *Scale(self._payloads, patience).figures(queue),
+        ]
 
     # ---- time, settings, other shards
 

@@ -109,6 +109,8 @@ class LeaderQueue:
     """Leader-only state of one queue."""
 
     __slots__ = (
+        "able_ms",
+        "able_since_ms",
         "active",
         "coming",
         "coming_keys",
@@ -120,6 +122,7 @@ class LeaderQueue:
         "gets",
         "holders",
         "id",
+        "is_able",
         "parked",
         "prioritized",
         "purges",
@@ -127,6 +130,7 @@ class LeaderQueue:
         "ready",
         "settings",
         "state",
+        "stirred_ms",
         "suspect_below",
         "turn",
         "unacked",
@@ -151,6 +155,13 @@ class LeaderQueue:
         """When time has something to do here, as the keeper noted it; None for never."""
         self.used_ms = 0
         """When the queue was used last, as far as x-expires goes; the consumers that it has use it all the time."""
+        self.stirred_ms = 0
+        """When something came, went or was asked for last, Unix milliseconds; 0 before that."""
+        self.is_able = False
+        """Was a consumer waiting for messages when the queue was left?"""
+        self.able_since_ms = 0
+        self.able_ms = 0
+        """How long one was, up to `able_since_ms` if one is."""
         self.coming = 0
         """Messages in entries that are not applied yet; counted where publishes may be kept out."""
         self.coming_keys: dict[int, None] = {}
@@ -188,6 +199,25 @@ class LeaderQueue:
             settled,
             self.delivered,
         ]
+
+    def turned(self, now_ms: int) -> None:
+        """A consumer waits for messages that none waited for, or none any more."""
+        self.is_able = not self.is_able
+        if self.is_able:
+            self.able_since_ms = now_ms
+        else:
+            self.able_ms += now_ms - self.able_since_ms
+
+    def able_in_all_ms(self, now_ms: int) -> int:
+        """How long consumers could take at once what came, since this leader began."""
+        return self.able_ms + (now_ms - self.able_since_ms if self.is_able else 0)
+
+    @property
+    def chosen(self) -> Holder | None:
+        """The consumer that alone is served: the active one of several, or an exclusive one."""
+        if self.settings.single_active_consumer:
+            return self.active
+        return next((holder for holder in self.holders.values() if holder.exclusive and holder.present), None)
 
     @property
     def special(self) -> bool:

@@ -12,11 +12,12 @@ from cluster.broker.shard.entry import EntryPayloads
 
 
 class PayloadCache:
-    """Entries by log index. `bytes` is the size of those kept."""
+    """Entries by log index. `bytes` is the size of those kept, `reads` how many were read from the log."""
 
     def __init__(self, load: Callable[[int], bytes], bytes_max: int) -> None:
         """`load(index)` gives the data of a live entry from the log."""
         self.bytes = 0
+        self.reads = 0
         self._load = load
         self._bytes_max = bytes_max
         self._entries: dict[int, EntryPayloads] = {}
@@ -27,7 +28,19 @@ class PayloadCache:
     def get(self, index: int) -> EntryPayloads:
         """A live entry, read from the log when it is not in memory. Raises EntryCorrupt."""
         payloads = self._entries.get(index)
-        return payloads if payloads is not None else self.keep(index, self._load(index))
+        if payloads is None:
+            self.reads += 1
+            payloads = self.keep(index, self._load(index))
+        return payloads
+
+    def kept(self, index: int) -> EntryPayloads | None:
+        """An entry that is in memory."""
+        return self._entries.get(index)
+
+    def look(self, index: int) -> EntryPayloads:
+        """A live entry, read from the log and not kept: nobody is going to get it. Raises EntryCorrupt."""
+        self.reads += 1
+        return EntryPayloads(self._load(index))
 
     def keep(self, index: int, data: bytes) -> EntryPayloads:
         """An entry that will be wanted soon. Raises EntryCorrupt."""

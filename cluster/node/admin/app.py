@@ -31,6 +31,7 @@ from cluster.node.admin.api import (
     maintenance,
     members,
     messages,
+    nodes,
     parameters,
     permissions,
     policies,
@@ -39,6 +40,7 @@ from cluster.node.admin.api import (
     users,
     vhosts,
 )
+from cluster.node.admin.api.answers import BadPage
 from cluster.node.admin.api.asked import Asked, Endpoint, read_body
 from cluster.node.admin.api.caller import ADMINISTRATOR, MONITORING, Caller
 from cluster.node.admin.api.fields import BadField
@@ -67,6 +69,7 @@ def admin_app(source: NodeSource) -> Starlette:
         Endpoint("POST", "/api/cluster/verify", MONITORING, _verify),
         Endpoint("POST", "/api/groups/{group}/transfer", ADMINISTRATOR, _transfer),
         *cluster.ENDPOINTS,
+        *nodes.ENDPOINTS,
         *checks.ENDPOINTS,
         *members.ENDPOINTS,
         *vhosts.ENDPOINTS,
@@ -207,7 +210,8 @@ async def _transfer(asked: Asked) -> Response:
 
 async def _http_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return ProblemResponse(error.status_code, error.detail, error.headers)
+    word = error.error if isinstance(error, BadPage) else ""
+    return ProblemResponse(error.status_code, error.detail, error.headers, word)
 
 
 async def _refused_problem(_: Request, error: Exception) -> Response:

@@ -21,8 +21,9 @@ class ProblemResponse(JSONResponse):
 
     media_type = "application/problem+json"
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None, error: str = "") -> None:
+        """`error` is the word for it, where it is not the status's own."""
         title = HTTPStatus(status).phrase
-        error = _WORDS.get(status, title.lower().replace(" ", "_"))
+        error = error or _WORDS.get(status, title.lower().replace(" ", "_"))
         content = {"title": title, "status": status, "detail": detail, "error": error, "reason": detail}
         super().__init__(content, status_code=status, headers=headers)

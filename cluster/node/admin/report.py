@@ -40,6 +40,17 @@ class GroupReport:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkReport:
+    """A node's link to another one that is up. The address is the peer's."""
+
+    peer: str
+    host: str
+    port: int
+    bytes_sent: int
+    bytes_received: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeReport:
     """A node as it sees itself. Queues and messages are those of the queues it leads or owns.
 
@@ -88,6 +99,30 @@ class NodeReport:
     """What keeps a node from running, where the phase alone does not say it."""
     files_open: int = 0
     files_max: int = 0
+    flow: tuple[int, ...] = ()
+    """What went through its channels, in the order of `FLOW_WORDS`; nothing from a node that does not know of it."""
+    queues_declared_total: int = 0
+    queues_created_total: int = 0
+    queues_deleted_total: int = 0
+    logins_total: int = 0
+    """Over AMQP, also those that were refused."""
+    logins_refused_total: int = 0
+    http_logins_total: int = 0
+    http_logins_refused_total: int = 0
+    entries_read_total: int = 0
+    """Entries of logs that were read back for consumers."""
+    processors: int = 0
+    threads: int = 0
+    threads_max: int = 0
+    tasks_runnable: int = 0
+    context_switches_total: int = 0
+    data_dir: str = ""
+    amqp_host: str = ""
+    """Where its listeners are, as `http_host` and `peer_host`; "" for all of the machine's addresses."""
+    http_host: str = ""
+    peer_host: str = ""
+    peer_port: int = 0
+    links: tuple[LinkReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +157,7 @@ class ClusterReport:
 
 
 class QueueCounts(NamedTuple):
-    """Of one queue, as its leader counts (`LeaderQueue.counts`). All are 0 while there is none."""
+    """Of one queue, as its leader counts (`ShardLeader.figures`). All are 0 while there is none."""
 
     ready: int = 0
     unacked: int = 0
@@ -131,6 +166,27 @@ class QueueCounts(NamedTuple):
     enqueued: int = 0
     settled: int = 0
     delivered: int = 0
+    stirred_ms: int = 0
+    """When something happened last, Unix milliseconds."""
+    clock_ms: int = 0
+    """The leader's time."""
+    able_ms: int = 0
+    """How long consumers could take at once what came, since the queue has its leader."""
+    is_able: int = 0
+    """1 if one can now."""
+    chosen_node: int = 0
+    chosen_consumer: int = 0
+    """The consumer that alone is served, `chosen_node` its client's node; 0 and 0 for none."""
+    ready_bytes: int = 0
+    """Of bodies, as the other `_bytes` but the memory's."""
+    unacked_bytes: int = 0
+    parked_bytes: int = 0
+    ready_in_memory: int = 0
+    unacked_in_memory: int = 0
+    bytes_in_memory: int = 0
+    memory_bytes: int = 0
+    head_timestamp: int = 0
+    """Of the first message that is ready, in Unix seconds as its publisher says; 0 for none."""
 
     @classmethod
     def of(cls, row: Sequence[int]) -> QueueCounts:
@@ -158,6 +214,8 @@ class QueueReport:
     messages_unacked: int = 0
     consumers: int = 0
     messages_parked: int = 0
+    online: tuple[str, ...] = ()
+    """Those of `members` that are there."""
     enqueued_total: int = 0
     """Of all time, as `settled_total`; `delivered_total` since the queue has its leader."""
     settled_total: int = 0
@@ -188,6 +246,25 @@ class ConnectionReport:
     heartbeat_seconds: int = 0
     client_properties: dict[str, Any] = field(default_factory=dict)
     ssl_protocol: str = ""
+    id: str = ""
+    """Unique over all nodes and their lives."""
+    auth_mechanism: str = ""
+    recv_oct: int = 0
+    """Octets; `_cnt` are reads and writes."""
+    recv_cnt: int = 0
+    send_oct: int = 0
+    send_cnt: int = 0
+    send_pend: int = 0
+    """Octets that the client's socket has not taken yet."""
+    ssl_cipher: str = ""
+    """As in RabbitMQ, as `ssl_key_exchange` and `ssl_hash`: `"aes_256_gcm"`, `"ecdhe_rsa"`, `"sha384"`."""
+    ssl_key_exchange: str = ""
+    ssl_hash: str = ""
+    peer_cert_subject: str = ""
+    """`"CN=app,O=Example"`; "" of a client without a certificate that the node believes."""
+    peer_cert_issuer: str = ""
+    peer_cert_validity: str = ""
+    """`"2026-01-01T00:00:00Z - 2027-01-01T00:00:00Z"`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +282,18 @@ class ChannelReport:
     messages_unacked: int
     prefetch_count: int
     global_prefetch_count: int
+    transactional: bool = False
+    messages_unconfirmed: int = 0
+    messages_uncommitted: int = 0
+    """Published in the open transaction."""
+    acks_uncommitted: int = 0
+    """Deliveries answered in it."""
+    messages_pending: int = 0
+    """Published, settled or given back, and not yet in the logs of a majority."""
+    idle_since: float = 0.0
+    """Unix seconds; 0 of a channel that is in use."""
+    flow: tuple[int, ...] = ()
+    """See `NodeReport`."""
 
     @property
     def name(self) -> str:
@@ -225,6 +314,39 @@ class ConsumerReport:
     ack_required: bool
     exclusive: bool
     prefetch_count: int
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """JSON's."""
+    node_id: int = 0
+    number: int = 0
+    """Of all consumers of the node; with `node_id` what `QueueCounts` calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VhostFlow:
+    """What went through a node's connections to a vhost, since the node began. `flow` as in `NodeReport`."""
+
+    vhost: str
+    flow: tuple[int, ...]
+    recv_oct: int
+    send_oct: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeFlow:
+    """What a node's clients published to an exchange, and how many copies of that went to queues."""
+
+    vhost: str
+    name: str
+    publish_in: int
+    publish_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFlow:
+    """What a node's clients took from a queue. `flow` as in `NodeReport`."""
+
+    queue: int
+    flow: tuple[int, ...]
 
 
 def encode_report(report: NodeReport) -> bytes:

@@ -1,4 +1,4 @@
-"""The clients of every node: connections, channels, consumers.
+"""The clients of every node: connections, channels, consumers, and what went through them.
 
 Law: each node tells of its own; who is asked puts the answers of all together. A node that does not answer in time is
 left out, as its clients cannot be reached anyway.
@@ -13,15 +13,26 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
+from cluster.broker.shard.entry import QueueId
 from cluster.node.admin.api.values import to_json
-from cluster.node.admin.report import ChannelReport, ConnectionReport, ConsumerReport
+from cluster.node.admin.report import (
+    ChannelReport,
+    ConnectionReport,
+    ConsumerReport,
+    ExchangeFlow,
+    QueueFlow,
+    VhostFlow,
+)
 from cluster.node.amqp.broker import Broker
+from cluster.node.amqp.channel import Channel
+from cluster.node.amqp.connection import Connection
 from cluster.node.core import Core, Request
 from cluster.node.kinds import Kind
 from cluster.node.links import LinkError, RequestError
+from cluster.node.tls.words import NO_TLS, tls_words
 from cluster.raft.types import NodeId
 
-R = TypeVar("R", ConnectionReport, ChannelReport, ConsumerReport)
+R = TypeVar("R", ConnectionReport, ChannelReport, ConsumerReport, VhostFlow, ExchangeFlow, QueueFlow)
 
 
 class Sessions:
@@ -31,10 +42,13 @@ class Sessions:
         self._core = core
         self._broker = broker
         self._node_name = node_name
-        self._here: Mapping[str, Callable[[], Sequence[Any]]] = {
+        self._here: Mapping[str, Callable[[str], Sequence[Any]]] = {
             "connections": self._connections_here,
             "channels": self._channels_here,
             "consumers": self._consumers_here,
+            "vhost-flows": self._vhost_flows_here,
+            "exchange-flows": self._exchange_flows_here,
+            "queue-flows": self._queue_flows_here,
         }
 
     def requests(self) -> dict[int, Request]:
@@ -53,8 +67,21 @@ class Sessions:
         found = await self._everywhere("consumers", ConsumerReport, timeout_seconds)
         return sorted(found, key=lambda report: (report.vhost, report.queue, report.consumer_tag))
 
+    async def vhost_flows(self, timeout_seconds: float) -> list[VhostFlow]:
+        """Of each node and vhost one."""
+        return await self._everywhere("vhost-flows", VhostFlow, timeout_seconds)
+
+    async def exchange_flows(self, timeout_seconds: float) -> list[ExchangeFlow]:
+        """Of each node and exchange one, of those that were published to."""
+        return await self._everywhere("exchange-flows", ExchangeFlow, timeout_seconds)
+
+    async def queue_flows(self, timeout_seconds: float, queues: Sequence[int] | None) -> list[QueueFlow]:
+        """Of each node and queue one, of those of `queues`, or of all, that something was taken from."""
+        wanted = "" if queues is None else " " + ",".join(map(str, queues))
+        return await self._everywhere(f"queue-flows{wanted}", QueueFlow, timeout_seconds)
+
     async def _everywhere(self, what: str, kind: type[R], timeout_seconds: float) -> list[R]:
-        found: list[R] = list(self._here[what]())
+        found: list[R] = list(self._asked(what))
 
         async def ask(peer: NodeId) -> None:
             try:
@@ -69,12 +96,17 @@ class Sessions:
         return found
 
     async def _give(self, peer: NodeId, body: Any) -> Any:
-        reports = self._here.get(body)
+        return msgspec.msgpack.encode(self._asked(body))
+
+    def _asked(self, body: Any) -> Sequence[Any]:
+        """Raises RequestError for what a newer node may know."""
+        what, _, of = str(body).partition(" ")
+        reports = self._here.get(what)
         if reports is None:
             raise RequestError(f"no such sessions: {body!r}")
-        return msgspec.msgpack.encode(reports())
+        return reports(of)
 
-    def _connections_here(self) -> list[ConnectionReport]:
+    def _connections_here(self, _: str) -> list[ConnectionReport]:
         wall = time.time() - trio.current_time()
         reports = []
         for connection in self._broker.connections.values():
@@ -84,6 +116,7 @@ class Sessions:
             host, _, port = ours.rpartition(":")
             properties = machine.client_properties
             product = " ".join([str(properties[key]) for key in ("product", "version") if key in properties])
+            tls = tls_words(connection.tls) if connection.tls is not None else NO_TLS
             reports.append(
                 ConnectionReport(
                     name=connection.name,
@@ -102,31 +135,34 @@ class Sessions:
                     frame_max=machine.frame_max,
                     heartbeat_seconds=machine.heartbeat,
                     client_properties=to_json(properties),
-                    ssl_protocol=connection.tls_version,
+                    ssl_protocol=tls.protocol,
+                    id=connection.id,
+                    auth_mechanism=connection.mechanism,
+                    recv_oct=connection.received_bytes,
+                    recv_cnt=connection.received_count,
+                    send_oct=connection.sent_bytes,
+                    send_cnt=connection.sent_count,
+                    send_pend=connection.unwritten_bytes,
+                    ssl_cipher=tls.cipher,
+                    ssl_key_exchange=tls.key_exchange,
+                    ssl_hash=tls.hash,
+                    peer_cert_subject=tls.peer_subject,
+                    peer_cert_issuer=tls.peer_issuer,
+                    peer_cert_validity=tls.peer_validity,
                 )
             )
         return reports
 
-    def _channels_here(self) -> list[ChannelReport]:
+    def _channels_here(self, _: str) -> list[ChannelReport]:
+        now = trio.current_time()
+        wall = time.time() - now
         return [
-            ChannelReport(
-                connection=connection.name,
-                number=channel.number,
-                node=self._node_name,
-                user=connection.user,
-                vhost=connection.vhost,
-                state="running",
-                confirm=channel.confirms is not None,
-                consumers=len(channel.consumers),
-                messages_unacked=channel.unacked.count,
-                prefetch_count=channel.prefetch_count,
-                global_prefetch_count=channel.global_prefetch_count,
-            )
+            _channel(self._node_name, connection, channel, now, wall)
             for connection in self._broker.connections.values()
             for channel in connection.channels.values()
         ]
 
-    def _consumers_here(self) -> list[ConsumerReport]:
+    def _consumers_here(self, _: str) -> list[ConsumerReport]:
         return [
             ConsumerReport(
                 queue=consumer.queue_name,
@@ -139,8 +175,54 @@ class Sessions:
                 ack_required=not consumer.no_ack,
                 exclusive=consumer.exclusive,
                 prefetch_count=consumer.window or 0,
+                arguments=to_json(consumer.arguments),
+                node_id=self._broker.node,
+                number=consumer.consumer,
             )
             for connection in self._broker.connections.values()
             for channel in connection.channels.values()
             for consumer in channel.consumers.values()
         ]
+
+    def _vhost_flows_here(self, _: str) -> list[VhostFlow]:
+        totals = self._broker.flows.by_vhost(self._broker.connections.values())
+        return [
+            VhostFlow(vhost, tuple(total.flow.row()), total.received_bytes, total.sent_bytes)
+            for vhost, total in totals.items()
+        ]
+
+    def _exchange_flows_here(self, _: str) -> list[ExchangeFlow]:
+        return [
+            ExchangeFlow(vhost, name, came, went)
+            for (vhost, name), (came, went) in self._broker.flows.by_exchange().items()
+        ]
+
+    def _queue_flows_here(self, of: str) -> list[QueueFlow]:
+        flows = self._broker.flows.queues
+        wanted = [QueueId(int(word)) for word in of.split(",") if word.isdecimal()] if of else list(flows)
+        return [QueueFlow(queue, tuple(flows[queue].row())) for queue in wanted if queue in flows]
+
+
+def _channel(node: str, connection: Connection, channel: Channel, now: float, wall: float) -> ChannelReport:
+    idle_since = channel.idle_since(now)
+    transaction = channel.transaction
+    return ChannelReport(
+        connection=connection.name,
+        number=channel.number,
+        node=node,
+        user=connection.user,
+        vhost=connection.vhost,
+        state="running",
+        confirm=channel.confirms is not None,
+        consumers=len(channel.consumers),
+        messages_unacked=channel.unacked.count,
+        prefetch_count=channel.prefetch_count,
+        global_prefetch_count=channel.global_prefetch_count,
+        transactional=transaction is not None,
+        messages_unconfirmed=channel.confirms.open_count if channel.confirms is not None else 0,
+        messages_uncommitted=transaction.publish_count if transaction is not None else 0,
+        acks_uncommitted=transaction.answer_count if transaction is not None else 0,
+        messages_pending=channel.uncommitted,
+        idle_since=0.0 if idle_since is None else wall + idle_since,
+        flow=tuple(channel.flow.row()),
+    )

@@ -21,10 +21,13 @@ from cluster.node.admin.report import (
     ClusterReport,
     ConnectionReport,
     ConsumerReport,
+    ExchangeFlow,
     NodeReport,
     Phase,
     QueueCounts,
+    QueueFlow,
     QueueReport,
+    VhostFlow,
 )
 
 
@@ -121,6 +124,15 @@ class NodeSource(Protocol):
 
     async def consumers(self, timeout_seconds: float) -> Sequence[ConsumerReport]:
         """Every consumer of the nodes that answer, ordered by vhost, queue and tag."""
+
+    async def vhost_flows(self, timeout_seconds: float) -> Sequence[VhostFlow]:
+        """What went through the vhosts, of each node that answers."""
+
+    async def exchange_flows(self, timeout_seconds: float) -> Sequence[ExchangeFlow]:
+        """What was published to exchanges, of each node that answers."""
+
+    async def queue_flows(self, timeout_seconds: float, queues: Sequence[QueueId] | None = None) -> Sequence[QueueFlow]:
+        """What was taken from these queues, from all by default, of each node that answers."""
 
     def queue_report(self, queue: QueueDefinition, counts: QueueCounts) -> QueueReport:
         """The queue, with what its leader counted."""

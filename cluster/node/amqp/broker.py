@@ -24,6 +24,7 @@ from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import ReplyCallback, ShardStream
 from cluster.node.amqp.census import Census, Numbers
 from cluster.node.amqp.direct_reply import DirectReplies
+from cluster.node.amqp.flow import Flows
 from cluster.node.amqp.login import Login, Passwords, is_loopback
 from cluster.node.amqp.reading import Reading
 from cluster.node.amqp.side import LEADER_TIMEOUT_SECONDS
@@ -47,28 +48,18 @@ class BrokerLimits:
 
 
 class Counters:
-    """Messages, connections and channels since the start. They only grow."""
+    """Connections, channels, queues and logins since the start. They only grow."""
 
-    __slots__ = (
-        "acknowledged",
-        "channels_opened",
-        "confirmed",
-        "connections_opened",
-        "delivered",
-        "published",
-        "redelivered",
-        "returned",
-    )
+    __slots__ = ("channels_opened", "connections_opened", "logins", "logins_refused", "queues_declared")
 
     def __init__(self) -> None:
-        self.published = 0
-        self.confirmed = 0
-        self.delivered = 0
-        self.acknowledged = 0
-        self.redelivered = 0
-        self.returned = 0
         self.connections_opened = 0
         self.channels_opened = 0
+        self.queues_declared = 0
+        """What was asked for, also where the queue was there already."""
+        self.logins = 0
+        """Over AMQP, as those that were refused."""
+        self.logins_refused = 0
 
 
 class Broker:
@@ -102,6 +93,7 @@ class Broker:
         """Unique in this life of the node."""
         self.census = Census(self.connections, links)
         self.counters = Counters()
+        self.flows = Flows(catalog)
         self.replies = DirectReplies(self)
         self.alarm = ""
         """Why publishers are blocked, in RabbitMQ's words; "" when they are not."""
@@ -296,7 +288,8 @@ class Broker:
         self._nursery.start_soon(connection.run)
 
     def connection_over(self, connection: Connection) -> None:
-        self.connections.pop(connection.id, None)
+        if self.connections.pop(connection.id, None) is not None:
+            self.flows.connection_over(connection)
         self._to_flush.pop(connection, None)
         if connection.owns_queues:
             self._nursery.start_soon(self._forget, connection)

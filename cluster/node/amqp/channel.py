@@ -28,6 +28,8 @@ from cluster.node.catalog.client import NoQuorum
 if TYPE_CHECKING:
     from cluster.node.amqp.connection import Connection
 
+IDLE_SECONDS = 1.0
+"""A channel on which nothing happened for so long is idle."""
 BACKLOG_MAX = 256
 """Events that may wait on one channel before its connection is no longer read."""
 
@@ -40,13 +42,19 @@ class Channel(Publishing, Consuming):
     def __init__(self, number: int, connection: Connection) -> None:
         super().__init__(number, connection)
         self.last_queue = ""
+        self.heard_at = connection.heard_at
+        """When the client last said something on it, monotonic seconds."""
         self.backlog: deque[ChannelEvent] = deque()
+        self._handed_out = 0
+        self._seen_at = self.heard_at
+        """When there were that many deliveries."""
         self._working = False
         self._idle: trio.Event | None = None
 
     # ---- what arrives
 
     def receive(self, event: ChannelEvent) -> None:
+        self.heard_at = self.connection.heard_at
         if self._working:
             self.backlog.append(event)
             return
@@ -102,6 +110,15 @@ class Channel(Publishing, Consuming):
             self._idle = trio.Event()
             await self._idle.wait()
 
+    def idle_since(self, now: float) -> float | None:
+        """Monotonic seconds; None while it is in use. Of deliveries that nobody answers it is known when somebody asked
+        and there were no new ones."""
+        handed_out = self.flow.deliver + self.flow.deliver_no_ack
+        if handed_out != self._handed_out:
+            self._handed_out, self._seen_at = handed_out, now
+        idle_since = max(self.heard_at, self._seen_at)
+        return idle_since if now - idle_since >= IDLE_SECONDS else None
+
     def fail(self, error: BrokerError | AmqpException, event: ChannelEvent) -> None:
         """The client's mistake: close what it closes."""
         class_id, method_id = 0, 0
@@ -140,6 +157,7 @@ class Channel(Publishing, Consuming):
         if self.transaction is not None:
             self.transaction.rollback(self)
         self.let_everything_go()
+        self.connection.broker.flows.channel_over(self.connection.vhost, self.flow)
         self.connection.unblock()
 
 

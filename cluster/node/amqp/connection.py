@@ -57,9 +57,8 @@ class Connection:
 
     def __init__(self, sock: Socket, peer: str, connection_id: str, broker: Broker, name: str) -> None:
         """`peer` is the client's address, `name` both ends with their ports."""
-        tls = sock if isinstance(sock, TlsSocket) else None
-        self.tls_version = tls.version if tls else ""
-        self.certified_name = tls.peer_name if tls else ""
+        self.tls = sock if isinstance(sock, TlsSocket) else None
+        self.certified_name = self.tls.peer_name if self.tls else ""
         """The common name of a client that has shown a certificate which the node believes."""
         self.id = connection_id
         self.peer = peer
@@ -72,7 +71,15 @@ class Connection:
         self.channels: dict[int, Channel] = {}
         self.user = ""
         self.vhost = ""
-        self.connected_at = trio.current_time()
+        self.connected_at = self.heard_at = trio.current_time()
+        self.mechanism = ""
+        """Of the login."""
+        self.received_bytes = 0
+        self.received_count = 0
+        """Reads."""
+        self.sent_bytes = 0
+        self.sent_count = 0
+        """Writes."""
         self.routes: dict[bytes, Route] = {}
         self.wellformed: set[bytes] = set()
         """Properties (a content header from its flags on) that have been looked at. At most ROUTES_MAX."""
@@ -119,12 +126,16 @@ class Connection:
         sock, reading = self._socket, self.broker.reading
         while not self._over:
             await trio.lowlevel.wait_readable(sock)
+            now = trio.current_time()
             try:
-                data = sock.recv(reading.share(trio.current_time()))
+                data = sock.recv(reading.share(now))
             except BlockingIOError:
                 continue
             except OSError:
                 data = b""
+            self.heard_at = now
+            self.received_bytes += len(data)
+            self.received_count += 1
             reading.heard(self.id, len(data))
             for event in self.machine.receive(data) if data else self.machine.eof():
                 await self._handle(event)
@@ -183,12 +194,15 @@ class Connection:
                 self._over = True
 
     async def _log_in(self, event: ev.LoginRequest) -> None:
+        self.mechanism = event.mechanism
         if event.mechanism == "EXTERNAL":
             username = self.certified_name
             login = self.broker.judge_certified(self.peer, username)
         else:
             username = event.username
             login = await self.broker.judge_login(self.peer, username, event.password)
+        self.broker.counters.logins += 1
+        self.broker.counters.logins_refused += login is not Login.ACCEPTED
         match login:
             case Login.ACCEPTED:
                 self.user = username
@@ -307,6 +321,11 @@ class Connection:
     # ---- limits
 
     @property
+    def unwritten_bytes(self) -> int:
+        """What the client's socket has not taken yet."""
+        return self._unwritten_bytes
+
+    @property
     def congested(self) -> bool:
         """Does the client read slower than it is written to?"""
         return self._unwritten_bytes > self.broker.limits.connection_outgoing_max
@@ -388,6 +407,8 @@ class Connection:
             self._abandon()
             return 0
         self._unwritten_bytes -= sent
+        self.sent_bytes += sent
+        self.sent_count += 1
         done = 0
         while done < len(buffers) and sent >= len(buffers[done]):
             sent -= len(buffers[done])

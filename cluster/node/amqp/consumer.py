@@ -9,7 +9,7 @@ client that does not read holds at most `BYTES_WINDOW` and one message.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cluster.amqp.deliver import DeliveryEncoder
 from cluster.amqp.field_table import FieldValue, type_name
@@ -19,6 +19,7 @@ from cluster.broker.errors import precondition_failed
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import AttachedConsumer
 from cluster.broker.shard.stream import ShardStream
+from cluster.node.amqp.flow import Flow
 
 if TYPE_CHECKING:
     from cluster.node.amqp.consuming import Consuming
@@ -27,17 +28,19 @@ BYTES_WINDOW = 2 << 20
 """Bytes on their way to one consumer."""
 MESSAGES_WINDOW = 2000
 """Messages on their way to a consumer that has no prefetch count."""
+NO_ARGUMENTS: Final[Mapping[str, FieldValue]] = {}
 
 
 class GetHolder:
     """Holds the unacked messages that basic.get took from one queue through one channel."""
 
-    __slots__ = ("consumer", "queue", "stream")
+    __slots__ = ("consumer", "flow", "queue", "stream")
 
-    def __init__(self, consumer: int, queue: QueueId, stream: ShardStream) -> None:
+    def __init__(self, consumer: int, queue: QueueId, stream: ShardStream, flow: Flow) -> None:
         self.consumer = consumer
         self.queue = queue
         self.stream = stream
+        self.flow = flow
 
     def deliver(self, first: int, count: int, redelivered: int, sizes: bytes, records: bytes | memoryview) -> None:
         """Replies carry what it gets; a delivery to it is a leader's fault."""
@@ -54,10 +57,12 @@ class GetHolder:
 
 
 class Consumer:
-    """One basic.consume. `window` is how much it may hold unacked, or None where socket writes grant credit."""
+    """One basic.consume. `window` is how much it may hold unacked, or None where socket writes grant credit. `flow`
+    counts for its queue."""
 
     __slots__ = (
         "_owed_to_limit",
+        "arguments",
         "bytes_credit",
         "channel",
         "consumer",
@@ -65,6 +70,7 @@ class Consumer:
         "credit",
         "encoder",
         "exclusive",
+        "flow",
         "no_ack",
         "owed_bytes",
         "owed_messages",
@@ -86,6 +92,7 @@ class Consumer:
         stream: ShardStream,
         queue: QueueId,
         queue_name: str,
+        flow: Flow,
         no_ack: bool,
         exclusive: bool,
         prefetch_count: int,
@@ -93,6 +100,7 @@ class Consumer:
         frame_max: int,
         counts: bool = False,
         priority: int = 0,
+        arguments: Mapping[str, FieldValue] = NO_ARGUMENTS,
     ) -> None:
         self.consumer = consumer
         self.tag = tag
@@ -100,6 +108,8 @@ class Consumer:
         self.stream = stream
         self.queue = queue
         self.queue_name = queue_name
+        self.flow = flow
+        self.arguments = arguments
         self.no_ack = no_ack
         self.exclusive = exclusive
         self.counts = counts

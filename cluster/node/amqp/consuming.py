@@ -22,7 +22,7 @@ from cluster.broker.channel.unacked import Answered, TagPiece, Unacked, Verdict,
 from cluster.broker.errors import no_queue
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
-from cluster.node.amqp.consumer import Consumer, GetHolder, consumer_priority
+from cluster.node.amqp.consumer import NO_ARGUMENTS, Consumer, GetHolder, consumer_priority
 from cluster.node.amqp.side import Side, State
 
 if TYPE_CHECKING:
@@ -67,15 +67,19 @@ class Consuming(Side):
 
     def _hand_out(self, delivery: Delivery) -> None:
         consumer, first, count, redelivered, sizes, records = delivery
-        counters = self.connection.broker.counters
-        counters.delivered += count
+        flow, taken = self.flow, consumer.flow
         if redelivered:
-            counters.redelivered += count
+            flow.redeliver += count
+            taken.redeliver += count
         if consumer.no_ack:
+            flow.deliver_no_ack += count
+            taken.deliver_no_ack += count
             tag = self.unacked.tag_automatic(count)
             consumer.stream.settle(consumer.queue, first, count, AUTOMATIC)
             self.stirred(consumer.stream)
         else:
+            flow.deliver += count
+            taken.deliver += count
             tag = self.unacked.tag(consumer, first, count)
         out: list[bytes | memoryview] = []
         size = len(records)
@@ -94,9 +98,7 @@ class Consuming(Side):
             consumer, first, count, redelivered, sizes, records = parked.popleft()
             if count > room:
                 cut = sum(sizes[:room])
-                parked.appendleft(
-                    (consumer, first + room, count - room, redelivered, sizes[room:], records[cut:])
-                )
+                parked.appendleft((consumer, first + room, count - room, redelivered, sizes[room:], records[cut:]))
                 count, sizes, records = room, sizes[:room], records[:cut]
             self._hand_out((consumer, first, count, redelivered, sizes, records))
 
@@ -133,6 +135,7 @@ class Consuming(Side):
             stream=connection.broker.stream_of(queue),
             queue=queue.id,
             queue_name=queue.name,
+            flow=connection.broker.flows.queue(queue.id),
             no_ack=method.no_ack,
             exclusive=method.exclusive,
             prefetch_count=self.prefetch_count,
@@ -140,6 +143,7 @@ class Consuming(Side):
             frame_max=connection.machine.frame_max,
             counts=queue.type == "quorum",
             priority=consumer_priority(method.arguments, queue),
+            arguments=method.arguments or NO_ARGUMENTS,
         )
 
         def answered(status: int, value: object) -> None:
@@ -174,13 +178,16 @@ class Consuming(Side):
         stream = connection.broker.stream_of(queue)
         holder = self.holders.get(queue.id)
         if holder is None:
-            holder = self.holders[queue.id] = GetHolder(connection.broker.next_consumer(), queue.id, stream)
+            taken = connection.broker.flows.queue(queue.id)
+            holder = self.holders[queue.id] = GetHolder(connection.broker.next_consumer(), queue.id, stream, taken)
             stream.join(queue.id, holder)
 
         def answered(status: int, value: Any) -> None:
             if status != ReplyStatus.OK:
                 return
             if value is None:
+                self.flow.get_empty += 1
+                holder.flow.get_empty += 1
                 connection.machine.send(self.number, m.BasicGetEmpty())
                 return
             first, redelivered, _, data, left = value
@@ -198,14 +205,20 @@ class Consuming(Side):
         if status == ReplyStatus.GONE:
             raise no_queue(queue.vhost, queue.name)
 
-    def _got(
-        self, holder: GetHolder, first: int, record: Record, *, redelivered: int, left: int, no_ack: bool
-    ) -> None:
+    def _got(self, holder: GetHolder, first: int, record: Record, *, redelivered: int, left: int, no_ack: bool) -> None:
+        flow, taken = self.flow, holder.flow
+        if redelivered:
+            flow.redeliver += 1
+            taken.redeliver += 1
         if no_ack:
+            flow.get_no_ack += 1
+            taken.get_no_ack += 1
             tag = self.unacked.tag_automatic(1)
             holder.stream.settle(holder.queue, first, 1, self)
             self.uncommitted += 1
         else:
+            flow.get += 1
+            taken.get += 1
             tag = self.unacked.tag(holder, first, 1)
         exchange, routing_key = record.address()
         method = m.BasicGetOk(tag, redelivered > 0, exchange, routing_key, left)
@@ -265,7 +278,8 @@ class Consuming(Side):
 
     def _settle(self, answers: list[Answered[Holder]]) -> None:
         for holder, first, count in answers:
-            self.connection.broker.counters.acknowledged += count
+            self.flow.ack += count
+            holder.flow.ack += count
             holder.stream.settle(holder.queue, first, count, self)
             holder.acked(count)
             self.uncommitted += count
@@ -296,7 +310,8 @@ class Consuming(Side):
         """What the client says of deliveries has taken effect already."""
         for holder, _, count in answered(pieces):
             if verdict is Verdict.DONE:
-                self.connection.broker.counters.acknowledged += count
+                self.flow.ack += count
+                holder.flow.ack += count
             holder.acked(count)
             self.stirred(holder.stream)
         self._unpark()

@@ -204,6 +204,7 @@ async def queue_declare(connection: Connection, channel: Channel, method: m.Queu
             broker.incarnation,
         )
         queue = checks.declare_queue(connection.user, command, server_named=not method.queue)
+        broker.counters.queues_declared += 1
         if queue is None:
             connection.owns_queues = connection.owns_queues or method.exclusive
             await broker.submit(command)
@@ -299,9 +300,7 @@ async def basic_cancel(connection: Connection, channel: Channel, method: m.Basic
     if channel.reply_consumer is not None and channel.reply_consumer.tag == method.consumer_tag:
         channel.drop_reply_consumer()
     if consumer is not None:
-        await connection.broker.ask_stream(
-            consumer.stream, RequestOp.CANCEL, consumer.queue, (consumer.consumer,)
-        )
+        await connection.broker.ask_stream(consumer.stream, RequestOp.CANCEL, consumer.queue, (consumer.consumer,))
         channel.forget_consumer(consumer)
         await channel.unused_gone()
     reply(connection, channel, m.BasicCancelOk(method.consumer_tag), no_wait=method.no_wait)

@@ -12,6 +12,7 @@ from struct import Struct
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.intervals import IntervalSet
 from cluster.broker.shard.stream import PublishSink, ShardStream
+from cluster.node.amqp.flow import Entrance
 
 _RECORD_HEAD = Struct(">HI")
 ROUTES_MAX = 4096
@@ -37,6 +38,7 @@ class Route:
     memory    what the exchange asks of queues for a key (`pack_memory`), None where it does not deduplicate
     refusable  a queue may refuse publishes
     delays    the exchange keeps messages until their x-delay is over
+    entrance  counts what goes this way
     """
 
     __slots__ = (
@@ -44,6 +46,7 @@ class Route:
         "_prefixes",
         "delays",
         "direct",
+        "entrance",
         "exchange",
         "keyed",
         "mandatory",
@@ -61,6 +64,7 @@ class Route:
         exchange: str,
         routing_key: str,
         targets: Targets,
+        entrance: Entrance,
         *,
         mandatory: bool,
         static: bool,
@@ -80,6 +84,7 @@ class Route:
         self.exchange = exchange
         self.routing_key = routing_key
         self.targets = targets
+        self.entrance = entrance
         self.mandatory = mandatory
         self.static = static
         self._envelope = method[6:-1]

@@ -106,14 +106,19 @@ class Publishing(Side):
         if targets:
             self._send(route, targets, parts, sizes, first)
         else:
-            connection.broker.counters.published += count
+            flow = self.flow
+            flow.publish += count
+            route.entrance.count += count
             if route.direct and connection.broker.replies.reachable(route.routing_key):
                 for i in range(count):
                     connection.broker.replies.send(route.routing_key, b"".join(flat(parts[3 * i : 3 * i + 3])))
             if route.mandatory:
                 for i in range(count):
                     self._return(route, header_of(parts, i), bytes(parts[3 * i + 2]))
+            elif not route.direct:
+                flow.drop_unroutable += count
             if confirms is not None:
+                flow.confirm += count
                 confirms.done(first, count)
                 connection.confirms_soon(self)
 
@@ -123,12 +128,14 @@ class Publishing(Side):
             self._send(route, targets, parts, sizes, self._publish_number)
             self._publish_number += len(sizes)
         else:
-            self.connection.broker.counters.published += len(sizes)
+            self.flow.publish += len(sizes)
+            route.entrance.count += len(sizes)
 
     def _send(self, route: Route, targets: Targets, parts: list[Octets], sizes: list[int], first: int) -> None:
         connection = self.connection
         count = len(sizes)
-        connection.broker.counters.published += count
+        self.flow.publish += count
+        route.entrance.count += count
         size = sum(sizes)
         connection.budget.taken(size)
         self.uncommitted += count
@@ -145,7 +152,7 @@ class Publishing(Side):
         self.connection.budget.returned(size)
         self.done(count)
         if self.state is State.OPEN and self.confirms is not None:
-            self.connection.broker.counters.confirmed += count
+            self.flow.confirm += count
             self.confirms.done(first, count)
             self.connection.confirms_soon(self)
 
@@ -171,7 +178,7 @@ class Publishing(Side):
     def _return(self, route: Route, header: bytes, body: bytes) -> None:
         method = m.BasicReturn(312, "NO_ROUTE", route.exchange, route.routing_key)
         self.connection.machine.content(self.number, method.encode(), header, body)
-        self.connection.broker.counters.returned += 1
+        self.flow.return_unroutable += 1
         self.connection.flush_soon()
 
     def drop_reply_consumer(self) -> None:

@@ -39,9 +39,8 @@ def resolve(
     broker = connection.broker
     exchange, routing_key = publish.exchange, publish.routing_key
     if not exchange and broker.replies.is_address(routing_key):
-        return Route(
-            method, exchange, routing_key, [], mandatory=publish.mandatory, static=True, direct=True
-        )
+        entrance = broker.flows.entrance(connection.vhost, exchange, 0)
+        return Route(method, exchange, routing_key, [], entrance, mandatory=publish.mandatory, static=True, direct=True)
     broker.catalog.checks.publish(connection.user, connection.vhost, exchange, routing_key)
 
     def headers() -> Mapping[str, FieldValue]:
@@ -66,6 +65,7 @@ def resolve(
         exchange,
         routing_key,
         [(stream, tuple(queues)) for stream, queues in targets.items()],
+        broker.flows.entrance(connection.vhost, exchange, sum(map(len, targets.values()))),
         mandatory=publish.mandatory,
         static=plain and not found.by_headers,
         prioritized=any("x-max-priority" in queue.arguments.values for queue in found.queues),
@@ -134,7 +134,7 @@ def _check_expiration(text: str) -> None:
     if number is None:
         raise precondition_failed(f"invalid expiration '{text}': no_integer")
     if number.end() < len(text):
-        raise precondition_failed(f"invalid expiration '{text}': {{leftover_string,\"{text[number.end():]}\"}}")
+        raise precondition_failed(f"invalid expiration '{text}': {{leftover_string,\"{text[number.end() :]}\"}}")
     value = int(text)
     if value < 0:
         raise precondition_failed(f"invalid expiration '{text}': {{value_negative,{value}}}")

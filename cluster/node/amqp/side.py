@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from cluster.broker.shard.stream import ShardStream
+from cluster.node.amqp.flow import Flow
 from cluster.node.amqp.transaction import Transaction
 from cluster.node.catalog.client import NoQuorum
 
@@ -34,6 +35,7 @@ class Side:
         self.number = number
         self.connection = connection
         self.state = State.OPEN
+        self.flow = Flow()
         self.transaction: Transaction | None = None
         """After tx.select."""
         self.uncommitted = 0

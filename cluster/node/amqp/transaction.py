@@ -49,6 +49,16 @@ class Transaction:
     def answer(self, pieces: list[TagPiece[Holder]], verdict: Verdict) -> None:
         self._answers.append((pieces, verdict))
 
+    @property
+    def publish_count(self) -> int:
+        """Messages that wait for the commit."""
+        return sum([len(sizes) for _, _, sizes in self._publishes])
+
+    @property
+    def answer_count(self) -> int:
+        """Deliveries whose answers do."""
+        return sum([end - first for pieces, _ in self._answers for first, end, _ in pieces])
+
     async def commit(self, channel: Channel) -> None:
         """Until it is carried out. Raises BrokerError 406 if it is not, NoQuorum."""
         publishes, answers = self._publishes, self._answers

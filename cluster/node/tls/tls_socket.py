@@ -47,10 +47,27 @@ class TlsSocket:
         return self._tls.version() or ""
 
     @property
+    def suite(self) -> str:
+        """OpenSSL's name of the cipher suite."""
+        agreed = self._tls.cipher()
+        return agreed[0] if agreed is not None else ""
+
+    @property
+    def suites(self) -> list[Any]:
+        """What there is to choose from, as `SSLContext.get_ciphers`."""
+        return list(self._tls.context.get_ciphers())
+
+    @property
+    def peer_certificate(self) -> Any:
+        """The other side's, as `SSLObject.getpeercert`; {} without a verified one."""
+        return self._tls.getpeercert() or {}
+
+    @property
     def peer_name(self) -> str:
         """The common name in the other side's certificate; "" without a verified one."""
-        certificate: Any = self._tls.getpeercert()
-        names = [value for part in (certificate or {}).get("subject", ()) for key, value in part if key == "commonName"]
+        names = [
+            value for part in self.peer_certificate.get("subject", ()) for key, value in part if key == "commonName"
+        ]
         return str(names[-1]) if names else ""
 
     def fileno(self) -> int:

@@ -19,12 +19,15 @@ from cluster.node.admin.report import (
     ClusterReport,
     ConnectionReport,
     ConsumerReport,
+    ExchangeFlow,
     GroupReport,
     MemberReport,
     NodeReport,
     Phase,
     QueueCounts,
+    QueueFlow,
     QueueReport,
+    VhostFlow,
 )
 from cluster.node.admin.source import Refusal, Refused
 from tests.broker.catalog.build import Founded
@@ -170,6 +173,9 @@ class FakeSource:
         self.timeouts: list[float] = []
         self.fault: Exception | None = None
         self.removed: list[str] = []
+        self.vhosts_flowed: list[VhostFlow] = []
+        self.exchanges_flowed: list[ExchangeFlow] = []
+        self.queues_flowed: list[QueueFlow] = []
         self.users: dict[tuple[str, str], frozenset[str]] = {
             ("guest", "guest"): frozenset({"administrator"}),
             ("watch", "w:w"): frozenset({"monitoring"}),
@@ -196,6 +202,15 @@ class FakeSource:
     ) -> Mapping[int, QueueCounts]:
         wanted = self.catalog.queues if queues is None else queues
         return {queue: await self.operations.counts(self.catalog.queues[queue]) for queue in wanted}
+
+    async def vhost_flows(self, timeout_seconds: float) -> Sequence[VhostFlow]:
+        return self.vhosts_flowed
+
+    async def exchange_flows(self, timeout_seconds: float) -> Sequence[ExchangeFlow]:
+        return self.exchanges_flowed
+
+    async def queue_flows(self, timeout_seconds: float, queues: Sequence[QueueId] | None = None) -> Sequence[QueueFlow]:
+        return [flow for flow in self.queues_flowed if queues is None or flow.queue in queues]
 
     def queue_report(self, queue: QueueDefinition, counts: QueueCounts) -> QueueReport:
         holders = tuple([NODES[node - 1] for node in self.catalog.placement[GroupId(queue.shard)]])

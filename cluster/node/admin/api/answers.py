@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import trio
@@ -23,6 +23,7 @@ from cluster.node.admin.gently import gently, gently_sorted
 T = TypeVar("T")
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 500
+_NUMBER = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 _THREAD_ITEMS = 500
 """From so many items on, encoding a list is a thread's."""
 
@@ -41,8 +42,9 @@ def changed(*, new: bool) -> Response:
     return created() if new else nothing()
 
 
-def found(document: Document) -> Response:
-    return JSONResponse(document)
+def found(asked: Asked, document: Document) -> Response:
+    """One thing, or of it the `columns` that are asked for."""
+    return JSONResponse(_with_columns([document], asked.request.query_params.get("columns", ""))[0])
 
 
 def depths(ready: int, unacked: int, parked: int = 0) -> dict[str, int]:
@@ -52,6 +54,14 @@ def depths(ready: int, unacked: int, parked: int = 0) -> dict[str, int]:
         "messages_ready": ready,
         "messages_unacknowledged": unacked,
     }
+
+
+class BadPage(HTTPException):
+    """A page that there is not, in RabbitMQ's words."""
+
+    def __init__(self, error: str, reason: str) -> None:
+        super().__init__(400, reason)
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +80,23 @@ class Wish:
     columns: str
 
     def part(self, kept: Sequence[T]) -> Sequence[T]:
-        """The page's. Raises HTTPException 400 when the list does not reach so far."""
+        """The page's. Raises BadPage when the list does not reach so far."""
         begin = (self.page - 1) * self.size
         if begin and begin >= len(kept):
-            raise HTTPException(400, f"page: there is no page {self.page} of {self.size} items each")
+            reason = f"Page out of range, page: {self.page} page size: {self.size}, len: {len(kept)}"
+            raise BadPage("page_out_of_range", reason)
         return kept[begin : begin + self.size]
 
 
 def wish_of(asked: Asked) -> Wish:
-    """Raises HTTPException 400."""
+    """Raises HTTPException 400, BadPage."""
     query = asked.request.query_params
     page_text = query.get("page")
     name = query.get("name", "") if page_text is not None else ""
+    page, size = (0, 0) if page_text is None else _page(page_text, query.get("page_size"))
     return Wish(
-        page=0 if page_text is None else _whole(page_text, "page", 1, 1 << 31),
-        size=_whole(query.get("page_size", str(PAGE_SIZE_DEFAULT)), "page_size", 1, PAGE_SIZE_MAX) if page_text else 0,
+        page=page,
+        size=size,
         name=name,
         matches=_matcher(name, use_regex=asked.flag("use_regex")),
         sort=query.get("sort", ""),
@@ -93,9 +105,14 @@ def wish_of(asked: Asked) -> Wish:
     )
 
 
-async def listed(asked: Asked, items: Sequence[T], describe: Callable[[T], Document]) -> Response:
-    """A list as the query wants it. Raises HTTPException 400."""
+async def listed(
+    asked: Asked, items: Sequence[T], describe: Callable[[T], Document], *, in_pages: bool = False
+) -> Response:
+    """A list as the query wants it, `in_pages` if it wants that: RabbitMQ has pages of some lists only, and clients
+    that ask for one of another are given all. Raises HTTPException 400."""
     wish = wish_of(asked)
+    if not in_pages:
+        wish = replace(wish, page=0, name="")
     if wish.page and not (wish.sort or wish.name):
         return await paged(wish, len(items), len(items), [describe(item) for item in wish.part(items)])
     kept = [describe(item) async for item in gently(items)]
@@ -181,8 +198,14 @@ def _matcher(text: str, *, use_regex: bool) -> Callable[[str], bool]:
     return lambda name: pattern.search(name) is not None
 
 
-def _whole(text: str, name: str, least: int, most: int) -> int:
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else -1
-    if not least <= number <= most:
-        raise HTTPException(400, f"{name}: expected a whole number within {least}..{most}, got {text!r}")
-    return number
+def _page(page: str, size: str | None) -> tuple[int, int]:
+    """Raises BadPage."""
+    numbers = [page, str(PAGE_SIZE_DEFAULT) if size is None else size]
+    if not all(_NUMBER.fullmatch(text) for text in numbers):
+        raise BadPage("bad_request", "Pagination parameters are invalid")
+    number, items = map(int, numbers)
+    if number < 1 or not 1 <= items <= PAGE_SIZE_MAX:
+        named = "undefined" if size is None else items
+        reason = f"Invalid pagination parameters: page number {number}, page size {named}"
+        raise BadPage("invalid_pagination_parameters", reason)
+    return number, items

@@ -1,13 +1,13 @@
 """Health checks under /api/health/checks, and the test that brings a message through.
 
-Law: a check answers 200 with `{"status": "ok"}`, or 503 with `failed` and the reason in one line; the oldest of them,
+Law: a check answers 200 with `{"status": "ok"}`, or 503 with `failed` and the reason in RabbitMQ's words, or in one
+line where RabbitMQ has no such check; the oldest of them,
 /api/healthchecks/node, always 200, as its clients know it.
 """
 
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -17,7 +17,9 @@ from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.ids import NO_CONNECTION
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT, MONITORING
-from cluster.node.admin.api.cluster import listeners, member_in_path
+from cluster.node.admin.api.cluster import listeners
+from cluster.node.admin.api.figures import time_text
+from cluster.node.admin.api.nodes import member_in_path
 from cluster.node.admin.health import group_views, not_ready_reason
 from cluster.node.admin.report import NodeReport
 
@@ -31,43 +33,44 @@ _UNIT_SECONDS: Final = {
     "years": 365 * _DAY_SECONDS,
 }
 _CHECKS: Final = "/api/health/checks"
+_NO_LISTENER: Final = "No active listener"
+_ALONE: Final = "single node cluster"
 
 
-def _ok() -> Response:
-    return JSONResponse({"status": "ok"})
+def _ok(**more: object) -> Response:
+    return JSONResponse({"status": "ok", **more})
 
 
 def _failed(reason: str, **more: object) -> Response:
     return JSONResponse({"status": "failed", "reason": reason, **more}, status_code=503)
 
 
-def _alarms(reports: list[NodeReport]) -> Response:
+def _alarms(reports: list[NodeReport], reason: str) -> Response:
     alarms = [{"node": report.name, "resource": alarm} for report in reports for alarm in report.alarms]
-    if not alarms:
-        return _ok()
-    named = ", ".join([f"{alarm['resource']} on {alarm['node']}" for alarm in alarms])
-    return _failed(f"alarms block publishers: {named}", alarms=alarms)
+    return _failed(reason, alarms=alarms) if alarms else _ok()
 
 
 async def check_alarms(asked: Asked) -> Response:
     cluster = await asked.node.cluster_report(asked.timeout_seconds())
-    return _alarms([member.report for member in cluster.members if member.report is not None])
+    reports = [member.report for member in cluster.members if member.report is not None]
+    return _alarms(reports, "There are alarms in effect in the cluster")
 
 
 async def check_local_alarms(asked: Asked) -> Response:
-    return _alarms([asked.node.local_report()])
+    return _alarms([asked.node.local_report()], "There are alarms in effect on the node")
 
 
 async def check_quorum_critical(asked: Asked) -> Response:
     """A node without others is not critical to anyone else."""
     cluster = await asked.node.cluster_report(asked.timeout_seconds())
+    if len(cluster.members) == 1:
+        return _ok(reason=_ALONE)
     name = cluster.answered_by
     groups = [view for view in group_views(cluster) if name in view.critical_nodes or view.spare < 0]
-    if not groups or len(cluster.members) == 1:
+    if not groups:
         return _ok()
-    named = ", ".join([str(view.id) for view in groups])
     return _failed(
-        f"groups {named} have no quorum without {name}",
+        "There are quorum queues that would lose their quorum if the target node is shut down",
         queues=[{"group": view.id, "name": f"group {view.id}", "type": "group"} for view in groups],
     )
 
@@ -85,7 +88,7 @@ async def check_port_listener(asked: Asked) -> Response:
     port = int(asked_for)
     if port in ports:
         return JSONResponse({"status": "ok", "port": port})
-    return _failed(f"there is no listener on port {port}", missing=port, ports=ports)
+    return _failed(_NO_LISTENER, missing=port, ports=ports)
 
 
 async def check_protocol_listener(asked: Asked) -> Response:
@@ -93,7 +96,7 @@ async def check_protocol_listener(asked: Asked) -> Response:
     protocol = asked.part("protocol")
     if _SAME_PROTOCOL.get(protocol, protocol) in protocols:
         return JSONResponse({"status": "ok", "protocol": protocol})
-    return _failed(f"there is no listener for {protocol}", missing=protocol, protocols=protocols)
+    return _failed(_NO_LISTENER, missing=protocol, protocols=protocols)
 
 
 async def check_certificate(asked: Asked) -> Response:
@@ -106,8 +109,9 @@ async def check_certificate(asked: Asked) -> Response:
     expires_at = asked.node.local_report().certificate_expires_at
     if not expires_at or expires_at > time.time() + int(number) * _UNIT_SECONDS[unit]:
         return _ok()
-    day = datetime.fromtimestamp(expires_at, UTC).date()
-    return _failed(f"the certificate of this node ends on {day}, within {number} {unit}")
+    report = asked.node.local_report()
+    expired = {"name": report.name, "port": report.amqps_port, "expires_on": time_text(expires_at)}
+    return _failed("Certificates expiring", expired=[expired])
 
 
 async def check_in_service(asked: Asked) -> Response:
@@ -135,7 +139,8 @@ async def check_virtual_hosts(asked: Asked) -> Response:
 
 async def check_mirror_sync_critical(asked: Asked) -> Response:
     """There are no mirrors that could lag: what is confirmed is on a majority."""
-    return _ok()
+    alone = len(asked.catalog.members) == 1
+    return _ok(reason=_ALONE) if alone else _ok()
 
 
 async def check_node(asked: Asked) -> Response:

@@ -6,6 +6,8 @@ default exchange is called `amq.default`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -56,12 +58,36 @@ def known_exchange(asked: Asked, vhost: Vhost, name: str) -> ExchangeDefinition:
 
 async def exchanges(asked: Asked) -> Response:
     vhosts = [asked.vhost()] if "vhost" in asked.request.path_params else asked.caller.vhosts()
-    found = [exchange for vhost in vhosts for _, exchange in sorted(vhost.exchanges.items())]
-    return await listed(asked, found, exchange_document)
+    every = [exchange for vhost in vhosts for _, exchange in sorted(vhost.exchanges.items())]
+    flows = {} if asked.flag("disable_stats") else await _flows(asked)
+    return await listed(
+        asked, every, lambda exchange: exchange_document(exchange) | _stats(asked, exchange, flows), in_pages=True
+    )
 
 
 async def exchange(asked: Asked) -> Response:
-    return found(exchange_document(known_exchange(asked, asked.vhost(), asked.part("name"))))
+    """Which messages went which way is not kept: see `queues.queue`."""
+    known = known_exchange(asked, asked.vhost(), asked.part("name"))
+    document = exchange_document(known) | _stats(asked, known, await _flows(asked))
+    return found(asked, document | {"incoming": [], "outgoing": []})
+
+
+async def _flows(asked: Asked) -> dict[tuple[str, str], tuple[int, int]]:
+    """(vhost, exchange) -> published to it, and copies that went to queues; of those that were published to."""
+    flows: dict[tuple[str, str], tuple[int, int]] = {}
+    for flow in await asked.node.exchange_flows(asked.timeout_seconds()):
+        came, went = flows.get((flow.vhost, flow.name), (0, 0))
+        flows[flow.vhost, flow.name] = came + flow.publish_in, went + flow.publish_out
+    return flows
+
+
+def _stats(asked: Asked, exchange: ExchangeDefinition, flows: Mapping[tuple[str, str], tuple[int, int]]) -> Document:
+    """None of one that nobody published to, as in RabbitMQ."""
+    key = (exchange.vhost, exchange.name)
+    if key not in flows:
+        return {}
+    came, went = flows[key]
+    return {"message_stats": asked.rates.counted(("exchange", key), {"publish_in": came, "publish_out": went})}
 
 
 async def put(asked: Asked) -> Response:

@@ -16,7 +16,7 @@ from cluster.node.admin.source import Refusal, Refused
 async def phase(asked: Asked) -> Response:
     """`{"node": "mq-1", "phase": "running"}`: starting, running, draining or drained."""
     report = asked.node.local_report()
-    return found({"node": report.name, "phase": asked.node.service.phase})
+    return found(asked, {"node": report.name, "phase": asked.node.service.phase})
 
 
 async def drain(asked: Asked) -> Response:

@@ -24,6 +24,8 @@ from cluster.node.admin.api.fields import BadField, Document, field
 from cluster.node.admin.api.policies import policy_documents
 from cluster.node.cluster_name import CLUSTER_NAME, GLOBAL_PARAMETER
 
+_CLUSTER_ID = "internal_cluster_id"
+"""Under which RabbitMQ tells what tells clusters apart; nobody sets it."""
 GLOBAL_PARAMETERS_MAX: Final = 256
 """One more is a bad request."""
 VALUE_BYTES_MAX: Final = 64 << 10
@@ -77,11 +79,13 @@ def _held(asked: Asked) -> Any:
 
 
 async def global_parameters(asked: Asked) -> Response:
-    return await listed(asked, global_parameter_documents(asked.catalog), dict)
+    documents = [d for d in global_parameter_documents(asked.catalog) if d["name"] != _CLUSTER_ID]
+    return await listed(asked, [*documents, {"name": _CLUSTER_ID, "value": asked.catalog.cluster_id}], dict)
 
 
 async def global_parameter(asked: Asked) -> Response:
-    return found({"name": asked.part("name"), "value": _held(asked)})
+    name = asked.part("name")
+    return found(asked, {"name": name, "value": asked.catalog.cluster_id if name == _CLUSTER_ID else _held(asked)})
 
 
 async def put_global(asked: Asked) -> Response:
@@ -121,7 +125,7 @@ async def parameter(asked: Asked) -> Response:
     component, name = asked.part("component"), asked.part("name")
     for document in parameter_documents([asked.vhost()]):
         if (document["component"], document["name"]) == (component, name):
-            return found(document)
+            return found(asked, document)
     raise HTTPException(404, f"no parameter '{name}' of component '{component}'")
 
 

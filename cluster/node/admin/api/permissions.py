@@ -86,7 +86,7 @@ async def permission(asked: Asked) -> Response:
     user, vhost = _place(asked)
     for document in permission_documents(asked.catalog):
         if (document["user"], document["vhost"]) == (user, vhost):
-            return found(document)
+            return found(asked, document)
     raise HTTPException(404, f"user '{user}' has no permissions on vhost '{vhost}'")
 
 

@@ -75,7 +75,7 @@ def _endpoints(path: str, tags: frozenset[str], *, operator: bool) -> list[Endpo
 
     async def policy(asked: Asked) -> Response:
         vhost = asked.vhost()
-        return found(policy_document(vhost.name, known(asked, vhost)))
+        return found(asked, policy_document(vhost.name, known(asked, vhost)))
 
     async def put(asked: Asked) -> Response:
         """`{"pattern", "definition", "priority", "apply-to"}`."""

@@ -6,11 +6,13 @@ list are what the leaders of the queues answered in time; the counts of one queu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from operator import attrgetter
 from typing import Any, Final
 
+import trio
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -22,11 +24,14 @@ from cluster.node.admin.api.answers import changed, depths, found, listed, nothi
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT
 from cluster.node.admin.api.fields import Document, field
+from cluster.node.admin.api.figures import peer_of, queue_flow, queue_rest, queue_weight
 from cluster.node.admin.api.sessions import consumer_document
 from cluster.node.admin.api.values import to_json, to_table
 from cluster.node.admin.gently import gently, gently_sorted
-from cluster.node.admin.report import NO_COUNTS, QueueCounts, QueueReport
+from cluster.node.admin.report import NO_COUNTS, ConnectionReport, ConsumerReport, QueueCounts
 
+FLOWS_NAMED_MAX: Final = 500
+"""What clients took from more queues is asked for all."""
 _BY_DEFINITION: Final[Mapping[str, Callable[[QueueDefinition], Any]]] = {
     "name": attrgetter("name"),
     "vhost": attrgetter("vhost"),
@@ -42,46 +47,107 @@ _BY_COUNTS: Final[Mapping[str, Callable[[QueueCounts], int]]] = {
     "messages_unacknowledged": attrgetter("unacked"),
     "consumers": attrgetter("consumers"),
     "message_stats.publish": attrgetter("enqueued"),
-    "message_stats.deliver_get": attrgetter("delivered"),
-    "message_stats.ack": attrgetter("settled"),
+    "message_bytes": lambda counts: counts.ready_bytes + counts.unacked_bytes + counts.parked_bytes,
 }
 """The same of columns that only leaders know."""
 
 
-def queue_document(report: QueueReport, asked: Asked) -> Document:
-    """A report with what the catalog says; the report alone if the queue has gone meanwhile."""
-    catalog = asked.catalog
-    document = asdict(report)
-    vhost = catalog.vhosts.get(report.vhost)
-    queue = vhost.queues.get(report.name) if vhost else None
-    if vhost is None or queue is None:
-        return document
-    policy = vhost.policies.matching_queue(queue, operator=False)
-    operator_policy = vhost.policies.matching_queue(queue, operator=True)
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is said of queues besides their leaders' counts. `flows` is what clients took from them; `chosen` are the
+    consumers that alone are served, by node and number; `owners` the connections that exclusive queues belong to."""
+
+    flows: Mapping[int, list[int]]
+    chosen: Mapping[tuple[int, int], ConsumerReport]
+    owners: Mapping[str, ConnectionReport]
+
+
+async def beside(asked: Asked, queues: Sequence[QueueDefinition], counts: Mapping[int, QueueCounts]) -> Beside:
+    """Asks only for what these queues need."""
+    node, timeout_seconds = asked.node, asked.timeout_seconds()
+    flows: dict[int, list[int]] = {}
+    chosen: dict[tuple[int, int], ConsumerReport] = {}
+    owners: dict[str, ConnectionReport] = {}
+
+    async def ask_flows() -> None:
+        wanted = None if len(queues) > FLOWS_NAMED_MAX else [queue.id for queue in queues]
+        async for taken in gently(await node.queue_flows(timeout_seconds, wanted)):
+            known = flows.get(taken.queue)
+            flows[taken.queue] = [a + b for a, b in zip(known, taken.flow, strict=False)] if known else [*taken.flow]
+
+    async def ask_consumers() -> None:
+        async for consumer in gently(await node.consumers(timeout_seconds)):
+            chosen[consumer.node_id, consumer.number] = consumer
+
+    async def ask_connections() -> None:
+        owners.update({connection.id: connection for connection in await node.connections(timeout_seconds)})
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask_flows)
+        if any(counts.get(queue.id, NO_COUNTS).chosen_node for queue in queues):
+            nursery.start_soon(ask_consumers)
+        if any(queue.exclusive for queue in queues):
+            nursery.start_soon(ask_connections)
+    return Beside(flows, chosen, owners)
+
+
+def queue_document(queue: QueueDefinition, counts: QueueCounts, asked: Asked, more: Beside) -> Document:
+    """What the catalog says, and what leaders and clients' nodes have counted."""
+    report = asked.node.queue_report(queue, counts)
+    vhost = asked.catalog.vhosts.get(queue.vhost)
+    policy = vhost.policies.matching_queue(queue, operator=False) if vhost else None
+    operator_policy = vhost.policies.matching_queue(queue, operator=True) if vhost else None
     effective: dict[str, Any] = {}
-    parked = report.messages_parked
     for matching in (policy, operator_policy):
         effective |= dict(matching.definition) if matching else {}
-    return document | {
-        "auto_delete": queue.auto_delete,
-        "exclusive": queue.exclusive,
-        "arguments": to_json(queue.arguments.values),
-        "type": queue.type,
+    chosen = more.chosen.get((counts.chosen_node, counts.chosen_consumer))
+    alone = "x-single-active-consumer" in queue.arguments.values
+    active_tag = chosen.consumer_tag if chosen is not None and alone else None
+    document = {
+        **asdict(report),
+        **_defined(queue),
         "node": report.leader,
         "state": "running" if report.leader else "down",
         "policy": policy.name if policy else None,
         "operator_policy": operator_policy.name if operator_policy else None,
         "effective_policy_definition": effective,
-        "message_stats": asked.rates.counted(("queue", queue.id), _flow(report)),
-    } | asked.rates.detailed(("depth", queue.id), depths(report.messages_ready, report.messages_unacked, parked))
+        "single_active_consumer_tag": active_tag,
+        "exclusive_consumer_tag": chosen.consumer_tag if chosen is not None and not alone else None,
+        **queue_flow(asked, report, counts, more.flows.get(queue.id, ()), queue.id),
+        **asked.rates.detailed(("depth", queue.id), depths(counts.ready, counts.unacked, counts.parked)),
+        **queue_weight(counts, replicated=queue.replicated),
+        **queue_rest(counts, time.time()),
+    }
+    if queue.type == "quorum":
+        document["single_active_consumer_ctag"] = active_tag
+    if queue.exclusive and (owner := more.owners.get(queue.owner)) is not None:
+        document["owner_pid_details"] = {"name": owner.name, **peer_of(owner.name)}
+    return document
 
 
-def _flow(report: QueueReport) -> dict[str, int]:
-    """What went in and out, in RabbitMQ's words. Everything settled counts as acknowledged, also what expired."""
+def _defined(queue: QueueDefinition) -> Document:
     return {
-        "publish": report.enqueued_total,
-        "deliver_get": report.delivered_total,
-        "ack": report.settled_total,
+        "name": queue.name,
+        "vhost": queue.vhost,
+        "durable": queue.durable,
+        "auto_delete": queue.auto_delete,
+        "exclusive": queue.exclusive,
+        "arguments": to_json(queue.arguments.values),
+        "type": queue.type,
+    }
+
+
+def _plain(queue: QueueDefinition, asked: Asked, counts: QueueCounts | None) -> Document:
+    """For `?disable_stats=true`; with counts for `?enable_queue_totals=true`."""
+    report = asked.node.queue_report(queue, NO_COUNTS)
+    placed = {"leader": report.leader, "members": report.members, "online": report.online} if report.members else {}
+    held = {} if counts is None else depths(counts.ready, counts.unacked, counts.parked)
+    return {
+        **_defined(queue),
+        "node": report.leader,
+        "state": "running" if report.leader else "down",
+        **placed,
+        **held,
     }
 
 
@@ -114,15 +180,20 @@ async def queues(asked: Asked) -> Response:
     node, timeout_seconds = asked.node, asked.timeout_seconds()
     counts: Mapping[int, QueueCounts] = {}
 
-    def describe(queue: QueueDefinition) -> Document:
-        return queue_document(node.queue_report(queue, counts.get(queue.id, NO_COUNTS)), asked)
+    plain, totals = asked.flag("disable_stats"), asked.flag("enable_queue_totals")
+
+    async def describer(queues: Sequence[QueueDefinition]) -> Callable[[QueueDefinition], Document]:
+        if plain:
+            return lambda queue: _plain(queue, asked, counts.get(queue.id, NO_COUNTS) if totals else None)
+        more = await beside(asked, queues, counts)
+        return lambda queue: queue_document(queue, counts.get(queue.id, NO_COUNTS), asked, more)
 
     every: list[QueueDefinition] = []
     for vhost in vhosts:
         every += await gently_sorted(list(vhost.queues.values()), attrgetter("name"))
     if not wish.page or (wish.sort and wish.sort not in _BY_DEFINITION and wish.sort not in _BY_COUNTS):
-        counts = await node.queue_counts(timeout_seconds)
-        return await listed(asked, every, describe)
+        counts = {} if plain and not totals else await node.queue_counts(timeout_seconds)
+        return await listed(asked, every, await describer(every), in_pages=True)
     kept = [queue async for queue in gently(every) if wish.matches(queue.name)] if wish.name else every
     if wish.sort in _BY_DEFINITION:
         kept = await gently_sorted(kept, _BY_DEFINITION[wish.sort], reverse=wish.reverse)
@@ -130,20 +201,28 @@ async def queues(asked: Asked) -> Response:
         counts, by = await node.queue_counts(timeout_seconds), _BY_COUNTS[wish.sort]
         kept = await gently_sorted(kept, lambda q: by(counts.get(q.id, NO_COUNTS)), reverse=wish.reverse)
     shown = wish.part(kept)
-    counts = counts or await node.queue_counts(timeout_seconds, [queue.id for queue in shown])
+    if not counts and (totals or not plain):
+        counts = await node.queue_counts(timeout_seconds, [queue.id for queue in shown])
+    describe = await describer(shown)
     return await paged(wish, len(every), len(kept), [describe(queue) for queue in shown])
 
 
 async def queue(asked: Asked) -> Response:
+    """Which messages went which way is not kept: `incoming` and `deliveries` are empty, as RabbitMQ's are with basic
+    rates."""
     queue = known_queue(asked.vhost(), asked.part("name"))
-    consuming = [
+    counts = (await asked.node.queue_counts(asked.timeout_seconds(), [queue.id])).get(queue.id)
+    if counts is None:
+        # Its leader may be about to be found, which is worth waiting for here.
+        counts = await asked.node.operations.counts(queue)
+    every = [
         consumer
         for consumer in await asked.node.consumers(asked.timeout_seconds())
         if (consumer.vhost, consumer.queue) == (queue.vhost, queue.name)
     ]
-    report = asked.node.queue_report(queue, await asked.node.operations.counts(queue))
-    details = [consumer_document(consumer) for consumer in consuming]
-    return found(queue_document(report, asked) | {"consumer_details": details})
+    details = [consumer_document(consumer, queue, counts) for consumer in every]
+    document = queue_document(queue, counts, asked, await beside(asked, [queue], counts={queue.id: counts}))
+    return found(asked, document | {"consumer_details": details, "deliveries": [], "incoming": []})
 
 
 async def put(asked: Asked) -> Response:
@@ -161,9 +240,7 @@ async def delete(asked: Asked) -> Response:
     vhost = asked.vhost_to_change()
     queue = known_queue(vhost, asked.part("name"))
     asked.catalog.checks.delete_queue(asked.caller.remover, vhost.name, queue.name, NO_CONNECTION)
-    await asked.node.operations.delete_queue(
-        queue, if_unused=asked.flag("if-unused"), if_empty=asked.flag("if-empty")
-    )
+    await asked.node.operations.delete_queue(queue, if_unused=asked.flag("if-unused"), if_empty=asked.flag("if-empty"))
     return nothing()
 
 
@@ -180,7 +257,7 @@ async def retry(asked: Asked) -> Response:
     vhost = asked.vhost_to_change()
     queue = known_queue(vhost, asked.part("name"))
     asked.catalog.checks.read_queue(asked.caller.remover, vhost.name, queue.name, NO_CONNECTION)
-    return found({"retried": await asked.node.operations.retry(queue)})
+    return found(asked, {"retried": await asked.node.operations.retry(queue)})
 
 
 ENDPOINTS = (

@@ -13,54 +13,81 @@ from typing import TypeVar
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.node.admin.api.answers import found, listed, nothing
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT
 from cluster.node.admin.api.fields import Document
-from cluster.node.admin.report import ChannelReport, ConnectionReport, ConsumerReport
+from cluster.node.admin.api.figures import peer_of, summed, time_text
+from cluster.node.admin.gently import gently
+from cluster.node.admin.report import NO_COUNTS, ChannelReport, ConnectionReport, ConsumerReport, QueueCounts
 
 R = TypeVar("R", ConnectionReport, ChannelReport, ConsumerReport)
 REASON_DEFAULT = "Closed via management API"
 REASON_OCTETS_MAX = 200
+_OF_TLS = (
+    "ssl_protocol",
+    "ssl_cipher",
+    "ssl_key_exchange",
+    "ssl_hash",
+    "peer_cert_subject",
+    "peer_cert_issuer",
+    "peer_cert_validity",
+)
 
 
-def connection_document(report: ConnectionReport) -> Document:
+def connection_document(report: ConnectionReport, asked: Asked) -> Document:
     """`connected_at` is Unix time in whole milliseconds, as in RabbitMQ: clients read it into an integer."""
-    return asdict(report) | {
-        "connected_at": round(report.connected_at * 1000),
-        "ssl_protocol": report.ssl_protocol or None,
-        "type": "network",
-        "protocol": "AMQP 0-9-1",
-        "timeout": report.heartbeat_seconds,
-        "ssl": bool(report.ssl_protocol),
-        "user_provided_name": report.client_properties.get("connection_name"),
-    }
+    octets = {"recv_oct": report.recv_oct, "send_oct": report.send_oct}
+    return (
+        asdict(report)
+        | {
+            "connected_at": round(report.connected_at * 1000),
+            "type": "network",
+            "protocol": "AMQP 0-9-1",
+            "timeout": report.heartbeat_seconds,
+            "ssl": bool(report.ssl_protocol),
+            "user_provided_name": report.client_properties.get("connection_name"),
+            "user_who_performed_action": report.user,
+        }
+        | {name: getattr(report, name) or None for name in _OF_TLS}
+        | asked.rates.counted(("connection", report.id or report.name), octets)
+    )
 
 
-def channel_document(report: ChannelReport) -> Document:
-    return {
+def channel_document(report: ChannelReport, asked: Asked) -> Document:
+    """Which messages went which way is not kept: see `queues.queue`."""
+    document = {
         "name": report.name,
         "number": report.number,
         "node": report.node,
         "user": report.user,
+        "user_who_performed_action": report.user,
         "vhost": report.vhost,
         "state": report.state,
         "confirm": report.confirm,
+        "transactional": report.transactional,
         "consumer_count": report.consumers,
         "messages_unacknowledged": report.messages_unacked,
+        "messages_unconfirmed": report.messages_unconfirmed,
+        "messages_uncommitted": report.messages_uncommitted,
+        "acks_uncommitted": report.acks_uncommitted,
+        "pending_raft_commands": report.messages_pending,
         "prefetch_count": report.prefetch_count,
         "global_prefetch_count": report.global_prefetch_count,
-        "connection_details": {"name": report.connection, **_peer(report.connection)},
+        "connection_details": {"name": report.connection, **peer_of(report.connection)},
+        "message_stats": asked.rates.counted(("channel", report.name), summed([report.flow])),
     }
+    return document | ({"idle_since": time_text(report.idle_since)} if report.idle_since else {})
 
 
-def _peer(connection: str) -> Document:
-    """Where a connection comes from; its name begins with it."""
-    host, _, port = connection.partition(" -> ")[0].rpartition(":")
-    return {"peer_host": host, "peer_port": int(port) if port.isdecimal() else 0}
-
-
-def consumer_document(report: ConsumerReport) -> Document:
+def consumer_document(
+    report: ConsumerReport, queue: QueueDefinition | None, counts: QueueCounts = NO_COUNTS
+) -> Document:
+    """`counts` are of a queue whose consumers are served one at a time."""
+    alone = queue is not None and "x-single-active-consumer" in queue.arguments.values
+    active = not alone or (report.node_id, report.number) == (counts.chosen_node, counts.chosen_consumer)
+    status = "up" if not alone else "single_active" if active else "waiting"
     return {
         "consumer_tag": report.consumer_tag,
         "queue": {"name": report.queue, "vhost": report.vhost},
@@ -68,14 +95,35 @@ def consumer_document(report: ConsumerReport) -> Document:
             "name": f"{report.connection} ({report.channel})",
             "number": report.channel,
             "connection_name": report.connection,
-            **_peer(report.connection),
+            **peer_of(report.connection),
             "node": report.node,
             "user": report.user,
         },
         "ack_required": report.ack_required,
+        "active": active,
+        "activity_status": status,
+        "arguments": report.arguments,
         "exclusive": report.exclusive,
         "prefetch_count": report.prefetch_count,
     }
+
+
+async def consumer_documents(asked: Asked, reports: Sequence[ConsumerReport]) -> list[Document]:
+    """Leaders are asked only about queues whose consumers are served one at a time."""
+    queues: dict[tuple[str, str], QueueDefinition] = {}
+    for report in reports:
+        vhost = asked.catalog.vhosts.get(report.vhost)
+        queue = vhost.queues.get(report.queue) if vhost else None
+        if queue is not None:
+            queues[report.vhost, report.queue] = queue
+    alone = [queue.id for queue in queues.values() if "x-single-active-consumer" in queue.arguments.values]
+    counts = await asked.node.queue_counts(asked.timeout_seconds(), alone) if alone else {}
+
+    def document(report: ConsumerReport) -> Document:
+        queue = queues.get((report.vhost, report.queue))
+        return consumer_document(report, queue, counts.get(queue.id, NO_COUNTS) if queue is not None else NO_COUNTS)
+
+    return [document(report) async for report in gently(reports)]
 
 
 def _of_vhost(asked: Asked, every: Sequence[R]) -> list[R]:
@@ -98,7 +146,9 @@ async def _channels(asked: Asked) -> list[ChannelReport]:
 
 
 async def connections(asked: Asked) -> Response:
-    return await listed(asked, await _connections(asked), connection_document)
+    return await listed(
+        asked, await _connections(asked), lambda report: connection_document(report, asked), in_pages=True
+    )
 
 
 async def _connection(asked: Asked) -> ConnectionReport:
@@ -111,7 +161,9 @@ async def _connection(asked: Asked) -> ConnectionReport:
 
 
 async def connection(asked: Asked) -> Response:
-    return found(connection_document(await _connection(asked)))
+    """A word that says nothing is empty here, and null in lists, as in RabbitMQ."""
+    document = connection_document(await _connection(asked), asked)
+    return found(asked, document | {name: document[name] or "" for name in _OF_TLS})
 
 
 async def close(asked: Asked) -> Response:
@@ -144,24 +196,32 @@ def _reason(asked: Asked) -> str:
 async def channels_of(asked: Asked) -> Response:
     report = await _connection(asked)
     of_it = [channel for channel in await _channels(asked) if channel.connection == report.name]
-    return await listed(asked, of_it, channel_document)
+    return await listed(asked, of_it, lambda channel: channel_document(channel, asked), in_pages=True)
 
 
 async def channels(asked: Asked) -> Response:
-    return await listed(asked, await _channels(asked), channel_document)
+    return await listed(asked, await _channels(asked), lambda channel: channel_document(channel, asked), in_pages=True)
 
 
 async def channel(asked: Asked) -> Response:
     name = asked.part("name")
     for report in await _channels(asked):
         if report.name == name:
-            return found(channel_document(report))
+            of_it = [
+                consumer
+                for consumer in await asked.node.consumers(asked.timeout_seconds())
+                if (consumer.connection, consumer.channel) == (report.connection, report.number)
+            ]
+            details = await consumer_documents(asked, of_it)
+            more = {"consumer_details": details, "deliveries": [], "publishes": []}
+            return found(asked, channel_document(report, asked) | more)
     raise HTTPException(404, f"no channel '{name}'")
 
 
 async def consumers(asked: Asked) -> Response:
     every = _of_vhost(asked, await asked.node.consumers(asked.timeout_seconds()))
-    return await listed(asked, [report for report in every if asked.caller.sees(report.vhost)], consumer_document)
+    seen = [report for report in every if asked.caller.sees(report.vhost)]
+    return await listed(asked, await consumer_documents(asked, seen), dict)
 
 
 ENDPOINTS = (

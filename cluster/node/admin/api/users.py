@@ -67,7 +67,7 @@ async def without_permissions(asked: Asked) -> Response:
 
 
 async def user(asked: Asked) -> Response:
-    return found(user_document(_known(asked), asked.catalog))
+    return found(asked, user_document(_known(asked), asked.catalog))
 
 
 async def put(asked: Asked) -> Response:

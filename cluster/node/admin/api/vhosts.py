@@ -6,6 +6,8 @@ it as it is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.responses import Response
 
 from cluster.broker.catalog import commands as c
@@ -14,6 +16,7 @@ from cluster.node.admin.api.answers import changed, depths, found, listed, nothi
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import ADMINISTRATOR, MANAGEMENT
 from cluster.node.admin.api.fields import BadField, Document, field
+from cluster.node.admin.api.figures import summed
 from cluster.node.admin.gently import gently
 from cluster.node.admin.report import NO_COUNTS
 
@@ -67,30 +70,43 @@ def read_vhost(name: str, document: Document, known: Vhost | None) -> c.PutVhost
     return c.PutVhost(name, description, ",".join(tags), queue_type)
 
 
-async def _depths(asked: Asked) -> dict[str, tuple[int, int]]:
-    """Vhost -> messages that are ready, and unacked ones."""
-    found: dict[str, tuple[int, int]] = {}
-    counts = await asked.node.queue_counts(asked.timeout_seconds())
+async def _figures(asked: Asked) -> Callable[[Vhost], Document]:
+    """What is counted of each vhost: what lies in its queues, what went through its connections, where it is served."""
+    node, timeout_seconds = asked.node, asked.timeout_seconds()
+    counts = await node.queue_counts(timeout_seconds)
+    flows = await node.vhost_flows(timeout_seconds)
+    cluster = await node.cluster_report(timeout_seconds)
+    states = {member.name: "running" if member.report is not None else "nodedown" for member in cluster.members}
+    held: dict[str, tuple[int, int, int]] = {}
     async for queue in gently(list(asked.catalog.queues.values())):
-        ready, unacked = found.get(queue.vhost, (0, 0))
+        ready, unacked, parked = held.get(queue.vhost, (0, 0, 0))
         counted = counts.get(queue.id, NO_COUNTS)
-        found[queue.vhost] = ready + counted.ready, unacked + counted.unacked
-    return found
+        held[queue.vhost] = ready + counted.ready, unacked + counted.unacked, parked + counted.parked
+
+    def figures(vhost: Vhost) -> Document:
+        rates, name = asked.rates, vhost.name
+        of_it = [flow for flow in flows if flow.vhost == name]
+        octets = {word: sum([getattr(flow, word) for flow in of_it]) for word in ("recv_oct", "send_oct")}
+        return {
+            "cluster_state": states,
+            "message_stats": rates.counted(("vhost flow", name), summed([flow.flow for flow in of_it])),
+            **rates.counted(("vhost octets", name), octets),
+            **rates.detailed(("vhost", name), depths(*held.get(name, (0, 0, 0)))),
+        }
+
+    return figures
 
 
 async def vhosts(asked: Asked) -> Response:
-    held = await _depths(asked)
-
-    def document(vhost: Vhost) -> Document:
-        return vhost_document(vhost) | depths(*held.get(vhost.name, (0, 0)))
-
-    return await listed(asked, list(asked.caller.vhosts()), document)
+    figures = await _figures(asked)
+    return await listed(
+        asked, list(asked.caller.vhosts()), lambda vhost: vhost_document(vhost) | figures(vhost), in_pages=True
+    )
 
 
 async def vhost(asked: Asked) -> Response:
     vhost = asked.vhost()
-    held = (await _depths(asked)).get(vhost.name, (0, 0))
-    return found(vhost_document(vhost) | asked.rates.detailed(("vhost", vhost.name), depths(*held)))
+    return found(asked, vhost_document(vhost) | (await _figures(asked))(vhost))
 
 
 async def start(asked: Asked) -> Response:
