@@ -240,9 +240,7 @@ class ShardLeader:
             self._keeper.dooms.extend([Doom(queue_id, a, b, Reason.REJECTED) for a, b in leaving])
         for queue_id, parts in applied.forgiven:
             queue = self._queue(queue_id)
-            for first, end in parts:
-                for a, b in queue.parked.remove(first, end):
-                    queue.ready.add(a, b)
+            queue.forgive(parts)
             self._restless[queue_id] = queue
         for queue_id in applied.watermarks:
             self._restless[queue_id] = self._queue(queue_id)

@@ -317,6 +317,13 @@ class LeaderQueue:
             done.append(self.purges.popleft())
         return done
 
+    def forgive(self, parts: list[Range]) -> None:
+        """What is parked of these is ready. Their returns are forgotten, not that somebody had them."""
+        for first, end in parts:
+            for a, b in self.parked.remove(first, end):
+                self.ready.add(a, b)
+                self.suspect_below = max(self.suspect_below, b)
+
     def leave(self, holder: Holder) -> None:
         """The holder takes nothing more; what it holds stays with it until it is settled or comes back."""
         self.gets = deque([g for g in self.gets if g[2] is not holder])

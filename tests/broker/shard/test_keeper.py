@@ -182,6 +182,18 @@ def test_what_is_parked_stays_so_under_the_next_leader_until_it_is_tried_again()
     assert [(seq, int(redelivered)) for _, seq, redelivered in scene.seqs()] == [(0, 1)]
 
 
+def test_what_was_parked_is_redelivered_when_it_is_tried_again_under_the_same_leader() -> None:
+    scene = Timed(delivery_limit=0, is_quorum=True)
+    scene.publish_marked(1, [])
+    scene.consume(1)
+    scene.batch(returns=[(QUEUE, 0, 1)])
+    scene.run()
+    scene.consume(2)
+    scene.ask(RequestOp.RETRY)
+    scene.run()
+    assert [(seq, int(redelivered)) for _, seq, redelivered in scene.seqs()] == [(0, 1)]
+
+
 def test_a_limit_that_comes_later_holds_for_what_is_there() -> None:
     scene = Timed()
     scene.publish_marked(5, [])
