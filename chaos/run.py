@@ -98,9 +98,14 @@ class Run:
         self._began = self._shown = time.monotonic()
 
     def run(self) -> None:
-        """To the end. RuntimeError, AssertionError when there is no cluster to begin with."""
+        """To the end, or until the cluster or a fault does not do what it should: that is in the history, too."""
         self._tell("making the ground the nodes stand on")
-        grounds = Grounds(self.directory / "nodes", catalogue.needs(self._options.faults), self._options.other)
+        try:
+            grounds = Grounds(self.directory / "nodes", catalogue.needs(self._options.faults), self._options.other)
+        except RuntimeError as error:
+            self._note_stuck(error)
+            self._history.close()
+            return
         clients: list[subprocess.Popen[bytes]] = []
         try:
             grounds.start_all()
@@ -118,6 +123,8 @@ class Run:
             self._history.write(Used(t=time.monotonic(), when="baseline", by_node=self._used(grounds)))
             is_stuck = self._strike_on(grounds, workload)
             self._finish(grounds, workload, clients, patience=0.5 if is_stuck else 1.0)
+        except (AssertionError, RuntimeError) as error:
+            self._note_stuck(error)
         finally:
             for client in clients:
                 client.kill()
@@ -168,12 +175,15 @@ class Run:
             try:
                 self._strike(ground, deck.draw())
                 self._hold(grounds, self._random.uniform(*CALM_SECONDS), [])
-            except AssertionError as error:
-                self._history.write(Stuck(t=time.monotonic(), why=str(error).splitlines()[0]))
-                self._history.flush()
-                self._tell(f"STUCK: {error}")
+            except (AssertionError, RuntimeError) as error:
+                self._note_stuck(error)
                 return True
         return False
+
+    def _note_stuck(self, error: Exception) -> None:
+        self._history.write(Stuck(t=time.monotonic(), why=(str(error) or type(error).__name__).splitlines()[0]))
+        self._history.flush()
+        self._tell(f"STUCK: {error}")
 
     def _strike(self, ground: Field, names: list[str]) -> None:
         """These faults at once, up to the cluster being healthy. AssertionError when it does not get there."""
