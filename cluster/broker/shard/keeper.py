@@ -104,7 +104,9 @@ class Keeper:
                 holder.waiting = False
                 queue.wake(holder)
         self.hold_back(queue, state.head, state.next_seq)
-        self.returned(queue, [(seq, seq + 1) for seq in sorted(state.returned)])
+        if settings.delivery_limit is not None:
+            often = [seq for seq, count in state.returned.items() if count > settings.delivery_limit]
+            self.returned(queue, [(seq, seq + 1) for seq in sorted(often)])
 
     def hold_back(self, queue: LeaderQueue, first: int, end: int) -> None:
         """What of `[first, end)` is ready and has a delay that is not over waits for it."""
