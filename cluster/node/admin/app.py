@@ -55,7 +55,8 @@ from cluster.node.admin.web import web_routes
 
 TRANSFER_BYTES_MAX = 4096
 
-_CHALLENGE = {"WWW-Authenticate": 'Basic realm="clusterd", charset="UTF-8"'}
+_CHALLENGE = {"WWW-Authenticate": 'Basic realm="RabbitMQ Management"'}
+"""RabbitMQ's realm: the checks of Nagios give their password to no other."""
 _BROKER_STATUS = {ACCESS_REFUSED: 403, NOT_FOUND: 404}
 """Other refusals of the broker are the caller's bad request."""
 

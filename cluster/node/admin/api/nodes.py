@@ -152,10 +152,14 @@ async def nodes(asked: Asked) -> Response:
 
 
 async def member_in_path(asked: Asked) -> tuple[MemberReport, str]:
-    """The node in the path, and who answered. Raises HTTPException 404."""
+    """The node in the path, and who answered; `rabbit@mq-0`, as some clients make it, is mq-0.
+
+    Raises HTTPException 404.
+    """
+    name = asked.part("name").removeprefix("rabbit@")
     cluster = await asked.node.cluster_report(asked.timeout_seconds())
     for member in cluster.members:
-        if member.name == asked.part("name"):
+        if member.name == name:
             return member, cluster.answered_by
     raise HTTPException(404, f"no node '{asked.part('name')}'")
 
