@@ -17,13 +17,13 @@ from contextlib import nullcontext
 from functools import partial
 
 from tests.simulation import members, moving, world
+from tests.simulation.casts import CASTS
 from tests.simulation.faults import KINDS
-from tests.simulation.plants import PLANTS, RARE
+from tests.simulation.plants import PLANTS
 from tests.simulation.world import History, reasons
 
-CASTS: dict[str, Callable[..., History]] = {
-    "common": partial(world.simulate, cast="common"),
-    "traits": partial(world.simulate, cast="traits"),
+PLAYS: dict[str, Callable[..., History]] = {
+    **{cast: partial(world.simulate, cast=cast) for cast in CASTS},
     "moving": lambda seed, **more: world.play(moving.MovingWorld, seed, **more)[0],
     "members": lambda seed, **more: world.play(members.MembersWorld, seed, **more)[0],
 }
@@ -59,18 +59,18 @@ def main() -> int:
     parser.add_argument("--seeds", type=count, default=20, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seconds", type=positive, default=20.0, help="virtual seconds in which things go wrong")
-    parser.add_argument("--cast", choices=CASTS, action="append", help="who plays; all without it")
+    parser.add_argument("--cast", choices=PLAYS, action="append", help="who plays; all without it")
     parser.add_argument("--pace", type=positive, default=1.0, help="of the clients: 0.1 is a tenth of what they do")
     parser.add_argument(
         "--faults", type=fault_kinds, default=[], help="kinds of them, with commas between; the seed picks without it"
     )
-    parser.add_argument("--plant", choices=[*PLANTS, *RARE], help="a mistake to put in: plays that fail have found it")
+    parser.add_argument("--plant", choices=PLANTS, help="a mistake to put in: plays that fail have found it")
     parser.add_argument("--verbose", action="store_true", help="say what happens")
     options = parser.parse_args()
     logging.getLogger("cluster").addHandler(logging.NullHandler())
-    planted = (PLANTS | RARE).get(options.plant)
+    planted = PLANTS.get(options.plant)
     kinds = options.faults or list(planted.kinds if planted else ())
-    casts: list[str] = options.cast or ([planted.cast] if planted else list(CASTS))
+    casts: list[str] = options.cast or ([planted.cast] if planted else list(PLAYS))
     plays = [(seed, cast) for seed in range(options.first, options.first + options.seeds) for cast in casts]
     failed: list[tuple[int, str]] = []
     checks: Counter[str] = Counter()
@@ -81,7 +81,7 @@ def main() -> int:
         say = print if options.verbose else lambda line: None
         try:
             with planted.put_in() if planted else nullcontext():
-                history = CASTS[cast](seed, seconds=options.seconds, pace=options.pace, kinds=kinds, say=say)
+                history = PLAYS[cast](seed, seconds=options.seconds, pace=options.pace, kinds=kinds, say=say)
         except Exception as error:  # noqa: BLE001 - any end but a good one is a finding
             failed.append((seed, cast))
             print(f"seed {seed} {cast} FAILED after {time.process_time() - began:.1f} s")

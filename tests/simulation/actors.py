@@ -101,56 +101,6 @@ class Publisher:
                 oracle.refused(message)
 
 
-class Transactor:
-    """Publishes in transactions, some of which it rolls back."""
-
-    def __init__(self, world: World, name: str, node: int) -> None:
-        self._world = world
-        self._name = name
-        self._node = node
-        self._random = Random(f"{name} {world.seed}")
-        self._lives = 0
-        self._number = 0
-
-    async def run(self) -> None:
-        while not self._world.draining:
-            self._lives += 1
-            client = await self._world.connect(self._node)
-            if client is None:
-                continue
-            try:
-                await client.open()
-                await client.call(m.TxSelect(), m.TxSelectOk)
-                while not self._world.draining:
-                    await self._world.idle(self._random, 5)
-                    await self._transaction(client)
-            except Gone:
-                pass
-            except Refused as refused:
-                # A node may have been cut off for longer than the others wait for it.
-                if "a shard waited too long" not in str(refused):
-                    expected(refused)
-            client.vanish()
-
-    async def _transaction(self, client: Client) -> None:
-        oracle, messages = self._world.oracle, []
-        for _ in range(self._random.randint(1, 6)):
-            self._number += 1
-            message = (f"{self._name}.{self._lives}", self._number)
-            queue = self._random.choice(self._world.queues)
-            messages.append(message)
-            oracle.published(message, queue)
-            client.publish("", queue, body_of(message, self._random))
-        if self._random.random() < 0.2:
-            for message in messages:
-                oracle.refused(message)
-            await client.call(m.TxRollback(), m.TxRollbackOk)
-        else:
-            await client.call(m.TxCommit(), m.TxCommitOk)
-            for message in messages:
-                oracle.confirmed(message)
-
-
 class Consumer:
     """Consumes from one lasting queue at a time, and answers as it likes."""
 
@@ -315,14 +265,14 @@ class Architect:
 
     async def _use(self, one: Client, other: Client, queue: str, began: float, *, lasting: bool) -> None:
         oracle, random = self._world.oracle, self._random
-        await one.call(m.QueueBind(queue, "amq.direct", queue, False, {}), m.QueueBindOk)
-        oracle.tally.declared += 1
         try:
             await other.call(m.QueueDeclare(queue, True, lasting, False, False, False, {}), m.QueueDeclareOk)
         except Refused as refused:
             if refused.code == NOT_FOUND and lasting:
                 raise AssertionError(f"{queue} is declared and not found by another node") from refused
             raise
+        await one.call(m.QueueBind(queue, "amq.direct", queue, False, {}), m.QueueBindOk)
+        oracle.tally.declared += 1
         returned: list[bytes] = []
         answers: list[bool] = []
         other.on_return = returned.append

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
 import trio
 
 from cluster.node.balance import hand_over
+from cluster.raft.group import Role
 from cluster.raft.types import GroupId, NodeId
 
 if TYPE_CHECKING:
@@ -22,11 +24,14 @@ if TYPE_CHECKING:
 
 _ENDS_SECONDS = 1.0
 """A node whose disk has failed is gone by then."""
+_PAUSE_SECONDS = 1.0
+_LATE_SECONDS, _CALLS = 4.0, 8
+"""Of a latecomer: what it hears late, and how often shards are to be handed to it."""
 
 
 HARMLESS = ("crash", "power_cut", "move_leader", "slow_disk", "stop", "disk_error", "stalled_disk", "clock")
 """Kinds that leave the links between living nodes alone."""
-HARMFUL = ("pause", "reset", "stall", "isolate", "flap", "full_disk", "slow_link")
+HARMFUL = ("pause", "reset", "stall", "isolate", "flap", "full_disk", "slow_link", "seclude", "latecomer")
 ROT = "rot"
 """Not where members come and go."""
 KINDS = (*HARMLESS, *HARMFUL, ROT)
@@ -56,6 +61,7 @@ class Faults:
             way.delay_seconds = self._random.choice((0.0005, 0.001, 0.01, 0.03))
         self._mends: dict[int, Callable[[], None]] = {}
         self._number = 0
+        self._long_until = 0.0
         self._over = False
 
     async def run(self) -> None:
@@ -176,6 +182,7 @@ class Faults:
         """A wall clock jumps, and back."""
         node = self._random.choice(self._world.nodes)
         skews = self._world.skews_ms
+        self._world.clocks_differ = True
         skews[node] = self._random.choice((-3_600_000, -5_000, -300, 300, 5_000, 3_600_000))
         self._world.note(f"the clock of node {node} is off by {skews[node]} ms")
 
@@ -186,15 +193,17 @@ class Faults:
 
     def _slow_link(self) -> None:
         way = self._random.choice(list(self._world.network.ways))
-        seconds = self._random.choice((0.1, 0.4, 1.0))
-        self._world.note(f"{way} takes {seconds} s")
+        self._slow(way, self._random.choice((0.1, 0.4, 1.0)), self._random.uniform(0.5, 5))
+
+    def _slow(self, way: tuple[int, int], delay_seconds: float, seconds: float) -> None:
+        self._world.note(f"{way} takes {delay_seconds} s")
         slow, before = self._world.network.ways[way], self._world.network.ways[way].delay_seconds
-        slow.delay_seconds = seconds
+        slow.delay_seconds = delay_seconds
 
         def mend() -> None:
             slow.delay_seconds = min(before, slow.delay_seconds)
 
-        self._for(self._random.uniform(0.5, 5), mend, links=True)
+        self._for(seconds, mend, links=True)
 
     def _pause(self) -> None:
         node = self._random.choice(self._world.nodes)
@@ -225,7 +234,21 @@ class Faults:
         node = self._random.choice(self._world.nodes)
         self._cut([way for way in self._world.network.ways if node in way])
 
-    def _cut(self, ways: list[tuple[int, int]]) -> None:
+    def _seclude(self) -> None:
+        """A node is cut off for longer than the others wait for it."""
+        node, seconds = self._random.choice(self._world.nodes), self._random.uniform(6, 10)
+        if self._is_alone(seconds):
+            self._cut([way for way in self._world.network.ways if node in way], seconds)
+
+    def _is_alone(self, seconds: float) -> bool:
+        """May something begin that takes long? One at a time, with a pause between: else nobody does anything."""
+        now = trio.current_time()
+        if now < self._long_until:
+            return False
+        self._long_until = now + seconds + _PAUSE_SECONDS
+        return True
+
+    def _cut(self, ways: list[tuple[int, int]], seconds: float | None = None) -> None:
         network = self._world.network
         ways = [way for way in ways if not network.ways[way].stalled]
         if not ways:
@@ -239,7 +262,9 @@ class Faults:
             for way in ways:
                 network.unstall(*way)
 
-        self._for(self._random.choice((0.3, 2.0, 12.0)) * self._random.random(), mend, links=True)
+        if seconds is None:
+            seconds = self._random.choice((0.3, 2.0, 12.0)) * self._random.random()
+        self._for(seconds, mend, links=True)
 
     def _slow_disk(self) -> None:
         node = self._random.choice(self._world.nodes)
@@ -261,10 +286,29 @@ class Faults:
 
     def _move_leader(self) -> None:
         group = GroupId(self._random.randrange(self._world.charter.shards + 1))
-        target = NodeId(self._random.choice(self._world.nodes))
+        self._move(group, self._random.choice(self._world.nodes))
+
+    def _move(self, group: GroupId, target: int) -> None:
         for process in list(self._world.processes.values()):
             if process.core is not None and not process.paused and process.node != target:
                 with suppress(KeyError):
-                    if hand_over(process.core, group, target):
+                    if hand_over(process.core, group, NodeId(target)):
                         self._world.note(f"group {group} moves from node {process.node} to {target}")
                         return
+
+    def _latecomer(self) -> None:
+        """A node crashes and comes back, hears late of what the catalog's leader says, and shards are handed to it."""
+        world = self._world
+        cores = [process.core for process in world.processes.values() if process.core is not None]
+        leader = next((int(core.node) for core in cores if core.catalog.role is Role.LEADER), None)
+        others = [node for node in world.nodes if node in world.processes and node != leader]
+        if leader is None or leader not in world.nodes or not others:
+            return
+        node, seconds, late = self._random.choice(others), self._random.uniform(0.3, 1.5), self._random.uniform(2, 5)
+        if not self._is_alone(seconds + late):
+            return
+        self._kill(node, seconds)
+        self._slow((leader, node), _LATE_SECONDS, seconds + late)
+        for i in range(_CALLS):
+            for shard in range(world.charter.shards):
+                world.agenda.after(seconds + 0.2 * (i + 1), partial(self._move, GroupId(shard + 1), node))

@@ -20,13 +20,11 @@ from cluster.node.membership.porter import Porter
 from cluster.node.membership.removal import Removal
 from cluster.node.membership.steward import steward
 from cluster.raft.types import NodeId
-from tests.simulation.actors import Publisher
 from tests.simulation.agenda import Agenda
+from tests.simulation.casts import Cast
 from tests.simulation.disk import Disk
 from tests.simulation.moving import MovingWorld
-from tests.simulation.patrons import Vendor
 from tests.simulation.process import Process
-from tests.simulation.world import Cast
 
 _CHANGES_A_SECOND = 0.3
 _PETITION_SECONDS = 9.0
@@ -71,9 +69,8 @@ class MembersWorld(MovingWorld):
         core.requests.update({**Porter(core).requests(), **Removal(core).requests()})
         process.start_soon(steward, core)
 
-    def _common(self, nursery: trio.Nursery) -> Sequence[Publisher | Vendor]:
+    def _begin(self, nursery: trio.Nursery) -> None:
         nursery.start_soon(self._come_and_go)
-        return super()._common(nursery)
 
     async def _come_and_go(self) -> None:
         """Once the world drains, only those go who had been told to before."""

@@ -6,7 +6,6 @@ and that is so once for each message.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -15,27 +14,13 @@ import trio
 from cluster.amqp import methods as m
 from tests.simulation.actors import body_of, expected, message_in
 from tests.simulation.client import Client, Gone, Refused
-from tests.simulation.oracle import MessageId
+from tests.simulation.oracle import Move
+from tests.simulation.transactors import LATE, TAKEN, commit
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 WORK = "work"
-PRECONDITION_FAILED = 406
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One transaction: what it acks, and what it publishes."""
-
-    taken: list[MessageId]
-    put: list[MessageId]
-
-
-def _expected(refused: Refused) -> None:
-    """A node without a quorum may say so, and who was silent for too long may hear that nothing came of it."""
-    if refused.code != PRECONDITION_FAILED or "transaction not carried out" not in str(refused):
-        expected(refused)
 
 
 class Mover:
@@ -59,7 +44,7 @@ class Mover:
             except Gone:
                 pass
             except Refused as refused:
-                _expected(refused)
+                expected(refused)
             client.vanish()
 
 
@@ -91,7 +76,7 @@ class Shift:
 
     async def _move(self) -> None:
         world, random, oracle = self._world, self._random, self._world.oracle
-        move = Move([], [])
+        move, began = Move([], []), trio.current_time()
         for _ in range(random.randint(0, 3)):
             await self._take(move)
         for _ in move.taken:
@@ -107,7 +92,10 @@ class Shift:
             for message in move.put:
                 oracle.refused(message)
             raise Gone
-        await self._client.call(m.TxCommit(), m.TxCommitOk)
+        if not await commit(world, self._client, began, LATE, TAKEN):
+            for message in move.put:
+                oracle.refused(message)
+            raise Gone
         for message in move.put:
             oracle.confirmed(message)
         for message in move.taken:

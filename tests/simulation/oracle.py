@@ -12,12 +12,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import trio
-
-if TYPE_CHECKING:
-    from tests.simulation.movers import Move
 
 MessageId = tuple[str, int]
 """(publisher, number)."""
@@ -45,6 +42,14 @@ class Held:
     holder: Holder
     at: float
     answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One transaction: what it acks, and what it publishes."""
+
+    taken: list[MessageId]
+    put: list[MessageId]
 
 
 class Calm:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import trio
 
@@ -36,6 +36,7 @@ from cluster.amqp.properties import BasicProperties, decode_header
 from tests.simulation.actors import body_of, expected, message_in
 from tests.simulation.client import Client, Gone, Refused
 from tests.simulation.traits import BY_NAME, EXPIRATION_MS, PLANS, TOGETHER, TOGETHER_EXCHANGE, Plan
+from tests.simulation.transactors import LATE, commit
 
 if TYPE_CHECKING:
     from tests.simulation.chronicle import Chronicle
@@ -168,23 +169,21 @@ class Dealer:
         await client.call(m.TxSelect(), m.TxSelectOk)
         while not self._world.draining:
             await self._world.idle(random, 2)
-            end = first + random.randint(1, 3)
-            chronicle.write(Published(t=chronicle.now, s=stream, first=first, end=end))
+            end, began = first + random.randint(1, 3), chronicle.now
+            chronicle.write(Published(t=began, s=stream, first=first, end=end))
             for number in range(first, end):
                 client.publish(TOGETHER_EXCHANGE, "", body_of((stream, number), random))
-            rolls_back = random.random() < 0.2
-            outcome = "unknown"
+            outcome: Literal["committed", "rolled-back", "unknown"] = "unknown"
             try:
-                if rolls_back:
+                if random.random() < 0.2:
                     await client.call(m.TxRollback(), m.TxRollbackOk)
                     outcome = "rolled-back"
                 else:
-                    await client.call(m.TxCommit(), m.TxCommitOk)
-                    outcome = "committed"
+                    outcome = "committed" if await commit(self._world, client, began, LATE) else "rolled-back"
             finally:
-                chronicle.write(
-                    Transaction(t=chronicle.now, s=stream, first=first, end=end, outcome=outcome)  # type: ignore[arg-type]
-                )
+                chronicle.write(Transaction(t=chronicle.now, s=stream, first=first, end=end, outcome=outcome))
+            if not client.alive:
+                raise Gone
             first = end
 
 

@@ -7,8 +7,6 @@ import pytest
 from tests.simulation.plants import PLANTS, Planted
 from tests.simulation.world import reasons, simulate
 
-SECONDS = 10.0
-
 
 @pytest.mark.parametrize("mistake", PLANTS)
 def test_a_planted_mistake_is_found(mistake: str) -> None:
@@ -19,7 +17,7 @@ def test_a_planted_mistake_is_found(mistake: str) -> None:
 def _finds(planted: Planted, seed: int) -> bool:
     with planted.put_in():
         try:
-            simulate(seed, seconds=SECONDS, cast=planted.cast, kinds=planted.kinds)
+            simulate(seed, seconds=planted.seconds, cast=planted.cast, kinds=planted.kinds)
         except Exception as error:
             if all(isinstance(reason, AssertionError | LookupError) for reason in reasons(error)):
                 return True

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.casts import Cast
 from tests.simulation.chronicle import CLAIMS
-from tests.simulation.world import Cast, simulate
+from tests.simulation.world import simulate
 
 SECONDS = 5.0
 CALM_SEEDS, CALM_SECONDS, CALM_PACE = 12, 40.0, 0.04
@@ -24,7 +25,7 @@ def test_a_cluster_keeps_its_promises_whatever_goes_wrong(seed: int) -> None:
     assert history.tally.delivered >= history.tally.confirmed
 
 
-@pytest.mark.parametrize("seed", [1, 104])
+@pytest.mark.parametrize("seed", [4, 6])
 def test_what_is_promised_of_queues_with_traits_holds(seed: int) -> None:
     print(f"python -m tests.simulation --seeds 1 --first {seed} --seconds {SECONDS} --cast traits --verbose")
     history = simulate(seed, seconds=SECONDS, cast="traits")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import trio
 
@@ -28,16 +28,16 @@ from cluster.node.shards.host import ShardHost
 from cluster.raft.types import GroupId, NodeId
 from tests.patched import patched
 from tests.simulation import scheduling
-from tests.simulation.actors import Architect, Consumer, Publisher, Transactor
+from tests.simulation.actors import Consumer
 from tests.simulation.agenda import Agenda
+from tests.simulation.casts import CASTS, Cast
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.client import Client, Gone, Refused
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Faults
-from tests.simulation.movers import WORK, Mover
+from tests.simulation.movers import WORK
 from tests.simulation.network import Network
 from tests.simulation.oracle import DEAD, Oracle, Tally
-from tests.simulation.patrons import Dealer, Patron, Vendor
 from tests.simulation.process import Process
 from tests.simulation.replicas import Replicas
 from tests.simulation.sockets import waiting_for_memory_sockets
@@ -57,9 +57,7 @@ _CONNECT_PAUSE_SECONDS = 0.1
 _PAUSE_SECONDS_MAX = 5.0
 """Of a client that does little: when everything ends it has to notice in time."""
 
-Cast = Literal["common", "traits"]
 W = TypeVar("W", bound="World")
-"""Who plays: clients of plain queues, who move, build and reject; or those of queues with traits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +121,8 @@ class World:
         }
         self.skews_ms = dict.fromkeys(self.nodes, 0)
         """How far the wall clocks of the nodes are off."""
+        self.clocks_differ = False
+        """Has one been set? What goes by it makes up for that little by little."""
         self.queues = [f"q{i}" for i in range(QUEUES)]
         self.mortal = self.queues[:MORTAL]
         self._lasting = (*self.queues, DEAD, WORK, *[plan.name for plan in PLANS])
@@ -254,7 +254,10 @@ class World:
             self.start(node)
         await self._within(_START_SECONDS, lambda: all(p.serving for p in self.processes.values()), "nodes serve")
         await self._declare()
-        publishers = self._common(nursery) if self.cast == "common" else self._with_traits(nursery)
+        players = CASTS[self.cast](self)
+        for actor in (*players.awaited, *players.others):
+            nursery.start_soon(actor.run)
+        self._begin(nursery)
         faults = Faults(self)
         self.note(f"faults: {' '.join(faults.kinds)}")
         with trio.move_on_after(seconds):
@@ -266,7 +269,7 @@ class World:
         for i, queue in enumerate((*self.queues, DEAD)):
             nursery.start_soon(Consumer(self, f"d{i}", self.places[i % self.node_count], queue).run)
         await self._within(
-            self.progress_seconds, lambda: all(publisher.done for publisher in publishers), "publishers end"
+            self.progress_seconds, lambda: all(actor.done for actor in players.awaited), "publishers end"
         )
         await self._within(DRAIN_SECONDS, self._at_rest, "everything is settled")
         self._healed_seconds = trio.current_time() - mended_at
@@ -275,27 +278,8 @@ class World:
         self.note("at rest")
         return faults
 
-    def _common(self, nursery: trio.Nursery) -> Sequence[Publisher | Vendor]:
-        publishers = [Publisher(self, f"p{node}", node) for node in self.places]
-        consumers = [Consumer(self, f"c{i}", self.places[i % self.node_count]) for i in range(2 * self.node_count)]
-        actors: list[Publisher | Transactor | Mover | Consumer | Architect] = [*publishers, *consumers]
-        actors += [Architect(self, "a1"), Architect(self, "a2"), Transactor(self, "t1", 1), Transactor(self, "t2", 2)]
-        actors += [Mover(self, "m1", 3), Mover(self, "m2", 1)]
-        for actor in actors:
-            nursery.start_soon(actor.run)
-        return publishers
-
-    def _with_traits(self, nursery: trio.Nursery) -> Sequence[Publisher | Vendor]:
-        vendors = [Vendor(self, f"v{node}", node) for node in self.places]
-        actors: list[Vendor | Dealer | Patron | Architect] = [*vendors, Dealer(self, "d", 2), Architect(self, "a1")]
-        for plan in PLANS:
-            self.chronicle.write(plan.traits)
-            first = len(actors)
-            for i in range(plan.consumers):
-                actors.append(Patron(self, plan, f"{plan.name} {i}", self.places[(first + i) % self.node_count]))
-        for actor in actors:
-            nursery.start_soon(actor.run)
-        return vendors
+    def _begin(self, nursery: trio.Nursery) -> None:
+        """Something more that happens meanwhile."""
 
     async def _declare(self) -> None:
         client = None

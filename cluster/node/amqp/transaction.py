@@ -14,6 +14,7 @@ from cluster.broker.channel.unacked import TagPiece, Verdict
 from cluster.broker.errors import precondition_failed
 from cluster.broker.shard.stream import ShardStream
 from cluster.node.amqp.publish import Route
+from cluster.node.catalog.client import NoQuorum
 from cluster.node.shards.view import LOCAL_SHARDS
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 RoutedPublish = tuple[Route, list[Octets], list[int]]
 """(route, parts of the records, sizes): what `Publishing.enqueue` takes."""
+MAYBE = "it may be carried out yet"
+"""Of a transaction that was under way when patience ended."""
 Answers = list[tuple[list["TagPiece[Holder]"], Verdict]]
 """What was said of deliveries, in order."""
 
@@ -60,7 +63,8 @@ class Transaction:
         return sum([end - first for pieces, _ in self._answers for first, end, _ in pieces])
 
     async def commit(self, channel: Channel) -> None:
-        """Until it is carried out. Raises BrokerError 406 if it is not, NoQuorum."""
+        """Until it is carried out. Raises BrokerError 406 if it is not; NoQuorum, which ends in MAYBE unless nothing of
+        it is."""
         publishes, answers = self._publishes, self._answers
         self._clear()
         streams = _streams(publishes, answers)
@@ -69,7 +73,10 @@ class Transaction:
             await channel.undertake(publishes, answers)
         else:
             _at_once(channel, streams, publishes, answers)
-        await channel.committed()
+        try:
+            await channel.committed()
+        except NoQuorum as error:
+            raise NoQuorum(f"{error}: {MAYBE}") from error
         if self.is_torn:
             self.is_torn = False
             raise precondition_failed("partial tx completion")

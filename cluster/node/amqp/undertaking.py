@@ -19,7 +19,7 @@ from cluster.broker.shard.stream import ShardStream
 from cluster.broker.shard.tx_ops import Refusal
 from cluster.node.amqp.marks import marks_of
 from cluster.node.amqp.side import LEADER_TIMEOUT_SECONDS, State
-from cluster.node.amqp.transaction import Answers, RoutedPublish
+from cluster.node.amqp.transaction import MAYBE, Answers, RoutedPublish
 from cluster.node.catalog.client import NoQuorum
 from cluster.node.shards.view import LOCAL_SHARDS
 
@@ -65,7 +65,7 @@ class Undertaking:
             lost = "a shard of the transaction has no leader with a quorum"
             if self._commit.give_up():
                 raise NoQuorum(f"{lost}: nothing of it is carried out")
-            raise NoQuorum(f"{lost}: it may be carried out yet")
+            raise NoQuorum(f"{lost}: {MAYBE}")
         if self._commit.stage is Stage.FAILED:
             raise self._error()
 
