@@ -27,7 +27,7 @@ class Kind(IntEnum):
     REPORT = 7
     """request: None -> the sender's node report"""
     QUEUES = 8
-    """request: ids of queues, or None for all -> rows of those that the receiver leads"""
+    """request: ids of queues, or None or a word for all -> rows of those that the receiver leads"""
     TRANSFER = 9
     """request: [group, node] -> None; the sender wants the receiver to hand leadership over"""
     SESSIONS = 10

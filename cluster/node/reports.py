@@ -20,8 +20,8 @@ from cluster.broker.catalog import ids as catalog_ids
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.state import Member
-from cluster.node.admin.gently import gently
 from cluster.node.admin.operations import NodeOperations
+from cluster.node.admin.queue_figures import QueueFigures
 from cluster.node.admin.report import (
     ChannelReport,
     ClusterReport,
@@ -66,13 +66,6 @@ _ROLES: dict[Role, ReplicaRole] = {
     Role.CANDIDATE: "candidate",
     Role.PRE_CANDIDATE: "candidate",
 }
-_PATIENCE = 30_000
-"""What weighing the queues of one question may cost this node, about 10 ms, and of one queue at least; see `Scale`."""
-_PATIENCE_MIN = 16
-_SHARES = 8
-"""A queue gets an eighth of what is left, or more if few are to come."""
-
-
 def _threads_max() -> int:
     """How many the system lets this user or the machine have."""
     own = resource.getrlimit(resource.RLIMIT_NPROC)[0]
@@ -106,6 +99,7 @@ class Reports:
         self._began = trio.current_time()
         self._seen: dict[NodeId, float] = {}
         self._logins = self._logins_refused = 0
+        self._queue_figures = QueueFigures(core)
         self._sessions = Sessions(core, broker, config.node.name)
         self._removal = Removal(core)
         self._verification = Verification(core)
@@ -115,10 +109,9 @@ class Reports:
         """What other nodes ask."""
         own: dict[int, Request] = {
             Kind.REPORT: self._give_report,
-            Kind.QUEUES: self._give_queues,
             Kind.TRANSFER: self._give_transfer,
         }
-        others = (self._sessions, self.operations, self._removal, self._verification)
+        others = (self._sessions, self._queue_figures, self.operations, self._removal, self._verification)
         return own | {kind: request for other in others for kind, request in other.requests().items()}
 
     @property
@@ -282,14 +275,9 @@ class Reports:
         return encode_report(self.local_report())
 
     async def queue_counts(
-        self, timeout_seconds: float, queues: Sequence[catalog_ids.QueueId] | None = None
+        self, timeout_seconds: float, queues: Sequence[catalog_ids.QueueId] | None = None, *, weighed: bool = True
     ) -> Mapping[int, QueueCounts]:
-        rows: dict[int, QueueCounts] = {}
-        wanted = None if queues is None else [int(queue) for queue in queues]
-        async with trio.open_nursery() as nursery:
-            for node in self._core.members.by_id:
-                nursery.start_soon(self._ask_queues, node, timeout_seconds, wanted, rows)
-        return rows
+        return await self._queue_figures.ask(timeout_seconds, queues, weighed=weighed)
 
     def queue_report(self, queue: QueueDefinition, counts: QueueCounts) -> QueueReport:
         return QueueReport(
@@ -325,43 +313,6 @@ class Reports:
         up = self._core.reachable()
         placement = self._core.members.placement.get(GroupId(queue.shard), ()) if queue.replicated else ()
         return tuple([self._core.members.name_of(node) for node in placement if node in up])
-
-    async def _ask_queues(
-        self, node: NodeId, timeout_seconds: float, wanted: list[int] | None, rows: dict[int, QueueCounts]
-    ) -> None:
-        try:
-            if node == self._core.node:
-                answer = await self._give_queues(node, wanted)
-            else:
-                answer = await self._core.links.call(node, Kind.QUEUES, wanted, timeout_seconds)
-        except LinkError:
-            return
-        async for queue, *counts in gently(answer):
-            rows[queue] = QueueCounts.of(counts)
-
-    async def _give_queues(self, peer: NodeId, body: Any) -> Any:
-        """QUEUES: all that are led here, or those of a list. A row ends with the last figure that is not 0."""
-        seats = [
-            (seat, seat.leader.queues) for seat in self._core.switchboard.seats.values() if seat.leader is not None
-        ]
-        wanted = set(body) if isinstance(body, list) else None
-        asked = [
-            (seat, queue)
-            for seat, queues in seats
-            for queue in (queues if wanted is None else [queue for queue in wanted if queue in queues])
-        ]
-        rows: list[list[int]] = []
-        left, to_come = _PATIENCE, len(asked)
-        async for seat, queue in gently(asked):
-            patience = max(_PATIENCE_MIN, left // min(to_come, _SHARES))
-            row = seat.figures(queue, patience)
-            to_come -= 1
-            if row is not None:
-                left -= min(patience, row[0] + row[1] + row[3], left)
-                while row and not row[-1]:
-                    row.pop()
-                rows.append([int(queue), *row])
-        return rows
 
     async def connections(self, timeout_seconds: float) -> Sequence[ConnectionReport]:
         return await self._sessions.connections(timeout_seconds)

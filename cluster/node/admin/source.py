@@ -112,9 +112,10 @@ class NodeSource(Protocol):
         """All members, each asked for its report at the same time; answers without quorum too."""
 
     async def queue_counts(
-        self, timeout_seconds: float, queues: Sequence[QueueId] | None = None
+        self, timeout_seconds: float, queues: Sequence[QueueId] | None = None, *, weighed: bool = True
     ) -> Mapping[int, QueueCounts]:
-        """What the leaders of these queues, of all by default, have counted; those that answer in time."""
+        """What the leaders of these queues, of all by default, have counted; those that answer in time. Of all, without
+        their messages' weights it is cheaper."""
 
     async def connections(self, timeout_seconds: float) -> Sequence[ConnectionReport]:
         """Every client connection of the nodes that answer, ordered by node and name."""

@@ -198,7 +198,7 @@ class FakeSource:
         return cluster_report(*self.reports)
 
     async def queue_counts(
-        self, timeout_seconds: float, queues: Sequence[QueueId] | None = None
+        self, timeout_seconds: float, queues: Sequence[QueueId] | None = None, *, weighed: bool = True
     ) -> Mapping[int, QueueCounts]:
         wanted = self.catalog.queues if queues is None else queues
         return {queue: await self.operations.counts(self.catalog.queues[queue]) for queue in wanted}

@@ -73,7 +73,7 @@ def read_vhost(name: str, document: Document, known: Vhost | None) -> c.PutVhost
 async def _figures(asked: Asked) -> Callable[[Vhost], Document]:
     """What is counted of each vhost: what lies in its queues, what went through its connections, where it is served."""
     node, timeout_seconds = asked.node, asked.timeout_seconds()
-    counts = await node.queue_counts(timeout_seconds)
+    counts = await node.queue_counts(timeout_seconds, weighed=False)
     flows = await node.vhost_flows(timeout_seconds)
     cluster = await node.cluster_report(timeout_seconds)
     states = {member.name: "running" if member.report is not None else "nodedown" for member in cluster.members}
