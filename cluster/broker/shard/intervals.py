@@ -32,6 +32,9 @@ class IntervalSet:
     def __iter__(self) -> Iterator[Range]:
         return zip(self.starts, self.ends, strict=True)
 
+    def __reversed__(self) -> Iterator[Range]:
+        return zip(reversed(self.starts), reversed(self.ends), strict=True)
+
     def __contains__(self, number: int) -> bool:
         i = bisect_right(self.starts, number) - 1
         return i >= 0 and number < self.ends[i]

@@ -1,9 +1,10 @@
 """What a leader decides about a queue by time, by length and by how often a message came back.
 
-Law: nothing here happens to a queue that is nothing special. Time is the last `tick` or entry; what is due is found
-in a heap of deadlines, never by looking at all queues. No message is from the future. Messages that are to
-leave stand in `purging` and in `dooms` until the log has carried that out. TTL looks at the head of the queue (of each
-priority), as RabbitMQ does.
+Law: nothing here happens to a queue that is nothing special. Nothing looks at more than a piece of a deep queue at
+once, and the rest of it comes with the next tick: who leads must not be silent for as long as an election. Time is the
+last `tick` or entry; what is due is found in a heap of deadlines, never by looking at all queues. No message is from
+the future. Messages that are to leave stand in `purging` and in `dooms` until the log has carried that out. TTL looks
+at the head of the queue (of each priority), as RabbitMQ does.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ from cluster.broker.shard.settings import Overflow
 ZERO_TTL_MS = 50
 """How long a message with TTL 0 may look for a consumer. One that waits gets it at once."""
 _NEVER = 1 << 62
+SORTED_AT_ONCE = 5_000
+"""Messages of a backlog whose priorities are looked up at once; until all are, the queue hands nothing out."""
+WEIGHED_AT_ONCE = 4 << 20
+"""Bytes of entries that are read to weigh a backlog at once; a message counts `_MESSAGE_COSTS` beside."""
+_MESSAGE_COSTS = 512
+LEAVING_AT_ONCE = 5_000
+"""Messages that leave one by one, too old or too heavy, before others have a turn."""
 AGAIN_MS = 1000
 """When an unused queue is named again if the catalog has not deleted it."""
 
@@ -70,11 +78,22 @@ class Keeper:
     def _deadlines_of(self, queue: LeaderQueue) -> Iterable[int]:
         if queue.settings.expires_ms is not None and not queue.consumers and not queue.doomed:
             yield queue.used_ms + queue.settings.expires_ms
+        if self._is_behind(queue):
+            yield self.now_ms
         for seq in heads(queue.ready):
             if (deadline := self._deadline(queue, seq)) is not None:
                 yield deadline
         if queue.due:
             yield queue.due[0][0]
+
+    @staticmethod
+    def _is_behind(queue: LeaderQueue) -> bool:
+        """Is there more of it to be looked at in the next tick?"""
+        ready, settings = queue.ready, queue.settings
+        if not isinstance(ready, SortedReady):
+            return False
+        heavy = settings.max_length_bytes is not None and ready.bytes > settings.max_length_bytes
+        return not (ready.is_sorted and ready.is_weighed) or (heavy and settings.overflow is Overflow.DROP_HEAD)
 
     # ---- a queue, before and after its messages are handed out
 
@@ -89,16 +108,17 @@ class Keeper:
             def priority_of(seq: int) -> int:
                 return min(queue.state.value(seq, Mark.PRIORITY) or 0, priority_max)
 
-            def size_of(seq: int) -> int:
-                ((_, _, index, slot),) = queue.state.places(seq, seq + 1)
-                return self._payloads.get(index).body_size(slot)
-
             weighs = settings.max_length_bytes is not None
-            queue.ready = SortedReady(priority_of if priority_max else None, size_of if weighs else None)
+            queue.ready = ready = SortedReady(
+                priority_of if priority_max else None,
+                (lambda first, end, patience: self._sizes(queue, first, end, patience)) if weighs else None,
+                loose,
+            )
+            ready.sort(SORTED_AT_ONCE)
         else:
             queue.ready = IntervalSet()
-        for first, end in loose:
-            queue.ready.add(first, end)
+            for first, end in loose:
+                queue.ready.add(first, end)
         if not settings.single_active_consumer:
             for holder in queue.holders.values():
                 holder.waiting = False
@@ -108,11 +128,30 @@ class Keeper:
             often = [seq for seq, count in state.returned.items() if count > settings.delivery_limit]
             self.returned(queue, [(seq, seq + 1) for seq in sorted(often)])
 
+    def _sizes(self, queue: LeaderQueue, first: int, end: int, patience: int) -> tuple[list[int], int]:
+        """See `SortedReady`. What has to be read for it is not kept: nobody is going to get it now."""
+        sizes: list[int] = []
+        at, entry = 0, None
+        for _, run, index, slot in queue.state.places(first, end):
+            if entry is None or index != at:
+                at, entry = index, self._payloads.kept(index)
+                if entry is None:
+                    entry = self._payloads.look(index)
+                    patience -= len(entry.data)
+            count = min(run, max(1, patience // _MESSAGE_COSTS))
+            sizes += [entry.body_size(i) for i in range(slot, slot + count)]
+            patience -= count * _MESSAGE_COSTS
+            if count < run or patience <= 0:
+                break
+        return sizes, patience
+
     def hold_back(self, queue: LeaderQueue, first: int, end: int) -> None:
         """What of `[first, end)` is ready and has a delay that is not over waits for it."""
         delays = queue.state.marks.get(Mark.DELAY)
-        for seq in range(first, end) if delays else ():
-            if delays is not None and seq in delays:
+        if delays is None:
+            return
+        for seq in range(first, end) if end - first <= len(delays) else sorted(delays):
+            if first <= seq < end and seq in delays:
                 due_ms = self._enqueued_ms(queue, seq) + delays[seq]
                 if due_ms > self.now_ms and queue.ready.remove(seq, seq + 1):
                     queue.delayed.add(seq, seq + 1)
@@ -132,25 +171,40 @@ class Keeper:
                     else:
                         self.doom(queue, [(seq, seq + 1)], Reason.DELIVERY_LIMIT)
 
-    def before(self, queue: LeaderQueue) -> None:
-        """Delays that are over end; what is too old leaves; one of the consumers is the active one."""
+    def before(self, queue: LeaderQueue) -> bool:
+        """Delays that are over end; what is too old leaves; one of the consumers is the active one.
+
+        False: there is more to be done before anything is handed out, and another tick for it.
+        """
+        ready = queue.ready
+        if isinstance(ready, SortedReady):
+            if not ready.is_sorted:
+                ready.sort(SORTED_AT_ONCE)
+            if not ready.is_weighed:
+                ready.weigh(WEIGHED_AT_ONCE)
+            if not ready.is_sorted:
+                return False
         if queue.due:
             self._release(queue)
-        self._expire(queue)
+        if not self._expire(queue):
+            return False
         if queue.settings.single_active_consumer:
             queue.elect()
+        return True
 
     def after(self, queue: LeaderQueue) -> None:
         """What is too much leaves; an unused queue is named; the next deadline is noted."""
         settings = queue.settings
         ready = queue.ready
         queue.used_ms = queue.used_ms or self.now_ms
-        if settings.overflow is Overflow.DROP_HEAD:
+        if settings.overflow is Overflow.DROP_HEAD and (isinstance(ready, IntervalSet) or ready.is_sorted):
             if settings.max_length is not None and ready.count > settings.max_length:
                 excess = ready.count - settings.max_length
                 self.doom(queue, ready.take(excess, queue.state.next_seq), Reason.MAXLEN)
             if settings.max_length_bytes is not None and isinstance(ready, SortedReady):
-                while ready.bytes > settings.max_length_bytes and ready:
+                for _ in range(LEAVING_AT_ONCE):
+                    if ready.bytes <= settings.max_length_bytes:
+                        break
                     self.doom(queue, ready.take(1, queue.state.next_seq), Reason.MAXLEN)
         if settings.expires_ms is not None and not queue.doomed:
             if queue.consumers:
@@ -172,15 +226,19 @@ class Keeper:
             for first, end in queue.delayed.remove(seq, seq + 1):
                 queue.ready.add(first, end)
 
-    def _expire(self, queue: LeaderQueue) -> None:
+    def _expire(self, queue: LeaderQueue) -> bool:
+        """False: there is more that is too old."""
         if queue.settings.message_ttl_ms is None and Mark.EXPIRATION not in queue.state.marks:
-            return
+            return True
         expired = IntervalSet()
         while old := [seq for seq in heads(queue.ready) if (self._deadline(queue, seq) or _NEVER) <= self.now_ms]:
             for seq in old:
                 queue.ready.remove(seq, seq + 1)
                 expired.add(seq, seq + 1)
+            if expired.count >= LEAVING_AT_ONCE:
+                break
         self.doom(queue, list(expired), Reason.EXPIRED)
+        return not old
 
     def _deadline(self, queue: LeaderQueue, seq: int) -> int | None:
         """When a message is too old for its queue, Unix milliseconds; None for never."""

@@ -392,8 +392,7 @@ class ShardLeader:
                 if queue.settings is PLAIN and not queue.state.marks:
                     is_done = self._dispatcher.dispatch(queue)
                 else:
-                    self._keeper.before(queue)
-                    is_done = self._dispatcher.dispatch(queue)
+                    is_done = not self._keeper.before(queue) or self._dispatcher.dispatch(queue)
                     self._keeper.after(queue)
                 if not is_done:
                     self._restless[queue.id] = queue

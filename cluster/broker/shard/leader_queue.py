@@ -301,9 +301,11 @@ class LeaderQueue:
     def purge(self, node: int, request: int) -> Purge:
         """Everything that is ready shall be settled: the caller sees to it. Remembered unless it is nothing."""
         count = self.ready.count + self.parked.count
-        ranges = [*self.ready.take(self.ready.count, self.state.next_seq), *self.parked]
+        ranges = IntervalSet()
+        for first, end in sorted([*self.ready.take(self.ready.count, self.state.next_seq), *self.parked]):
+            ranges.add(first, end)
         self.parked.clear()
-        purge = Purge(node, request, count, ranges)
+        purge = Purge(node, request, count, list(ranges))
         for first, end in purge.ranges:
             self.purging.add(first, end)
         if count:

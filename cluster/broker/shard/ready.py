@@ -2,40 +2,97 @@
 
 Law: as an `IntervalSet`, but what goes next is the lowest seq of the highest priority; `starts[0]` is that one. What
 stands below the watermark does not overtake what is more urgent and stands above it. `bytes` is the sum of what is
-inside, 0 where nobody weighs.
+inside and weighed, 0 where nobody weighs. A backlog that is put in as a whole is sorted and weighed piece by piece: a
+node is one thread, and a million messages take longer than an election. Until it `is_sorted`, nothing goes next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from heapq import merge
 
 from cluster.broker.shard.intervals import IntervalSet, Range
 
+_ALL = 1 << 62
+_WEIGHED_AT_ONCE = 20_000
+
 
 class SortedReady:
-    """`priorities` tells a message's priority by its seq, `size_of` its size; None where that does not count."""
+    """`priorities` tells a message's priority by its seq; None where that does not count.
 
-    __slots__ = ("_lanes", "_order", "_priorities", "_size_of", "_sizes", "bytes", "count")
+    `sizes_of(first, end, patience)` gives sizes from `first` on and what is left of the patience: at least one size,
+    and no more of them when the patience is used up. None: nobody weighs. `backlog` waits to be sorted and weighed.
+    """
 
-    def __init__(self, priorities: Callable[[int], int] | None, size_of: Callable[[int], int] | None) -> None:
+    __slots__ = ("_lanes", "_order", "_priorities", "_sizes", "_sizes_of", "_unsorted", "_unweighed", "bytes", "count")
+
+    def __init__(
+        self,
+        priorities: Callable[[int], int] | None,
+        sizes_of: Callable[[int, int, int], tuple[list[int], int]] | None,
+        backlog: Iterable[Range] = (),
+    ) -> None:
         self.count = 0
         self.bytes = 0
         self._priorities = priorities
-        self._size_of = size_of
+        self._sizes_of = sizes_of
         self._sizes: dict[int, int] = {}
         """Of what is inside, where it is weighed: what leaves may not be there to be weighed any more."""
         self._lanes: dict[int, IntervalSet] = {}
         self._order: list[int] = []
         """Priorities in use, the highest first."""
+        self._unsorted = IntervalSet()
+        """Inside, and in no lane yet."""
+        self._unweighed = IntervalSet()
+        """Inside, and not counted in `bytes` yet."""
+        for first, end in backlog:
+            (self._lane(0) if priorities is None else self._unsorted).add(first, end)
+            self.count += end - first
+            if sizes_of is not None:
+                self._unweighed.add(first, end)
+
+    @property
+    def is_sorted(self) -> bool:
+        """May anything go next?"""
+        return not self._unsorted
+
+    @property
+    def is_weighed(self) -> bool:
+        """Is everything in `bytes`?"""
+        return not self._unweighed
+
+    def sort(self, count: int) -> None:
+        """Find the places of so many more."""
+        for first, end in self._unsorted.take(count, _ALL):
+            self._place(first, end)
+
+    def weigh(self, patience: int) -> None:
+        """Some more: what they cost is the patience of `sizes_of`."""
+        assert self._sizes_of is not None
+        left: list[Range] = []
+        for first, end in self._unweighed.take(_WEIGHED_AT_ONCE, _ALL):
+            position = first
+            while position < end and patience > 0:
+                sizes, patience = self._sizes_of(position, end, patience)
+                self._sizes.update(zip(range(position, end), sizes, strict=False))
+                self.bytes += sum(sizes)
+                position += len(sizes)
+            if position < end:
+                left.append((position, end))
+        for first, end in left:
+            self._unweighed.add(first, end)
 
     def __bool__(self) -> bool:
         return self.count > 0
 
     def __contains__(self, number: int) -> bool:
-        return any(number in lane for lane in self._lanes.values())
+        return number in self._unsorted or any(number in lane for lane in self._lanes.values())
 
     def __iter__(self) -> Iterator[Range]:
-        return iter(sorted([part for lane in self._lanes.values() for part in lane]))
+        return merge(self._unsorted, *self._lanes.values())
+
+    def __reversed__(self) -> Iterator[Range]:
+        return merge(reversed(self._unsorted), *map(reversed, self._lanes.values()), reverse=True)
 
     @property
     def starts(self) -> list[int]:
@@ -51,18 +108,13 @@ class SortedReady:
         return [self._lanes[priority].starts[0] for priority in self._order if self._lanes[priority]]
 
     def add(self, first: int, end: int) -> list[Range]:
-        priorities = self._priorities
-        if priorities is None:
-            return self._added(self._lane(0).add(first, end))
-        new: list[Range] = []
-        for seq in range(first, end):
-            new += self._added(self._lane(priorities(seq)).add(seq, seq + 1))
-        return new
+        return self._added(self._unsorted.add(first, end) if self._unsorted else self._place(first, end))
 
     def remove(self, first: int, end: int) -> list[Range]:
         gone: list[Range] = []
         for lane in self._lanes.values():
             gone += lane.remove(first, end)
+        gone += self._unsorted.remove(first, end)
         return self._removed(sorted(gone))
 
     def take(self, count: int, below: int) -> list[Range]:
@@ -74,6 +126,8 @@ class SortedReady:
             count -= sum([b - a for a, b in parts])
             if lane or not count:
                 break
+        if count and self._unsorted:
+            taken += self._unsorted.take(count, below)
         return self._removed(taken)
 
     def _lane(self, priority: int) -> IntervalSet:
@@ -83,18 +137,35 @@ class SortedReady:
             self._order = sorted(self._lanes, reverse=True)
         return lane
 
+    def _place(self, first: int, end: int) -> list[Range]:
+        """Into the lanes. Returns the parts that were in none."""
+        priorities = self._priorities
+        if priorities is None:
+            return self._lane(0).add(first, end)
+        new: list[Range] = []
+        begin, priority = first, priorities(first)
+        for seq in range(first + 1, end):
+            if (other := priorities(seq)) != priority:
+                new += self._lane(priority).add(begin, seq)
+                begin, priority = seq, other
+        return new + self._lane(priority).add(begin, end)
+
     def _added(self, parts: list[Range]) -> list[Range]:
         self.count += sum([b - a for a, b in parts])
-        if self._size_of is not None:
-            sizes = {seq: self._size_of(seq) for a, b in parts for seq in range(a, b)}
-            self._sizes.update(sizes)
-            self.bytes += sum(sizes.values())
+        if self._sizes_of is not None:
+            others_wait = bool(self._unweighed)
+            for a, b in parts:
+                self._unweighed.add(a, b)
+            if not others_wait:
+                self.weigh(_ALL)
         return parts
 
     def _removed(self, parts: list[Range]) -> list[Range]:
         self.count -= sum([b - a for a, b in parts])
-        if self._size_of is not None:
-            self.bytes -= sum([self._sizes.pop(seq) for a, b in parts for seq in range(a, b)])
+        if self._sizes_of is not None:
+            for a, b in parts:
+                self._unweighed.remove(a, b)
+            self.bytes -= sum([self._sizes.pop(seq, 0) for a, b in parts for seq in range(a, b)])
         return parts
 
 

@@ -7,7 +7,7 @@ was settled meanwhile is not there, and nothing that is looked at is kept in mem
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Reversible
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,9 +52,9 @@ class Scale:
         """Bytes ready, unacked and parked; messages in memory that are ready, and unacked; bytes of bodies in memory;
         memory in bytes; timestamp of the first message that is ready, 0 for none. Raises EntryCorrupt."""
         state = queue.state
-        ready = self._weigh(state, list(queue.ready), queue.ready.count)
+        ready = self._weigh(state, queue.ready, queue.ready.count)
         unacked = self._weigh(state, [(first, end) for first, end, _ in queue.unacked], queue.unacked.count)
-        parked = self._weigh(state, list(queue.parked), queue.parked.count)
+        parked = self._weigh(state, queue.parked, queue.parked.count)
         in_memory = ready.size_in_memory + unacked.size_in_memory + parked.size_in_memory
         intervals = len(state.settled.starts) + len(queue.unacked.starts)
         sparse = len(state.returned) + len(state.keys) + sum(map(len, state.marks.values()))
@@ -77,7 +77,7 @@ class Scale:
             self._timestamp(queue),
         ]
 
-    def _weigh(self, state: QueueState, parts: list[Range], count: int) -> Weight:
+    def _weigh(self, state: QueueState, parts: Reversible[Range], count: int) -> Weight:
         weight = Weight()
         if not count:
             return weight
@@ -131,7 +131,7 @@ class Scale:
             return 0
 
 
-def _last(parts: list[Range], count: int) -> list[Range]:
+def _last(parts: Reversible[Range], count: int) -> list[Range]:
     """The last `count` messages of `parts`, ascending."""
     taken: list[Range] = []
     for first, end in reversed(parts):

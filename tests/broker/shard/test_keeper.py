@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
 from cluster.amqp.properties import BasicProperties
+from cluster.broker.shard import keeper
 from cluster.broker.shard.columns import unpack_column
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.leader import ShardLeader
@@ -180,6 +183,69 @@ def test_what_is_parked_stays_so_under_the_next_leader_until_it_is_tried_again()
     scene.run()
     assert scene.answer(request) == 1
     assert [(seq, int(redelivered)) for _, seq, redelivered in scene.seqs()] == [(0, 1)]
+
+
+def test_a_deep_queue_with_priorities_is_sorted_in_pieces_and_hands_out_nothing_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keeper, "SORTED_AT_ONCE", 4)
+    scene = Timed(max_priority=9)
+    scene.publish_marked(10, [(9, Mark.PRIORITY, 9)])
+    scene.change_leader(holding(1, credit=99))
+    assert scene.deliveries() == []
+    scene.publish_marked(2, [(0, Mark.PRIORITY, 9)])
+    assert [seq for _, seq, _ in scene.seqs()] == [9, 10, 0, 1, 2, 3, 4, 5, 6, 7, 8, 11]
+
+
+def test_a_deep_queue_with_priorities_is_sorted_though_nothing_happens_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "SORTED_AT_ONCE", 4)
+    scene = Timed(max_priority=9)
+    scene.publish_marked(17, [(16, Mark.PRIORITY, 9)])
+    scene.change_leader(holding(1, credit=99))
+    seqs: list[int] = []
+    for _ in range(3):
+        assert not seqs
+        scene.pass_time(50)
+        seqs = [seq for _, seq, _ in scene.seqs()]
+    assert seqs == [16, *range(16)]
+
+
+def test_a_deep_queue_with_priorities_is_purged_while_it_is_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "SORTED_AT_ONCE", 4)
+    scene = Timed(max_priority=9)
+    scene.publish_marked(10, [(1, Mark.PRIORITY, 9)])
+    scene.change_leader()
+    request = scene.ask(RequestOp.PURGE)
+    scene.run()
+    assert scene.answer(request) == 10
+    assert scene.alive == []
+
+
+def test_a_deep_queue_is_weighed_in_pieces_and_then_keeps_its_limit_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "WEIGHED_AT_ONCE", 1)
+    scene = Timed()
+    scene.publish_marked(9, [])
+    scene.publish_marked(9, [])
+    scene.change_leader()
+    scene.catalog.of_queue = QueueSettings("q", max_length_bytes=3)
+    scene.leader.settings_changed(QUEUE)
+    scene.run()
+    assert len(scene.alive) > 10
+    for _ in range(20):
+        scene.pass_time(50)
+    assert scene.alive == [15, 16, 17]
+
+
+def test_a_deep_queue_that_is_too_old_leaves_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "LEAVING_AT_ONCE", 4)
+    scene = Timed(message_ttl_ms=100)
+    scene.publish_marked(10, [])
+    scene.pass_time(100)
+    assert scene.alive == [4, 5, 6, 7, 8, 9]
+    scene.consume(1)
+    assert scene.deliveries() == [], "what is too old is not handed out"
+    scene.pass_time(1)
+    assert scene.alive == []
 
 
 def test_what_was_parked_is_redelivered_when_it_is_tried_again_under_the_same_leader() -> None:
