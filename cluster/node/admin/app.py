@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -50,6 +51,7 @@ from cluster.node.admin.health import not_ready_reason
 from cluster.node.admin.json_text import read_json
 from cluster.node.admin.problem import ProblemResponse
 from cluster.node.admin.rates import Rates
+from cluster.node.admin.samples import Samples
 from cluster.node.admin.source import NodeSource, Refusal, Refused
 from cluster.node.admin.web import web_routes
 
@@ -64,7 +66,7 @@ _BROKER_STATUS = {ACCESS_REFUSED: 403, NOT_FOUND: 404}
 def admin_app(source: NodeSource) -> Starlette:
     """The application over a node."""
     probes = _Probes(source)
-    rates = Rates(trio.current_time)
+    rates, samples = Rates(trio.current_time), Samples(time.time)
     endpoints = (
         Endpoint("GET", "/api/cluster/status", MONITORING, _status),
         Endpoint("POST", "/api/cluster/verify", MONITORING, _verify),
@@ -93,7 +95,7 @@ def admin_app(source: NodeSource) -> Starlette:
             Route("/readyz", probes.readyz),
             Route("/metrics", probes.metrics),
             *web_routes(),
-            *[Route(e.path, _answered(source, e, rates), methods=[e.method]) for e in endpoints],
+            *[Route(e.path, _answered(source, e, rates, samples), methods=[e.method]) for e in endpoints],
         ],
         middleware=[Middleware(_RawPath)],
         exception_handlers={
@@ -145,13 +147,15 @@ class _Probes:
         return Response(metrics_text(self._source.local_report()), headers={"Content-Type": CONTENT_TYPE})
 
 
-def _answered(source: NodeSource, endpoint: Endpoint, rates: Rates) -> Callable[[Request], Awaitable[Response]]:
+def _answered(
+    source: NodeSource, endpoint: Endpoint, rates: Rates, samples: Samples
+) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint behind its tags."""
 
     async def answer(request: Request) -> Response:
         caller = await _caller(source, request)
         caller.require(endpoint.tags)
-        return await endpoint.handler(Asked(request, caller, source, rates))
+        return await endpoint.handler(Asked(request, caller, source, rates, samples))
 
     return answer
 

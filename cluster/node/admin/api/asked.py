@@ -6,7 +6,8 @@ JSON object of a bounded size, or an error that says what was expected.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -22,12 +23,14 @@ from cluster.node.admin.api.fields import Document
 from cluster.node.admin.api.multipart import FORM, read_form_part
 from cluster.node.admin.json_text import read_json
 from cluster.node.admin.rates import Rates
+from cluster.node.admin.samples import SAMPLES_MAX, Samples, Span
 from cluster.node.admin.source import NodeSource
 
 OBJECT_BYTES_MAX = 1 << 20
 """Of a body that describes one thing."""
 DOCUMENT_BYTES_MAX = 64 << 20
 """Of a body with definitions."""
+_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 TIMEOUT_SECONDS_MAX = 4.0
 TIMEOUT_SECONDS_DEFAULT = 1.5
 """How long other nodes may take to answer; `?timeout=` asks for another, at most the maximum."""
@@ -36,11 +39,12 @@ TIMEOUT_SECONDS_DEFAULT = 1.5
 class Asked:
     """A request of an authenticated caller."""
 
-    def __init__(self, request: Request, caller: Caller, node: NodeSource, rates: Rates) -> None:
+    def __init__(self, request: Request, caller: Caller, node: NodeSource, rates: Rates, samples: Samples) -> None:
         self.request = request
         self.caller = caller
         self.node = node
-        self.rates = rates
+        self._rates = rates
+        self._samples = samples
 
     @property
     def catalog(self) -> Catalog:
@@ -64,6 +68,35 @@ class Asked:
     def flag(self, name: str) -> bool:
         """`?name=true`."""
         return self.request.query_params.get(name, "").lower() in {"true", "1", "yes"}
+
+    def counted(self, of: str, thing: Hashable, values: Mapping[str, int]) -> Document:
+        """What only grows, with rates; and with samples, where the query has `{of}_age` and `{of}_incr`.
+
+        Raises HTTPException 400.
+        """
+        return self._sampled(of, thing, values, self._rates.counted(thing, values))
+
+    def levels(self, of: str, thing: Hashable, values: Mapping[str, int]) -> Document:
+        """The same of what goes up and down."""
+        return self._sampled(of, thing, values, self._rates.detailed(thing, values))
+
+    def _sampled(self, of: str, thing: Hashable, values: Mapping[str, int], document: Document) -> Document:
+        span = self._span(of)
+        if span is not None:
+            for name, samples in self._samples.since(thing, values, span).items():
+                document[name] |= samples
+        return document
+
+    def _span(self, of: str) -> Span | None:
+        query = self.request.query_params
+        age, step = query.get(f"{of}_age"), query.get(f"{of}_incr")
+        if age is None or step is None:
+            return None
+        if not all(_SECONDS.fullmatch(text) for text in (age, step)) or not 0 < int(step) <= int(age):
+            raise HTTPException(400, f"{of}_age, {of}_incr: expected whole seconds, got {age!r} and {step!r}")
+        if int(age) > SAMPLES_MAX * int(step):
+            raise HTTPException(400, f"{of}_age, {of}_incr: more than {SAMPLES_MAX} samples")
+        return Span(int(age), int(step))
 
     def timeout_seconds(self) -> float:
         """Raises HTTPException 400."""

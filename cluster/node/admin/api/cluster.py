@@ -63,10 +63,12 @@ def overview_document(cluster: ClusterReport, asked: Asked) -> Document:
             "exchanges": sum(len(vhost.exchanges) for vhost in seen),
             "queues": sum(len(vhost.queues) for vhost in seen),
         },
-        "queue_totals": asked.rates.detailed("depth", depths(total("messages_ready"), total("messages_unacked"))),
-        "message_stats": asked.rates.counted("flow", flow | disk),
-        "churn_rates": asked.rates.counted(
-            "churn", {word: sum([counts[word] for counts in churned]) for word in (churned[0] if churned else ())}
+        "queue_totals": asked.levels("lengths", "depth", depths(total("messages_ready"), total("messages_unacked"))),
+        "message_stats": asked.counted("msg_rates", "flow", flow | disk),
+        "churn_rates": asked.counted(
+            "msg_rates",
+            "churn",
+            {word: sum([counts[word] for counts in churned]) for word in (churned[0] if churned else ())},
         ),
         "contexts": [{"node": report.name, **context_document(report)} for report in reports],
         "listeners": [listener for report in reports for listener in _listener_documents(report)],

@@ -87,7 +87,7 @@ def _stats(asked: Asked, exchange: ExchangeDefinition, flows: Mapping[tuple[str,
     if key not in flows:
         return {}
     came, went = flows[key]
-    return {"message_stats": asked.rates.counted(("exchange", key), {"publish_in": came, "publish_out": went})}
+    return {"message_stats": asked.counted("msg_rates", ("exchange", key), {"publish_in": came, "publish_out": went})}
 
 
 async def put(asked: Asked) -> Response:

@@ -58,7 +58,8 @@ def peer_of(connection: str) -> Document:
 def queue_flow(asked: Asked, report: QueueReport, counts: QueueCounts, taken: Sequence[int], queue: int) -> Document:
     """`message_stats`, and how far its consumers could take at once what came: 1.0 always, 0.0 never."""
     flow = summed([taken])
-    rated = asked.rates.counted(
+    rated = asked.counted(
+        "msg_rates",
         ("queue", queue),
         {
             "publish": report.enqueued_total,

@@ -119,8 +119,8 @@ def node_document(member: MemberReport, answered_by: str, asked: Asked) -> Docum
         "queues_led": report.queues,
         "version": report.version,
         "answered": member.name == answered_by,
-        **asked.rates.detailed(("node", member.name), _levels(report)),
-        **asked.rates.counted(("node counts", member.name), _counts(report)),
+        **asked.levels("node_stats", ("node", member.name), _levels(report)),
+        **asked.counted("node_stats", ("node counts", member.name), _counts(report)),
     }
 
 

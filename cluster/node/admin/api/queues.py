@@ -114,7 +114,7 @@ def queue_document(queue: QueueDefinition, counts: QueueCounts, asked: Asked, mo
         "single_active_consumer_tag": active_tag,
         "exclusive_consumer_tag": chosen.consumer_tag if chosen is not None and not alone else None,
         **queue_flow(asked, report, counts, more.flows.get(queue.id, ()), queue.id),
-        **asked.rates.detailed(("depth", queue.id), depths(counts.ready, counts.unacked, counts.parked)),
+        **asked.levels("lengths", ("depth", queue.id), depths(counts.ready, counts.unacked, counts.parked)),
         **queue_weight(counts, replicated=queue.replicated),
         **queue_rest(counts, time.time()),
     }

@@ -51,7 +51,7 @@ def connection_document(report: ConnectionReport, asked: Asked) -> Document:
             "user_who_performed_action": report.user,
         }
         | {name: getattr(report, name) or None for name in _OF_TLS}
-        | asked.rates.counted(("connection", report.id or report.name), octets)
+        | asked.counted("data_rates", ("connection", report.id or report.name), octets)
     )
 
 
@@ -76,7 +76,7 @@ def channel_document(report: ChannelReport, asked: Asked) -> Document:
         "prefetch_count": report.prefetch_count,
         "global_prefetch_count": report.global_prefetch_count,
         "connection_details": {"name": report.connection, **peer_of(report.connection)},
-        "message_stats": asked.rates.counted(("channel", report.name), summed([report.flow])),
+        "message_stats": asked.counted("msg_rates", ("channel", report.name), summed([report.flow])),
     }
     return document | ({"idle_since": time_text(report.idle_since)} if report.idle_since else {})
 

@@ -84,14 +84,14 @@ async def _figures(asked: Asked) -> Callable[[Vhost], Document]:
         held[queue.vhost] = ready + counted.ready, unacked + counted.unacked, parked + counted.parked
 
     def figures(vhost: Vhost) -> Document:
-        rates, name = asked.rates, vhost.name
+        name = vhost.name
         of_it = [flow for flow in flows if flow.vhost == name]
         octets = {word: sum([getattr(flow, word) for flow in of_it]) for word in ("recv_oct", "send_oct")}
         return {
             "cluster_state": states,
-            "message_stats": rates.counted(("vhost flow", name), summed([flow.flow for flow in of_it])),
-            **rates.counted(("vhost octets", name), octets),
-            **rates.detailed(("vhost", name), depths(*held.get(name, (0, 0, 0)))),
+            "message_stats": asked.counted("msg_rates", ("vhost flow", name), summed([flow.flow for flow in of_it])),
+            **asked.counted("data_rates", ("vhost octets", name), octets),
+            **asked.levels("lengths", ("vhost", name), depths(*held.get(name, (0, 0, 0)))),
         }
 
     return figures
