@@ -21,7 +21,7 @@ from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.ids import NO_CONNECTION
 from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.answers import changed, depths, found, listed, nothing, paged, wish_of
-from cluster.node.admin.api.asked import Asked, Endpoint
+from cluster.node.admin.api.asked import Asked, Endpoint, together
 from cluster.node.admin.api.caller import MANAGEMENT
 from cluster.node.admin.api.fields import Document, field
 from cluster.node.admin.api.figures import peer_of, queue_flow, queue_rest, queue_weight
@@ -62,11 +62,16 @@ class Beside:
     owners: Mapping[str, ConnectionReport]
 
 
-async def beside(asked: Asked, queues: Sequence[QueueDefinition], counts: Mapping[int, QueueCounts]) -> Beside:
-    """Asks only for what these queues need."""
+async def beside(
+    asked: Asked,
+    queues: Sequence[QueueDefinition],
+    counts: Mapping[int, QueueCounts],
+    consumers: Sequence[ConsumerReport] = (),
+) -> Beside:
+    """Asks only for what these queues need, and `consumers` do not tell."""
     node, timeout_seconds = asked.node, asked.timeout_seconds()
     flows: dict[int, list[int]] = {}
-    chosen: dict[tuple[int, int], ConsumerReport] = {}
+    chosen = {(consumer.node_id, consumer.number): consumer for consumer in consumers if consumer.node_id}
     owners: dict[str, ConnectionReport] = {}
 
     async def ask_flows() -> None:
@@ -77,14 +82,15 @@ async def beside(asked: Asked, queues: Sequence[QueueDefinition], counts: Mappin
 
     async def ask_consumers() -> None:
         async for consumer in gently(await node.consumers(timeout_seconds)):
-            chosen[consumer.node_id, consumer.number] = consumer
+            if consumer.node_id:
+                chosen[consumer.node_id, consumer.number] = consumer
 
     async def ask_connections() -> None:
         owners.update({connection.id: connection for connection in await node.connections(timeout_seconds)})
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask_flows)
-        if any(counts.get(queue.id, NO_COUNTS).chosen_node for queue in queues):
+        if not consumers and any(counts.get(queue.id, NO_COUNTS).chosen_node for queue in queues):
             nursery.start_soon(ask_consumers)
         if any(queue.exclusive for queue in queues):
             nursery.start_soon(ask_connections)
@@ -210,18 +216,17 @@ async def queues(asked: Asked) -> Response:
 async def queue(asked: Asked) -> Response:
     """Which messages went which way is not kept: `incoming` and `deliveries` are empty, as RabbitMQ's are with basic
     rates."""
-    queue = known_queue(asked.vhost(), asked.part("name"))
-    counts = (await asked.node.queue_counts(asked.timeout_seconds(), [queue.id])).get(queue.id)
+    queue, node = known_queue(asked.vhost(), asked.part("name")), asked.node
+    found_counts, consumers = await together(
+        node.queue_counts(asked.timeout_seconds(), [queue.id]), node.consumers(asked.timeout_seconds())
+    )
+    counts = found_counts.get(queue.id)
     if counts is None:
         # Its leader may be about to be found, which is worth waiting for here.
-        counts = await asked.node.operations.counts(queue)
-    every = [
-        consumer
-        for consumer in await asked.node.consumers(asked.timeout_seconds())
-        if (consumer.vhost, consumer.queue) == (queue.vhost, queue.name)
-    ]
+        counts = await node.operations.counts(queue)
+    every = [consumer for consumer in consumers if (consumer.vhost, consumer.queue) == (queue.vhost, queue.name)]
     details = [consumer_document(consumer, queue, counts) for consumer in every]
-    document = queue_document(queue, counts, asked, await beside(asked, [queue], counts={queue.id: counts}))
+    document = queue_document(queue, counts, asked, await beside(asked, [queue], {queue.id: counts}, every))
     return found(asked, document | {"consumer_details": details, "deliveries": [], "incoming": []})
 
 

@@ -86,7 +86,8 @@ def consumer_document(
 ) -> Document:
     """`counts` are of a queue whose consumers are served one at a time."""
     alone = queue is not None and "x-single-active-consumer" in queue.arguments.values
-    active = not alone or (report.node_id, report.number) == (counts.chosen_node, counts.chosen_consumer)
+    is_chosen = report.node_id > 0 and (report.node_id, report.number) == (counts.chosen_node, counts.chosen_consumer)
+    active = not alone or is_chosen
     status = "up" if not alone else "single_active" if active else "waiting"
     return {
         "consumer_tag": report.consumer_tag,

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.answers import changed, depths, found, listed, nothing
-from cluster.node.admin.api.asked import Asked, Endpoint
+from cluster.node.admin.api.asked import Asked, Endpoint, together
 from cluster.node.admin.api.caller import ADMINISTRATOR, MANAGEMENT
 from cluster.node.admin.api.fields import BadField, Document, field
 from cluster.node.admin.api.figures import summed
@@ -73,9 +73,11 @@ def read_vhost(name: str, document: Document, known: Vhost | None) -> c.PutVhost
 async def _figures(asked: Asked) -> Callable[[Vhost], Document]:
     """What is counted of each vhost: what lies in its queues, what went through its connections, where it is served."""
     node, timeout_seconds = asked.node, asked.timeout_seconds()
-    counts = await node.queue_counts(timeout_seconds, weighed=False)
-    flows = await node.vhost_flows(timeout_seconds)
-    cluster = await node.cluster_report(timeout_seconds)
+    counts, flows, cluster = await together(
+        node.queue_counts(timeout_seconds, weighed=False),
+        node.vhost_flows(timeout_seconds),
+        node.cluster_report(timeout_seconds),
+    )
     states = {member.name: "running" if member.report is not None else "nodedown" for member in cluster.members}
     held: dict[str, tuple[int, int, int]] = {}
     async for queue in gently(list(asked.catalog.queues.values())):
