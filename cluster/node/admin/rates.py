@@ -60,7 +60,7 @@ class Rates:
         for name, value in values.items():
             grown = value - sample.before.get(name, value)
             document[name] = value
-            document[f"{name}_details"] = {"rate": round(grown / seconds, 3) if seconds > 0 else 0.0}
+            document[f"{name}_details"] = {"rate": round(grown / seconds, 3) if grown and seconds > 0 else 0.0}
         return document
 
     def counted(self, thing: Hashable, values: Mapping[str, int]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from cluster.node.admin.api.answers import changed, depths, found, listed, nothi
 from cluster.node.admin.api.asked import Asked, Endpoint, together
 from cluster.node.admin.api.caller import MANAGEMENT
 from cluster.node.admin.api.fields import Document, field
-from cluster.node.admin.api.figures import peer_of, queue_flow, queue_rest, queue_weight
+from cluster.node.admin.api.figures import peer_of, queue_flow, queue_rest, queue_weight, shallow
 from cluster.node.admin.api.sessions import consumer_document
 from cluster.node.admin.api.values import to_json, to_table
 from cluster.node.admin.gently import gently, gently_sorted
@@ -110,7 +110,7 @@ def queue_document(queue: QueueDefinition, counts: QueueCounts, asked: Asked, mo
     alone = "x-single-active-consumer" in queue.arguments.values
     active_tag = chosen.consumer_tag if chosen is not None and alone else None
     document = {
-        **asdict(report),
+        **shallow(report),
         **_defined(queue),
         "node": report.leader,
         "state": "running" if report.leader else "down",

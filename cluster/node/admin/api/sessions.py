@@ -7,7 +7,6 @@ connection is told to its client: 320 with the reason given in the header X-Reas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TypeVar
 
 from starlette.exceptions import HTTPException
@@ -18,7 +17,7 @@ from cluster.node.admin.api.answers import found, listed, nothing
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT
 from cluster.node.admin.api.fields import Document
-from cluster.node.admin.api.figures import peer_of, summed, time_text
+from cluster.node.admin.api.figures import peer_of, shallow, summed, time_text
 from cluster.node.admin.gently import gently
 from cluster.node.admin.report import NO_COUNTS, ChannelReport, ConnectionReport, ConsumerReport, QueueCounts
 
@@ -40,7 +39,7 @@ def connection_document(report: ConnectionReport, asked: Asked) -> Document:
     """`connected_at` is Unix time in whole milliseconds, as in RabbitMQ: clients read it into an integer."""
     octets = {"recv_oct": report.recv_oct, "send_oct": report.send_oct}
     return (
-        asdict(report)
+        shallow(report)
         | {
             "connected_at": round(report.connected_at * 1000),
             "type": "network",
