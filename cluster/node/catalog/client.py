@@ -32,7 +32,8 @@ SUBMIT_TIMEOUT_SECONDS = 5.0
 VISIBLE_TIMEOUT_SECONDS = 1.0
 """How long a change waits for the other nodes to have applied it."""
 _READ_SECONDS = 0.2
-"""A read that is not granted by then is asked for again: a leader that had just begun, or has just gone, drops it."""
+"""A read that is not granted by then is asked for again: a leader that had just begun, or has just gone, drops it. The
+answer to any of them will do: a leader may be further away than that."""
 
 
 class NoQuorum(Exception):
@@ -231,20 +232,22 @@ class CatalogClient:
 
     async def catch_up(self) -> None:
         """Raises NoQuorum."""
-        with trio.move_on_after(SUBMIT_TIMEOUT_SECONDS):
-            while True:
-                context = next(self._contexts)
-                granted = trio.Event()
-                self._host.on_read(context, granted.set)
-                try:
+        granted = trio.Event()
+        contexts: list[int] = []
+        try:
+            with trio.move_on_after(SUBMIT_TIMEOUT_SECONDS):
+                while True:
                     while self._consensus.leader_of(CATALOG_GROUP) == NOBODY:
                         await self._leader_known.wait()
-                    self._consensus.read_index(CATALOG_GROUP, context)
+                    contexts.append(next(self._contexts))
+                    self._host.on_read(contexts[-1], granted.set)
+                    self._consensus.read_index(CATALOG_GROUP, contexts[-1])
                     with trio.move_on_after(_READ_SECONDS):
                         await granted.wait()
                         return
-                finally:
-                    self._host.forget_read(context)
+        finally:
+            for context in contexts:
+                self._host.forget_read(context)
         raise NoQuorum("the catalog has no leader with a quorum: this node cannot tell whether it is up to date")
 
     # ---- what the node tells

@@ -40,6 +40,7 @@ class Network:
         self.version = VERSION_OF_MARKS
         self.sent: list[tuple[NodeId, int, Any]] = []
         self.answer: list[Any] = []
+        self.reads: list[int] = []
 
     async def call(self, peer: NodeId, kind: int, body: Any, timeout_seconds: float) -> Any:
         self.sent.append((peer, kind, body))
@@ -59,7 +60,7 @@ class Network:
         return self.leader
 
     def read_index(self, group: GroupId, context: int) -> None:
-        raise AssertionError("nobody reads")
+        self.reads.append(context)
 
 
 def client_of(replica: Replica, network: Network, node: NodeId = ME) -> CatalogClient:
@@ -257,6 +258,27 @@ async def test_without_a_leader_a_change_ends_in_time(autojump_clock: object) ->
         await trio.sleep(0.1)
         client.tick()
     assert refused == ["the catalog has no leader with a quorum: nothing can be declared, bound or deleted now"]
+
+
+async def test_a_read_is_answered_by_a_leader_that_takes_a_second_for_it(autojump_clock: object) -> None:
+    replica, network = Replica(), Network(OTHER)
+    network.leader = OTHER
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client_of(replica, network).catch_up)
+        await trio.sleep(1.0)
+        assert len(network.reads) > 1
+        replica.host.read_ready(network.reads[0])
+    assert trio.current_time() == began + 1.0
+
+
+async def test_a_read_that_nobody_answers_ends_in_time(autojump_clock: object) -> None:
+    network = Network(OTHER)
+    network.leader = OTHER
+    began = trio.current_time()
+    with pytest.raises(NoQuorum, match="cannot tell whether it is up to date"):
+        await client_of(Replica(), network).catch_up()
+    assert trio.current_time() == began + SUBMIT_TIMEOUT_SECONDS
 
 
 async def test_a_node_that_does_not_say_what_it_has_applied_is_waited_for_only_so_long(autojump_clock: object) -> None:
