@@ -69,6 +69,8 @@ class Client:
         self._answer: list[tuple[Method, bytes]] = []
         self._changed = trio.Event()
         self._unsent = bytearray()
+        self._wanting = trio.lowlevel.ParkingLot()
+        """Who sends, while there is nothing to send."""
         self._beats = trio.Event()
         self._scope = trio.CancelScope()
         self._silent = False
@@ -123,7 +125,7 @@ class Client:
                 except OSError:
                     await trio.sleep_forever()
                 del self._unsent[:sent]
-            await self._changed.wait()
+            await self._wanting.park()
 
     @property
     def alive(self) -> bool:
@@ -173,7 +175,7 @@ class Client:
 
     def say(self, octets: bytes) -> None:
         self._unsent += octets
-        self._stir()
+        self._wanting.unpark_all()
 
     def tell(self, method: Method) -> None:
         """Nothing is answered to it."""

@@ -30,8 +30,8 @@ SILENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.25
 _MESSAGE, _REQUEST, _RESPONSE = 0, 1, 2
 
-Look = Callable[[int, int, int, bytes], None]
-"""Told of every message that arrives: source, target, kind, octets."""
+Look = Callable[[int, int, list[Any], bytes], None]
+"""Told of every message that arrives: source, target, what it says, and its octets."""
 
 
 class Handler(Protocol):
@@ -206,7 +206,7 @@ class Network:
             return
         process = self.processes[target]
         what = msgpack.unpackb(octets, strict_map_key=False)
-        self._look(source, target, what[1] if what[0] != _RESPONSE else -1, octets)
+        self._look(source, target, what, octets)
         process.within(lambda: self._hand_over(session, process, source, what))
 
     def _hand_over(self, session: Session, process: Process, source: int, what: list[Any]) -> None:

@@ -36,7 +36,7 @@ class Gate(deque[Any]):
         self._paused: dict[int, list[Any]] = {}
 
     def append(self, task: Any) -> None:
-        held = self._paused.get(task.context.get(PROCESS, 0))
+        held = self._paused.get(task.context.get(PROCESS, 0)) if self._paused else None
         if held is None:
             super().append(task)
         else:
@@ -72,6 +72,8 @@ class Clock(trio.abc.Clock):
     def start_clock(self) -> None:
         runner = _run.GLOBAL_RUN_CONTEXT.runner
         runner.io_manager = _Silence(runner.io_manager)  # type: ignore[assignment]
+        # Asked several times for each step of a task whether it has one or the other.
+        runner.instruments = frozenset()  # type: ignore[assignment]
 
     def current_time(self) -> float:
         return self._now

@@ -26,7 +26,8 @@ class MemorySocket:
         self._ended = False
         self._broken = False
         self._closed = False
-        self._changed = trio.Event()
+        self._readers = trio.lowlevel.ParkingLot()
+        self._writers = trio.lowlevel.ParkingLot()
         self._peer: MemorySocket = self
 
     # ---- what a session calls
@@ -39,8 +40,10 @@ class MemorySocket:
             if self._random.random() < 0.2:
                 size = self._random.randint(1, size)
             data = bytes(self._inbound[:size])
+            was_full = len(self._inbound) >= BUFFER_MAX
             del self._inbound[:size]
-            self._peer._stir()
+            if was_full:
+                self._peer._writers.unpark_all()
             return data
         if self._ended or self._closed:
             return b""
@@ -55,7 +58,7 @@ class MemorySocket:
         if space <= 0:
             raise BlockingIOError
         peer._inbound += data[:space]
-        peer._stir()
+        peer._readers.unpark_all()
         return min(space, len(data))
 
     def shutdown(self, how: int) -> None:
@@ -85,19 +88,28 @@ class MemorySocket:
             end._stir()
 
     async def readable(self) -> None:
-        await trio.lowlevel.checkpoint()
-        while not (self._inbound or self._ended or self._broken or self._closed):
-            await self._changed.wait()
+        if self._can_read():
+            await trio.lowlevel.checkpoint()
+        while not self._can_read():
+            await self._readers.park()
 
     async def writable(self) -> None:
-        await trio.lowlevel.checkpoint()
+        if self._can_write():
+            await trio.lowlevel.checkpoint()
+        while not self._can_write():
+            await self._writers.park()
+
+    def _can_read(self) -> bool:
+        return bool(self._inbound) or self._ended or self._broken or self._closed
+
+    def _can_write(self) -> bool:
         peer = self._peer
-        while len(peer._inbound) >= BUFFER_MAX and not (self._broken or self._closed or peer._closed):
-            await self._changed.wait()
+        return len(peer._inbound) < BUFFER_MAX or self._broken or self._closed or peer._closed
 
     def _stir(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+        """Whoever waits here looks again."""
+        self._readers.unpark_all()
+        self._writers.unpark_all()
 
 
 def socket_pair(random: Random) -> tuple[MemorySocket, MemorySocket]:

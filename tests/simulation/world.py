@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
+from struct import Struct
 from typing import Any, TypeVar
 
 import trio
@@ -24,6 +25,7 @@ from cluster.node.bootstrap import Charter
 from cluster.node.catalog import snapshots as catalog_snapshots
 from cluster.node.config import PeerSpec
 from cluster.node.core import Core
+from cluster.node.kinds import Kind
 from cluster.node.shards.host import ShardHost
 from cluster.raft.types import GroupId, NodeId
 from tests.patched import patched
@@ -53,10 +55,13 @@ DRAIN_SECONDS = 60.0
 """And within this time more all is delivered and settled, by clients that took their time before."""
 _START_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
-_CONNECT_PAUSE_SECONDS = 0.1
+_CONNECT_PAUSE_SECONDS = 0.25
 _PAUSE_SECONDS_MAX = 5.0
 """Of a client that does little: when everything ends it has to notice in time."""
 
+_ARRIVAL = Struct("<QQd")
+_CONSENSUS = [0, int(Kind.RAFT)]
+"""How a message between nodes begins that is for their groups."""
 W = TypeVar("W", bound="World")
 
 
@@ -147,11 +152,12 @@ class World:
         self._trace.update(line.encode())
         self._say(line)
 
-    def _arrived(self, source: int, target: int, kind: int, octets: bytes) -> None:
+    def _arrived(self, source: int, target: int, what: list[Any], octets: bytes) -> None:
         self._messages += 1
-        self._trace.update(b"%d %d %r " % (source, target, trio.current_time().hex().encode()))
+        self._trace.update(_ARRIVAL.pack(source, target, trio.current_time()))
         self._trace.update(octets)
-        self.replicas.arrived(source, kind, octets)
+        if what[:2] == _CONSENSUS:
+            self.replicas.arrived(what[2])
 
     def _promised(self, node: int, group: int) -> tuple[int, int]:
         hard_state = self.disks[node].store.group(GroupId(group)).state.hard_state
