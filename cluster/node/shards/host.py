@@ -22,11 +22,15 @@ from cluster.raft.group import NotLeader, ProposalDropped, Role
 from cluster.raft.storage import GroupStorage, StorageCorrupt
 from cluster.raft.types import NOBODY, Entry, EntryKind, GroupId, LogIndex, NodeId, SnapshotMeta, Term
 
+OLD_DEAD_ENTRIES = 8
+"""Dead entries of unknown size for which a resting shard makes a snapshot."""
+
 
 @dataclass(frozen=True, slots=True)
 class HostLimits:
     """snapshot_bytes, snapshot_entries  log that may pass between two snapshots of a shard's index
-    resting_dead_entries, resting_bytes  dead entries, or log since the last one, for which a resting shard makes one
+    resting_dead_entries  dead entries for which a resting shard makes one
+    resting_bytes  bytes of dead entries, or of log since the last one, for which it does so
     rewrite_bytes  of entries that are read in one go to see whether to rewrite them
     """
 
@@ -77,6 +81,9 @@ class ShardHost(Seat):
         self._leading_term = Term(0)
         self._bytes_since_snapshot = 0
         self._entries_since_snapshot = 0
+        self._sizes: dict[int, int] = {}
+        """Of entries that may be alive and are large: a few of them, dead, are much of the disk."""
+        self._restored_index = LogIndex(0)
         self._rested_at = 0
         self._snapshot_index = LogIndex(0)
         self._compaction = Compaction()
@@ -124,6 +131,8 @@ class ShardHost(Seat):
                 self._bytes_since_snapshot += len(entry.data)
                 if entry.index in state.live:
                     self._compaction.written(entry.index, state.live[entry.index])
+                    if len(entry.data) >= self._large_bytes:
+                        self._sizes[entry.index] = len(entry.data)
             else:
                 state.skip(entry.index)
                 if entry.kind is EntryKind.NOOP and entry.data:
@@ -144,11 +153,23 @@ class ShardHost(Seat):
         """To be called now and then: gives space back. A shard in which nothing happened since makes a snapshot."""
         applied, limits = self.state.applied_index, self._host_limits
         if applied == self._rested_at and (
-            len(self.state.dead) >= limits.resting_dead_entries or self._bytes_since_snapshot >= limits.resting_bytes
+            len(self.state.dead) >= limits.resting_dead_entries
+            or self._bytes_since_snapshot >= limits.resting_bytes
+            or sum(map(self._size_of, self.state.dead)) >= limits.resting_bytes
         ):
             self.write_snapshot()
         self._rested_at = applied
         self._guarded(self._compact, None)
+
+    def _size_of(self, index: int) -> int:
+        """About, of a dead entry. Of one from before a start it is not known: a few of them are enough."""
+        unknown = self._host_limits.resting_bytes // OLD_DEAD_ENTRIES if index <= self._restored_index else 0
+        return self._sizes.get(index, unknown)
+
+    @property
+    def _large_bytes(self) -> int:
+        """Smaller ones are counted: as many as a resting shard keeps are not much."""
+        return self._host_limits.resting_bytes // self._host_limits.resting_dead_entries
 
     def _compact(self) -> None:
         """Rewrite some entries of which little is left. Raises StorageCorrupt."""
@@ -181,11 +202,14 @@ class ShardHost(Seat):
         index = self._snapshot_index = LogIndex(self.state.applied_index)
         dead = [LogIndex(i) for i in self.state.take_dead(index)]
         self._compaction.forget(dead)
+        for index_of_dead in dead:
+            self._sizes.pop(index_of_dead, None)
         self._host_services.write_snapshot(self.group, index, self.state.snapshot(), dead)
 
     def restore(self, meta: SnapshotMeta, data: bytes) -> None:
         self.end()
-        self._snapshot_index = meta.index
+        self._snapshot_index = self._restored_index = meta.index
+        self._sizes = {}
         self._compaction = Compaction()
         if not data:
             self.state = ShardState()
