@@ -125,9 +125,23 @@ class Carrier:
             self._write(peer, outgoing)
 
     def meet(self, peer: Peer) -> None:
-        """A connection was attached: the link is up if it is the second one of this incarnation."""
+        """A connection was attached: the link is up if it is the second one of this incarnation.
+
+        One that the peer has hung up, and whose task has not seen that yet, is not paired with a new one: it would take
+        that down with it, on the other side the same would follow, and so on for ever.
+        """
         incoming, outgoing = peer.incoming, peer.outgoing
         if incoming is None or outgoing is None or peer.state is not PeerState.APART:
+            return
+        is_deaf, is_mute = sockets.is_closed_by_peer(outgoing.sock), sockets.is_closed_by_peer(incoming.sock)
+        if is_deaf:
+            peer.outgoing = None
+            sockets.close(outgoing.sock)
+        if is_mute:
+            peer.incoming = None
+            sockets.close(incoming.sock)
+        if is_deaf or is_mute:
+            peer.announce_change()
             return
         if outgoing.identity.incarnation < incoming.identity.incarnation:
             peer.outgoing = None

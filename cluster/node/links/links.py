@@ -398,6 +398,8 @@ class Links:
             self._carrier.meet(peer)
             while peer.incoming is incoming and peer.state is PeerState.APART:
                 await peer.changed.wait()
+            if peer.incoming is not incoming:
+                return
             if begun:
                 self._dispatch(peer, incoming, begun, nursery)
             while data := await sockets.receive(incoming.sock):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -93,6 +94,15 @@ def close(sock: Socket) -> None:
     if sock.fileno() != -1:
         trio.lowlevel.notify_closing(sock)
         sock.close()
+
+
+def is_closed_by_peer(sock: Socket) -> bool:
+    """Has the other side hung up, or the connection broken, whatever is still to be read?"""
+    if sock.fileno() == -1:
+        return True
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 async def receive(sock: Socket) -> bytes:
