@@ -75,9 +75,7 @@ async def _promote(core: Core, standings: Mapping[GroupId, Standing]) -> None:
     for node, member in list(core.members.by_id.items()):
         if member.state is MemberState.JOINING and (node in catalog.voters or node in listening):
             _LOG.info("joined", member=member.name, node=int(node))
-            await core.client.submit(
-                c.PutMember(node, member.name, member.host, member.port, int(MemberState.ACTIVE))
-            )
+            await core.client.submit(c.PutMember(node, member.name, member.host, member.port, int(MemberState.ACTIVE)))
 
 
 async def _dismiss(core: Core, states: Mapping[NodeId, MemberState], standings: Mapping[GroupId, Standing]) -> None:
