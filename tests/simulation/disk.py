@@ -119,10 +119,14 @@ class DiskWriter:
 
     def __init__(self, disk: Disk, when_awake: Callable[[Callable[[], None]], None]) -> None:
         self._disk = disk
+        self._incarnation = disk.incarnation
         self._when_awake = when_awake
 
     def submit(self, writes: Sequence[GroupWrite], done: Done) -> None:
         disk = self._disk
+        if self._incarnation != disk.incarnation:
+            # The process is gone, and a step of it was still to be taken.
+            return
 
         def end() -> None:
             result = outcome.capture(disk.carry_out, writes)
