@@ -17,7 +17,7 @@ from cluster.raft.ready import NotLeader, Ready, Role
 from cluster.raft.runtime.interface import GroupHandler, GroupReport, RuntimeConfig
 from cluster.raft.runtime.mailbox import Outbox
 from cluster.raft.runtime.member import Member
-from cluster.raft.storage import EMPTY_SNAPSHOT, Storage, StorageCorrupt
+from cluster.raft.storage import EMPTY_SNAPSHOT, Health, InitialState, Storage, StorageCorrupt
 from cluster.raft.types import NOBODY, GroupId, NodeId
 
 _P = ParamSpec("_P")
@@ -43,12 +43,19 @@ class Roster:
         """What brought groups under repair, as far as this life of the node knows."""
 
     def add(self, group: GroupId, handler: GroupHandler) -> None:
-        """A member from what the storage has of the group; stopped at once if that is damaged."""
+        """A member from what the storage has of the group; stopped at once if that is damaged.
+
+        One that was given up and has forgotten what it acknowledged comes back as one whose log was lost: who missed
+        that it had gone counts on it still, and it must elect nobody who lacks what it had.
+        """
         assert group not in self.members
         self.stopped.pop(group, None)
         self._handlers[group] = handler
         try:
-            self._admit(group, is_damaged=False)
+            has_forgotten = _has_forgotten(self._storage.group(group).initial_state())
+            self._admit(group, is_damaged=has_forgotten)
+            if has_forgotten:
+                self._faults[group] = "it had been given up"
         except StorageCorrupt as error:
             self.stopped[group] = str(error)
 
@@ -116,3 +123,9 @@ class Roster:
         if not status.is_repairing:
             return GroupReport(group, "", status)
         return GroupReport(group, "", status, self._faults.get(group, "its log was damaged"))
+
+
+def _has_forgotten(stored: InitialState) -> bool:
+    """Has it a term, and nothing that it may have acknowledged in it?"""
+    is_empty = not stored.last_index and not stored.snapshot.configuration.voters
+    return bool(is_empty and stored.hard_state.term) and stored.health is Health.SOUND

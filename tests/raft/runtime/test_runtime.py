@@ -5,9 +5,9 @@ import pytest
 import trio
 
 from cluster.raft.group import NotLeader, RaftConfig
-from cluster.raft.messages import Append
+from cluster.raft.messages import Append, VoteRequest
 from cluster.raft.runtime import RuntimeConfig
-from cluster.raft.types import Configuration, GroupId, LogIndex, NodeId
+from cluster.raft.types import Configuration, GroupId, LogIndex, NodeId, Term
 from cluster.store.memory import MemoryStore
 from tests.raft.runtime.cluster import Node, running_cluster
 
@@ -261,7 +261,9 @@ async def test_a_removed_group_is_silent_and_may_be_added_again_after_its_last_w
         await again.until(lambda: again.commands == [b"a"])
 
 
-async def test_a_group_that_is_forgotten_keeps_its_vote_and_may_come_back_as_a_new_replica(autojump_clock):
+async def test_a_group_that_is_forgotten_comes_back_as_a_new_replica_that_votes_when_it_has_everything_again(
+    autojump_clock,
+):
     async with running_cluster() as cluster:
         leader = await cluster.leader(G)
         leader.machines[G].want(b"a")
@@ -281,8 +283,20 @@ async def test_a_group_that_is_forgotten_keeps_its_vote_and_may_come_back_as_a_n
         again.runtime, again.group = other.runtime, G
         other.machines[G] = again
         other.runtime.add_group(G, again)
+        assert other.runtime.report(G).status.is_repairing
+        assert other.runtime.report(G).repairing == "it had been given up"
+        await trio.sleep(0.1)
+        # Who missed that it had gone asks for its vote, and lacks what it had acknowledged.
+        term, missed = Term(stored.hard_state.term + 1), next(node for node in rest if node != leader.node)
+        other.runtime.receive([VoteRequest(G, missed, other.node, term, LogIndex(1), Term(0), True)])
+        await trio.sleep(0.1)
+        assert other.storage.group(G).initial_state().hard_state.vote != missed
+        await trio.sleep(2)
+        leader = await cluster.leader(G)
         leader.runtime.propose_configuration(G, Configuration(rest, (), (other.node,)))
         await again.until(lambda: again.commands == [b"a"])
+        await trio.sleep(1)
+        assert not other.runtime.report(G).status.is_repairing
 
 
 async def test_an_idle_node_runs_a_round_a_tick_and_no_writes(autojump_clock):
