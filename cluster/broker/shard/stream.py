@@ -249,7 +249,11 @@ class ShardStream:
         return not self._flights and not self._open.is_open and not self.busy
 
     def take_out(self, *, has_room: bool = True) -> FromHome | None:
-        """What to send to the leader now; None for nothing. Batches only if there is room for large things."""
+        """What to send to the leader now; None for nothing. New batches only if there is room for large things.
+
+        Those under way go with what a new leader is told in any case: one that is done may have given back what is
+        told to be held.
+        """
         if not self.leader or not self.busy:
             return None
         out = FromHome()
@@ -265,9 +269,9 @@ class ShardStream:
             self.hasten()
         self._new_requests = []
         self._credits.clear()
-        if has_room:
+        if has_room or out.attach is not None:
             out.batches = [flight.batch for flight in islice(self._flights, self._told, None)]
-            out.batches += self._take_off()
+            out.batches += self._take_off() if has_room else []
             self._told = len(self._flights)
         if out.attach is None and not (out.batches or out.credits or out.requests):
             return None
