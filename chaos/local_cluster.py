@@ -40,9 +40,10 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_
 
 
 def free_ports(nodes: int) -> int:
-    """A first AMQP port with which all ports of a local cluster are free."""
+    """A first AMQP port with which all ports of a local cluster are free, and below those that the system gives to who
+    connects (from 32,768 on): a connection that comes between this look and the node's start would take one away."""
     for _ in range(200):
-        first = random.randrange(11_000, 30_000)
+        first = random.randrange(7_000, 32_768 - PEER_OFFSET - nodes)
         ports = [first + offset + n for offset in (0, HTTP_OFFSET, PEER_OFFSET) for n in range(nodes)]
         if all(_is_free(port) for port in ports):
             return first

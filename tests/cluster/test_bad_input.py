@@ -20,10 +20,12 @@ from cluster.amqp.constants import FRAME_END, PROTOCOL_HEADER
 from cluster.amqp.frames import method_frame
 from cluster.node.bootstrap import Charter, establish, identity_of
 from cluster.node.config.peers import PeerSpec
+from cluster.node.dev.layout import HTTP_OFFSET, PEER_OFFSET
 from cluster.raft.types import NodeId
 from cluster.store.lmdb_store import LmdbStore
 from tests.cluster.clients import consume, declare, drain, publish
 from tests.cluster.harness import HOST, LocalCluster, wait_until
+from tests.cluster.harness import free_ports as free_first_port
 
 DEADLINE_SECONDS = 5.0
 
@@ -245,13 +247,10 @@ def test_a_node_with_another_secret_is_named_in_one_line(undisturbed: LocalClust
     assert "cluster secret mismatch with node-2" in lines[-1]
 
 
-def free_ports() -> list[int]:
-    """Three ports that nobody listens on at this moment."""
-    probes = [socket.create_server((HOST, 0)) for _ in range(3)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+def free_ports() -> tuple[int, int, int]:
+    """Of one node: for clients, for HTTP, for its peers."""
+    first = free_first_port(1)
+    return first, first + HTTP_OFFSET, first + PEER_OFFSET
 
 
 def test_the_data_of_another_node_is_refused_in_one_line(cluster: LocalCluster, tmp_path: Path) -> None:

@@ -22,17 +22,10 @@ from pika.credentials import ExternalCredentials
 from pika.exceptions import AMQPError
 
 from cluster.node.dev.child import start_process
-from tests.cluster.harness import HOST, LocalCluster, wait_until
+from tests.cluster.harness import HOST, LocalCluster, free_ports, wait_until
 from tests.node.tls.authority import Authority
 
 BODY = b"sealed " * 50_000
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +43,7 @@ def sealed(authority: Authority) -> Iterator[tuple[LocalCluster, list[int]]]:
     ports = []
     for node in cluster.nodes:
         certificate, key = authority.issue(node.name, HOST, "localhost")
-        ports.append(free_port())
+        ports.append(free_ports(1))
         text = node.config_path.read_text()
         text = text.replace("[peer]", "[peer]\ntls = true").replace("[amqp]", f"[amqp]\ntls_port = {ports[-1]}")
         tls = f'[tls]\ncert = "{certificate}"\nkey = "{key}"\nca = "{authority.ca}"\nverify = "optional"\n'
@@ -185,7 +178,7 @@ def clusterctl(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_operators_speak_https_with_a_node_without_plain_ports(authority: Authority, tmp_path: Path) -> None:
     certificate, key = authority.issue("lone", HOST, days=20)
-    amqps, https, peer = free_port(), free_port(), free_port()
+    amqps, https, peer = free_ports(1), free_ports(1), free_ports(1)
     flags = {
         "node-name": "lone",
         "node-data-dir": str(tmp_path),

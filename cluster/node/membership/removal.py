@@ -73,7 +73,9 @@ class Removal:
             if leader == core.node:
                 await self._remove(name)
             elif leader:
-                await core.links.call(leader, Kind.REMOVE, name, _REMOVE_SECONDS)
+                unknown = await core.links.call(leader, Kind.REMOVE, name, _REMOVE_SECONDS)
+                if unknown:
+                    raise Refused(Refusal.UNAVAILABLE, str(unknown))
             else:
                 raise Refused(Refusal.UNAVAILABLE, "the catalog has no leader: nobody can be removed now")
         except (RequestError, RemoteError) as error:
@@ -82,8 +84,12 @@ class Removal:
             raise Refused(Refusal.UNAVAILABLE, str(error)) from error
 
     async def _remove_for(self, peer: NodeId, body: Any) -> Any:
-        """REMOVE. Raises RequestError."""
-        await self._remove(str(body))
+        """REMOVE. None, or why nobody knows what comes of it. Raises RequestError."""
+        try:
+            await self._remove(str(body))
+        except Refused as refused:
+            return str(refused)
+        return None
 
     async def _remove(self, name: str) -> None:
         core = self._core
@@ -101,6 +107,8 @@ class Removal:
             await core.client.submit(
                 PutMember(member.node, member.name, member.host, member.port, int(MemberState.DRAINING))
             )
-        except (BrokerError, NoQuorum) as error:
+        except BrokerError as error:
             raise RequestError(str(error)) from error
+        except NoQuorum as error:
+            raise Refused(Refusal.UNAVAILABLE, f"{error}; it may be begun yet") from error
         self._log.info("is to leave", member=name, node=int(member.node))
