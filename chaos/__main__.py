@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import random
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos import report
+from chaos.arguments import positive
 from chaos.checker.verdict import judge
 from chaos.history import read_history
 from chaos.machine.grounds import missing
@@ -45,14 +45,6 @@ def seconds(text: str) -> float:
     """`90`, `90s`, `5m`, `1h`."""
     number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1)
     return positive(number) * unit
-
-
-def positive(text: str) -> float:
-    """A finite number above 0."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise ValueError(text)
-    return value
 
 
 def count(text: str) -> int:

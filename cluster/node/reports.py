@@ -66,6 +66,8 @@ _ROLES: dict[Role, ReplicaRole] = {
     Role.CANDIDATE: "candidate",
     Role.PRE_CANDIDATE: "candidate",
 }
+
+
 def _threads_max() -> int:
     """How many the system lets this user or the machine have."""
     own = resource.getrlimit(resource.RLIMIT_NPROC)[0]

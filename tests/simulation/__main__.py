@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import sys
 import time
 import traceback
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
+from chaos.arguments import positive
 from tests.simulation import members, moving, world
 from tests.simulation.casts import CASTS
 from tests.simulation.faults import KINDS
@@ -27,14 +27,6 @@ PLAYS: dict[str, Callable[..., History]] = {
     "moving": lambda seed, **more: world.play(moving.MovingWorld, seed, **more)[0],
     "members": lambda seed, **more: world.play(members.MembersWorld, seed, **more)[0],
 }
-
-
-def positive(text: str) -> float:
-    """A finite number above 0."""
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise ValueError(text)
-    return number
 
 
 def count(text: str) -> int:

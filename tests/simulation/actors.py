@@ -6,6 +6,8 @@ the world drains, publishers come to an end and consumers ack whatever comes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,17 @@ def expected(refused: Refused, *more: int) -> None:
     assert refused.code in (CONNECTION_FORCED, INTERNAL_ERROR, *more), f"refused: {refused}"
 
 
+@contextmanager
+def borne(*more: int) -> Iterator[None]:
+    """What may end anybody's connection: it broke, or something was refused that may be, see `expected`."""
+    try:
+        yield
+    except Gone:
+        pass
+    except Refused as refused:
+        expected(refused, *more)
+
+
 class Publisher:
     """Publishes with confirms to any of the lasting queues."""
 
@@ -55,12 +68,8 @@ class Publisher:
             client = await self._world.connect(self._node)
             if client is None:
                 continue
-            try:
+            with borne():
                 await self._publish(client)
-            except Gone:
-                pass
-            except Refused as refused:
-                expected(refused)
             client.vanish()
             self._world.oracle.tally.unanswered += len(self._unanswered)
 
@@ -120,12 +129,8 @@ class Consumer:
             if client is None:
                 continue
             queue = self._queue_wanted or self._random.choice([*self._world.queues, DEAD])
-            try:
+            with borne():
                 await Visit(self._world, f"{self._kind}.{self._lives}", client, queue, self._random).run()
-            except Gone:
-                pass
-            except Refused as refused:
-                expected(refused)
             if not client.orderly:
                 client.vanish()
 
@@ -235,12 +240,8 @@ class Architect:
             one = await self._world.connect(here)
             other = await self._world.connect(there) if one is not None else None
             if one is not None and other is not None:
-                try:
+                with borne():
                     await self._build(one, other)
-                except Gone:
-                    pass
-                except Refused as refused:
-                    expected(refused)
             for client in (one, other):
                 if client is not None:
                     client.vanish()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from cluster.amqp import methods as m
-from tests.simulation.actors import body_of, expected, message_in
-from tests.simulation.client import Client, Gone, Refused
+from tests.simulation.actors import body_of, borne, message_in
+from tests.simulation.client import Client, Gone
 from tests.simulation.oracle import Move
 from tests.simulation.transactors import LATE, TAKEN, commit
 
@@ -39,12 +39,8 @@ class Mover:
             client = await self._world.connect(self._node)
             if client is None:
                 continue
-            try:
+            with borne():
                 await Shift(self._world, f"{self._name}.{self._lives}", client, self._random).run()
-            except Gone:
-                pass
-            except Refused as refused:
-                expected(refused)
             client.vanish()
 
 

@@ -33,8 +33,8 @@ from chaos.history import (
 )
 from cluster.amqp import methods as m
 from cluster.amqp.properties import BasicProperties, decode_header
-from tests.simulation.actors import body_of, expected, message_in
-from tests.simulation.client import Client, Gone, Refused
+from tests.simulation.actors import body_of, borne, message_in
+from tests.simulation.client import Client, Gone
 from tests.simulation.traits import BY_NAME, EXPIRATION_MS, PLANS, TOGETHER, TOGETHER_EXCHANGE, Plan
 from tests.simulation.transactors import LATE, commit
 
@@ -76,12 +76,8 @@ class Vendor:
                 continue
             self._open.clear()
             outlets: list[Outlet] = []
-            try:
+            with borne():
                 await self._publish(client, outlets)
-            except Gone:
-                pass
-            except Refused as refused:
-                expected(refused)
             chronicle = self._world.chronicle
             for outlet in outlets:
                 chronicle.write(StreamEnded(t=chronicle.now, s=outlet.stream, orderly=self.done))
@@ -154,12 +150,8 @@ class Dealer:
             chronicle = self._world.chronicle
             stream = chronicle.fresh("t")
             chronicle.write(Stream(t=chronicle.now, s=stream, node=self._node, queues=TOGETHER))
-            try:
+            with borne():
                 await self._deal(client, stream)
-            except Gone:
-                pass
-            except Refused as refused:
-                expected(refused)
             chronicle.write(StreamEnded(t=chronicle.now, s=stream))
             client.vanish()
 
@@ -202,12 +194,8 @@ class Patron:
             if client is None:
                 continue
             stay = Stay(self._world, self._plan, self._node, client, self._random)
-            try:
+            with borne(*([ACCESS_REFUSED] if self._plan.exclusive else [])):
                 await stay.run()
-            except Gone:
-                pass
-            except Refused as refused:
-                expected(refused, *([ACCESS_REFUSED] if self._plan.exclusive else []))
             client.vanish()
             await trio.sleep(self._random.expovariate(10))
 

@@ -14,8 +14,8 @@ import trio
 
 from cluster.amqp import methods as m
 from cluster.amqp.field_table import FieldTable
-from tests.simulation.actors import expected
-from tests.simulation.client import Client, Gone, Refused
+from tests.simulation.actors import borne
+from tests.simulation.client import Client
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -46,14 +46,10 @@ class Sexton:
             client = await self._world.connect(self._node)
             if client is None:
                 continue
-            try:
+            with borne():
                 await client.open()
                 await client.call(m.ConfirmSelect(False), m.ConfirmSelectOk)
                 await self._work(client)
-            except Gone:
-                pass
-            except Refused as refused:
-                expected(refused)
             client.vanish()
 
     async def _work(self, client: Client) -> None:

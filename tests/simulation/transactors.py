@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from cluster.amqp import methods as m
-from tests.simulation.actors import body_of, expected
+from tests.simulation.actors import body_of, borne, expected
 from tests.simulation.client import Client, Gone, Refused
 from tests.simulation.oracle import Move
 
@@ -63,16 +63,12 @@ class Transactor:
             client = await self._world.connect(self._node)
             if client is None:
                 continue
-            try:
+            with borne():
                 await client.open()
                 await client.call(m.TxSelect(), m.TxSelectOk)
                 while client.alive and not self._world.draining:
                     await self._world.idle(self._random, 5)
                     await self._transaction(client)
-            except Gone:
-                pass
-            except Refused as refused:
-                expected(refused)
             client.vanish()
 
     async def _transaction(self, client: Client) -> None:
