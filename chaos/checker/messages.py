@@ -116,10 +116,7 @@ def once(trail: Trail) -> Finding:
 
 
 def counts(trail: Trail) -> Finding:
-    """Where x-delivery-count is exact, it is never less than the deliveries that a client can prove were before it.
-
-    Proven is what was returned by the client, with a synchronous reply after it.
-    """
+    """Where x-delivery-count is exact, it is never less than the deliveries that can be proven to have been returned."""
     finding = Finding("counts")
     for queue, messages in trail.deliveries.items():
         traits = trail.queues.get(queue)
@@ -127,13 +124,25 @@ def counts(trail: Trail) -> Finding:
             continue
         for message, deliveries in messages.items():
             for index, one in enumerate(deliveries):
-                earlier = [other for other in deliveries[:index] if other.how == "requeue" and trail.counts(other)]
-                before = sum(1 for other in earlier if other.committed < one.at)
+                before = sum(1 for other in deliveries[:index] if _was_returned(trail, other, one))
                 if not before or trail.may_be_late(one, deliveries[0].at):
                     continue
                 if finding.check(holds=one.count != NO_COUNT and one.count >= before):
                     finding.show(f"{before} returns before: {trail.tell(queue, message)}")
     return finding
+
+
+def _was_returned(trail: Trail, other: Delivery, one: Delivery) -> bool:
+    """Is it proven that `other` was given back before `one` was handed out?
+
+    By a synchronous reply between them; or by `one` itself, as nobody else gets what an undisturbed consumer holds.
+    """
+    if other.how != "requeue":
+        return False
+    if other.committed < one.at:
+        return trail.counts(other)
+    stayed = one.at < trail.consumers[other.consumer].ended
+    return other.settled <= one.at and stayed and not trail.disturbed(trail.node_of(other), other.at, one.at)
 
 
 def kept(trail: Trail) -> Finding:

@@ -237,6 +237,31 @@ def test_a_delivery_count_that_forgets_a_return_is_seen() -> None:
     assert story.finding("counts").broken == 1
 
 
+def test_a_return_that_only_the_next_delivery_proves_counts_too() -> None:
+    story = Story(COUNTED)
+    story.consumer("c")
+    story.consumer("d", node=2)
+    story.publish()
+    story.deliver("c")
+    story.settle("c", how="requeue", synced=False)
+    story.deliver("d", redelivered=True, count=0)
+    story.settle("d")
+    assert "counts" in story.broken()
+
+
+def test_a_return_by_a_consumer_that_went_before_the_next_delivery_proves_nothing() -> None:
+    story = Story(COUNTED)
+    story.consumer("c")
+    story.consumer("d", node=2)
+    story.publish()
+    story.deliver("c")
+    story.settle("c", how="requeue", synced=False)
+    story.leave("c")
+    story.deliver("d", redelivered=True, count=0)
+    story.settle("d")
+    assert "counts" not in story.broken()
+
+
 def test_what_a_consumer_holds_and_another_one_gets_is_seen() -> None:
     story = Story()
     story.consumer("c")
