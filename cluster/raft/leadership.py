@@ -8,8 +8,6 @@ Messages are made when the driver collects them, so that one append carries all 
 
 from __future__ import annotations
 
-from collections import deque
-
 from cluster.raft.membership import (
     all_members,
     encode_configuration,
@@ -55,7 +53,6 @@ class Leadership:
     __slots__ = (
         "_handover",
         "_heartbeat_elapsed",
-        "_lease_broken",
         "_news_due",
         "_news_waits",
         "_opening_index",
@@ -64,7 +61,6 @@ class Leadership:
         "_quiet_since",
         "_reads",
         "_round",
-        "_round_ticks",
         "_snapshots",
         "_state",
         "_ticks",
@@ -79,10 +75,8 @@ class Leadership:
         self._progress: dict[NodeId, Progress] = {}
         self._reads = ReadQueue(state)
         self._snapshots = SnapshotSender(state)
-        # Heartbeat rounds are numbered; per recent tick, the first round sent in it.
+        # Heartbeat rounds are numbered.
         self._round = 0
-        self._round_ticks: deque[tuple[int, int]] = deque(maxlen=state.config.election_ticks)
-        self._lease_broken = False
         # Some follower does not know of a commit: it will hear of it after the next tick, or now.
         self._news_waits = False
         self._news_due = not state.config.patient_commit_news
@@ -224,8 +218,6 @@ class Leadership:
 
     def _heartbeat_all(self) -> None:
         self._round += 1
-        if not self._round_ticks or self._round_ticks[-1][1] != self._ticks:
-            self._round_ticks.append((self._round, self._ticks))
         for peer, progress in self._progress.items():
             self._heartbeat(peer, progress, self._round)
 
@@ -370,7 +362,7 @@ class Leadership:
             return
         if self._state.log.commit_index < self._opening_index:
             reads.ask_early(context, asker)
-        elif self._has_lease() or self._quorum_round() > self._round:
+        elif self._quorum_round() > self._round:
             reads.answer(context, asker, self._state.log.commit_index)
         else:
             reads.wait_for_round(self._round + 1, context, asker)
@@ -382,17 +374,6 @@ class Leadership:
 
     def _round_of(self, voter: NodeId) -> int:
         return self._round + 1 if voter == self._state.node else self._progress[voter].round
-
-    def _has_lease(self) -> bool:
-        config = self._state.config
-        if not config.lease_reads or self._lease_broken:
-            return False
-        number, ticks = self._quorum_round(), self._round_ticks
-        while len(ticks) > 1 and ticks[1][0] <= number:
-            ticks.popleft()
-        # A fifth of the promise is left for clocks that do not run alike.
-        lease_ticks = config.election_ticks - max(1, config.election_ticks // 5)
-        return bool(ticks) and ticks[0][0] <= number and self._ticks - ticks[0][1] < lease_ticks
 
     # -- handing over
 
@@ -425,8 +406,6 @@ class Leadership:
             self._send_timeout_now(NodeId(-max(candidates)[1]))
 
     def _send_timeout_now(self, target: NodeId) -> None:
-        # The target's election does not wait for anyone's promise to this leader: no lease any more.
-        self._lease_broken = True
         state = self._state
         state.outbox.append(TimeoutNow(state.group, state.node, target, state.term))
 

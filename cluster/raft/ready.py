@@ -51,11 +51,6 @@ class RaftConfig:
     max_waiting_reads      reads that wait for a leader's confirmation; more are dropped
     tail_bytes             recent entries kept in memory, durable and applied ones beyond it are let go
     snapshot_chunk_bytes   asked of the store per chunk
-    lease_reads            a leader answers reads without a heartbeat round while a quorum answered a recent
-                           one. Off: voters that lost the leader's connection elect another at once (see
-                           `RaftGroup.peer_disconnected`), and a leader that is alive behind broken
-                           connections would answer stale reads until its lease ends. Turn it on only where
-                           `peer_disconnected` is never called for a member that may be alive.
     patient_commit_news    that something is committed goes to followers with the next append or tick, not in a
                            message of its own. Off: where followers answer from what they have applied
     """
@@ -70,7 +65,6 @@ class RaftConfig:
     max_waiting_reads: int = 1 << 16
     tail_bytes: int = 8 << 20
     snapshot_chunk_bytes: int = 1 << 20
-    lease_reads: bool = False
     patient_commit_news: bool = False
 
 

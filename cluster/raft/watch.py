@@ -33,7 +33,6 @@ class LeaderWatch:
         "_elapsed",
         "_lost_leader",
         "_lost_ticks",
-        "_promised_ticks",
         "_random",
         "_state",
     )
@@ -47,9 +46,6 @@ class LeaderWatch:
         self._lost_ticks = 0
         # The latest pre-vote that was refused only because the leader had been heard from.
         self._deferred: PreVoteRequest | None = None
-        # Before a restart, this voter may have promised a leader its loyalty; its lease counts on that.
-        promises = state.config.lease_reads and state.term > 0
-        self._promised_ticks = state.config.election_ticks if promises else 0
         self.restart()
 
     def restart(self) -> None:
@@ -67,7 +63,6 @@ class LeaderWatch:
     def tick(self) -> bool:
         """True if it is time to start an election."""
         self._elapsed += 1
-        self._promised_ticks = max(0, self._promised_ticks - 1)
         if self._lost_leader:
             self._lost_ticks += 1
             if self._lost_ticks >= _STALE_TICKS:
@@ -111,7 +106,7 @@ class LeaderWatch:
     def is_loyal(self) -> bool:
         """True while a living leader is followed (or is this very member)."""
         state = self._state
-        if state.role is Role.LEADER or self._promised_ticks:
+        if state.role is Role.LEADER:
             return True
         return state.leader != NOBODY and self._elapsed < state.config.election_ticks
 

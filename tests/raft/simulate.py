@@ -25,7 +25,7 @@ CALM_TICKS = 400
 
 
 def make_weather(random: Random) -> Weather:
-    lease_reads = random.random() < 0.3
+    are_connections_watched = random.random() >= 0.3
     config = RaftConfig(
         max_append_bytes=random.choice([1, 100, 1000]),
         max_inflight_appends=random.choice([1, 2, 8]),
@@ -34,14 +34,13 @@ def make_weather(random: Random) -> Weather:
         max_apply_bytes=random.choice([1, 200, 10_000]),
         tail_bytes=random.choice([0, 500, 3_000, 100_000]),
         snapshot_chunk_bytes=random.choice([40, 400]),
-        lease_reads=lease_reads,
     )
     return Weather(
         loss=random.choice([0, 0, 0.02, 0.1, 0.3]),
         duplication=random.choice([0, 0.02, 0.2]),
         delay_max=random.choice([2, 10, 30, 60]),
         disk_max=random.choice([1, 10, 40]),
-        tells_disconnects=not lease_reads and random.random() < 0.7,
+        tells_disconnects=are_connections_watched and random.random() < 0.7,
         crash_keeps_write=random.choice([0, 0.5]),
         config=config,
     )

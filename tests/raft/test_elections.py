@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.raft.group import NotLeader, RaftConfig, RaftGroup, Role
+from cluster.raft.group import NotLeader, RaftGroup, Role
 from cluster.raft.messages import (
     Append,
     AppendReply,
@@ -320,21 +320,6 @@ def test_losing_another_follower_changes_nothing() -> None:
     ensemble.do(2, lambda group: group.peer_disconnected(THREE))
     assert ensemble.groups[2].leader == 1
     assert not ensemble.queue
-
-
-def test_after_a_restart_a_lease_granter_keeps_its_promise() -> None:
-    """Its leader may hold a lease that counts on it (Raft thesis §6.4.1)."""
-    ensemble = Ensemble(config=RaftConfig(lease_reads=True))
-    ensemble.elect(1)
-    ensemble.crash(2)
-    ensemble.start(2)
-    request = PreVoteRequest(GROUP, THREE, TWO, Term(2), LogIndex(9), Term(1))
-    ensemble.do(2, lambda group: group.step(request))
-    assert ensemble.take(2) == []
-    for _ in range(10):
-        ensemble.groups[2].tick()
-    ensemble.do(2, lambda group: group.step(request))
-    assert ensemble.take(2, 3, PreVoteReply) == [PreVoteReply(GROUP, TWO, THREE, Term(2), True)]
 
 
 def test_a_refusal_of_a_later_term_makes_a_leader_follow() -> None:

@@ -124,33 +124,6 @@ def test_waiting_reads_are_bounded() -> None:
     assert [state.context for state in ensemble.read_states[1]] == [0, 1, 2]
 
 
-def test_a_lease_answers_at_once_while_a_quorum_is_loyal_and_not_longer() -> None:
-    ensemble = Ensemble(config=RaftConfig(lease_reads=True))
-    ensemble.elect(1)
-    ensemble.tick(1, 2)
-    ensemble.settle()
-    read(ensemble, 1, 1)
-    assert ensemble.read_states[1] == [ReadState(1, LogIndex(1))]
-    ensemble.isolate(1)
-    ensemble.tick(1, 7)
-    read(ensemble, 1, 2)
-    assert len(ensemble.read_states[1]) == 2
-    ensemble.tick(1, 1)
-    read(ensemble, 1, 3)
-    assert len(ensemble.read_states[1]) == 2
-
-
-def test_a_lease_ends_when_the_leader_asked_another_to_take_over() -> None:
-    ensemble = Ensemble(config=RaftConfig(lease_reads=True))
-    ensemble.elect(1)
-    ensemble.tick(1, 2)
-    ensemble.settle()
-    ensemble.do(1, lambda group: group.transfer_leadership(TWO))
-    ensemble.take()
-    read(ensemble, 1, 1)
-    assert ensemble.read_states[1] == []
-
-
 # -- handing over
 
 
