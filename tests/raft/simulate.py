@@ -142,7 +142,11 @@ class Storm:
         others = [member for member in world.members.values() if member is not victim]
         voters = victim.disk.meta.configuration.voters
         if all(member.disk.is_sound for member in others) and set(voters) - {victim.node}:
-            world.damage(victim.node)
+            if self.random.random() < 0.5:
+                world.damage(victim.node)
+            else:
+                world.tear(victim.node)
+                world.after(self.random.randint(1, 30 * TICK), partial(world.start, victim.node))
 
     def _transfer(self) -> None:
         target = self._any().node

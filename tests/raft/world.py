@@ -112,11 +112,23 @@ class World:
         if member.write is not None and self.random.random() < self.weather.crash_keeps_write:
             self._apply(member, member.write)
         member.write = None
-        known = self.checks.lost.get(node, LogIndex(0)) if member.disk.health is not Health.SOUND else LogIndex(0)
-        self.checks.lost[node] = max(known, member.disk.last_index)
-        member.disk.is_damaged = True
-        self.repairs += 1
+        self._spoil(member)
         self._begin(member, is_damaged=True)
+
+    def tear(self, node: NodeId) -> None:
+        """The power of a member that runs fails, and its log is damaged when it comes back: its device called a write
+        done that was not, wholly. Term and vote are as they were written."""
+        member = self.members[node]
+        if member.is_up:
+            self.crash(node)
+            self._spoil(member)
+
+    def _spoil(self, member: Member) -> None:
+        node, disk = member.node, member.disk
+        known = self.checks.lost.get(node, LogIndex(0)) if disk.health is not Health.SOUND else LogIndex(0)
+        self.checks.lost[node] = max(known, disk.last_index)
+        disk.is_damaged = True
+        self.repairs += 1
 
     def _begin(self, member: Member, *, is_damaged: bool) -> None:
         node = member.node

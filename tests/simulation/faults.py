@@ -17,6 +17,7 @@ import trio
 from cluster.node.balance import hand_over
 from cluster.raft.group import Role
 from cluster.raft.types import GroupId, NodeId
+from cluster.store.chunk import log_key
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _ENDS_SECONDS = 1.0
 """A node whose disk has failed is gone by then."""
+_TORN_SHARE = 0.2
+"""Of the worlds whose disks may rot."""
 _PAUSE_SECONDS = 1.0
 _LATE_SECONDS, _CALLS = 4.0, 8
 """Of a latecomer: what it hears late, and how often shards are to be handed to it."""
@@ -32,9 +35,9 @@ _LATE_SECONDS, _CALLS = 4.0, 8
 HARMLESS = ("crash", "power_cut", "move_leader", "slow_disk", "stop", "disk_error", "stalled_disk", "clock")
 """Kinds that leave the links between living nodes alone."""
 HARMFUL = ("pause", "reset", "stall", "isolate", "flap", "full_disk", "slow_link", "seclude", "latecomer")
-ROT = "rot"
+ROT, TORN = "rot", "torn"
 """Not where members come and go."""
-KINDS = (*HARMLESS, *HARMFUL, ROT)
+KINDS = (*HARMLESS, *HARMFUL, ROT, TORN)
 
 
 class Faults:
@@ -43,12 +46,15 @@ class Faults:
         self._random = Random(f"faults {world.seed}")
         harmless = [*HARMLESS, ROT] if world.rots else [*HARMLESS]
         self._rotten = self._random.choice(world.nodes)
-        """The only node whose disk rots: what two of three have lost is lost."""
+        """The only node whose disk rots or tears: what two of three have lost is lost."""
         self.kinds = self._random.sample(harmless, self._random.randint(1, 3))
         if self._random.random() < 0.7:
             self.kinds += self._random.sample(HARMFUL, self._random.randint(1, 4))
+        if world.rots and Random(f"torn {world.seed}").random() < _TORN_SHARE:
+            self.kinds.append(TORN)
         if world.kinds:
-            self.kinds = [kind for kind in (*harmless, *HARMFUL) if kind in world.kinds]
+            possible = (*harmless, *HARMFUL, *([TORN] if world.rots else []))
+            self.kinds = [kind for kind in possible if kind in world.kinds]
             assert self.kinds, f"none of {', '.join(world.kinds)} comes to this world"
         strikes: list[Callable[[], None]] = [getattr(self, f"_{kind}") for kind in self.kinds]
         self._strikes = strikes
@@ -134,13 +140,20 @@ class Faults:
     def _rot(self) -> None:
         """One stored entry can be read no more."""
         world = self._world
-        store = world.disks[self._rotten].store
         group = GroupId(self._random.randrange(world.charter.shards + 1))
-        indexes = list(store.group(group).contents.log)
+        disk = world.disks[self._rotten]
+        indexes = list(disk.store.group(group).contents.log)
         if indexes:
             index = self._random.choice(indexes)
             world.note(f"entry {index} of group {group} rots on node {self._rotten}")
-            store.damage(group, index)
+            disk.damage(group, log_key(index))
+
+    def _torn(self) -> None:
+        """The power of a node fails whose device had called its last write done too early."""
+        world, node = self._world, self._rotten
+        if node in world.processes:
+            self._kill(node, self._random.choice((0.01, 0.3, 3.0)) * self._random.random())
+            world.note(f"{world.disks[node].tear()} records on node {node} are torn")
 
     def _disk_error(self) -> None:
         """Until it is mended every write fails. The node has to end by itself, and comes back on a sound disk."""

@@ -19,7 +19,7 @@ from cluster.node.core import Core
 from cluster.node.membership.porter import Porter
 from cluster.node.membership.removal import Removal
 from cluster.node.membership.steward import steward
-from cluster.raft.types import NodeId
+from cluster.raft.types import GroupId, NodeId
 from tests.simulation.agenda import Agenda
 from tests.simulation.casts import Cast
 from tests.simulation.disk import Disk
@@ -86,7 +86,10 @@ class MembersWorld(MovingWorld):
                 is_gone = await self._is_let_go(leaver)
             else:
                 place = self._changes.choice(self.places)
-                is_gone = self._changes.random() < 0.5 or await self._leaves(place)
+                is_lost = self._changes.random() < 0.5
+                if is_lost and Random(f"promises {self.seed} {self.replaced}").random() < 0.5:
+                    await self._forgets(place)
+                is_gone = is_lost or await self._leaves(place)
             if is_gone:
                 await self._replace(place)
                 self.replaced += 1
@@ -103,6 +106,18 @@ class MembersWorld(MovingWorld):
 
     def _at_rest(self) -> bool:
         return not self._changing and self._late_leaver() is None and super()._at_rest()
+
+    async def _forgets(self, place: int) -> None:
+        """The power fails, and takes a term and a vote along. The node must find that out, and never serve again."""
+        node = self.nodes[place - 1]
+        self.note(f"node {node} does not know any more whom it voted for")
+        self.oracle.everything.begin()
+        if node in self.processes:
+            self.kill(node)
+        self.disks[node].lose(GroupId(0))
+        self.start(node)
+        await self._until(lambda: node not in self.processes)
+        self.oracle.everything.end()
 
     async def _leaves(self, place: int) -> bool:
         """A node is told to leave, and has. False if that was refused."""

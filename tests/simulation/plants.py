@@ -29,8 +29,11 @@ from cluster.node import core
 from cluster.node.catalog.client import CatalogClient
 from cluster.node.shards.seat import Seat
 from cluster.node.shards.view import CatalogView
+from cluster.raft.messages import VoteRequest
 from cluster.raft.storage import GroupWrite
-from cluster.raft.types import NOBODY
+from cluster.raft.types import NOBODY, EntryKind, GroupId, Term
+from cluster.raft.watch import LeaderWatch
+from cluster.store import chunk, record
 from tests.patched import patched
 from tests.simulation.casts import Cast
 from tests.simulation.disk import Disk
@@ -242,6 +245,31 @@ def suspicion_forgotten() -> AbstractContextManager[None]:
     return patched(LeaderQueue, "__init__", trusting)
 
 
+@contextmanager
+def checksum_not_looked_at() -> Iterator[None]:
+    """An entry whose head is whole is believed."""
+
+    def trusting(group: GroupId, index: int, stored: record.Buffer) -> tuple[EntryKind, Term]:
+        _, kind, term = record._entry_header(group, index, stored)
+        return EntryKind(kind), Term(term)
+
+    with patched(record, "check_entry", trusting), patched(chunk, "check_entry", trusting):
+        yield
+
+
+def damaged_and_voting() -> AbstractContextManager[None]:
+    """A replica whose log is taken from the others anew votes as if it had it."""
+    may_vote = LeaderWatch.may_vote
+
+    def eager(self: LeaderWatch, request: VoteRequest) -> bool:
+        state = self._state
+        if state.repair is None:
+            return may_vote(self, request)
+        return state.vote == request.source or (state.vote == NOBODY and state.leader == NOBODY)
+
+    return patched(LeaderWatch, "may_vote", eager)
+
+
 class Planted(NamedTuple):
     """`seeds`: within these it must be found; the first of them found it when this was written."""
 
@@ -271,7 +299,7 @@ PLANTS = {
     "snapshot without sessions": Planted(snapshot_without_sessions, range(4), kinds=("crash",)),
     "death for another reason": Planted(death_for_another_reason, range(3), "traits"),
     "age of a neighbour": Planted(age_of_a_neighbour, range(3), "traits"),
-    "returned once at most": Planted(returned_once_at_most, range(2, 6), "traits"),
+    "returned once at most": Planted(returned_once_at_most, range(3, 7), "traits"),
     "suspicion forgotten": Planted(suspicion_forgotten, range(4), kinds=("power_cut", "crash")),
     "several active": Planted(several_active, range(3), "traits"),
     "given up without asking": Planted(given_up_without_asking, range(1, 5), "transactions", ("crash",)),
@@ -281,6 +309,8 @@ PLANTS = {
     "decided without fence": Planted(
         decided_without_fence, range(4, 9), "transactions", ("seclude", "slow_disk"), seconds=15.0
     ),
+    "checksum not looked at": Planted(checksum_not_looked_at, range(2), kinds=("torn",)),
+    "damaged and voting": Planted(damaged_and_voting, range(5, 10), kinds=("torn", "crash", "move_leader")),
     "catalog not asked": Planted(catalog_not_asked, range(6), "definitions", ("slow_link",)),
     "stale catalog trusted": Planted(stale_catalog_trusted, range(3, 8), "definitions", ("latecomer",), seconds=15.0),
 }

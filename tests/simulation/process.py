@@ -32,7 +32,7 @@ from cluster.node.kinds import Kind
 from cluster.node.links import RequestError
 from cluster.node.service import SHUTDOWN, Service
 from cluster.node.shards.host import HostLimits
-from cluster.raft.storage import StorageIO
+from cluster.raft.storage import StorageCorrupt, StorageIO
 from cluster.raft.types import NodeId
 from tests.simulation.network import Handler, SimulatedLinks
 from tests.simulation.scheduling import PROCESS
@@ -99,8 +99,9 @@ class Process:
         try:
             await self._live()
         except BaseExceptionGroup as group:
-            _, others = group.split(StorageIO)
-            if others is not None or not world.disks[self.node].errors:
+            disk = world.disks[self.node]
+            _, others = group.split(StorageCorrupt if disk.is_lost else StorageIO)
+            if others is not None or not (disk.is_lost or disk.errors):
                 raise
             # A disk that fails ends its node.
             world.agenda.after(0.0, self._ended)
@@ -146,6 +147,7 @@ class Process:
                 await self._join(core, charter)
                 nursery.start_soon(balance, core)
                 nursery.start_soon(watch_departed, core, broker)
+                assert not disk.is_lost, f"node {self.node} serves and does not know whom it voted for"
                 self.serving = True
                 world.note(f"node {self.node} serves in life {self.incarnation}")
 

@@ -47,7 +47,6 @@ class Replicas:
         apply, role_changed = host.apply, host.role_changed
 
         def look_at_apply(entries: list[Entry]) -> None:
-            apply(entries)
             if alive():
                 self._checks["one entry at an index"] += len(entries)
                 for entry in entries:
@@ -56,8 +55,8 @@ class Replicas:
                     assert known[:2] == digest[:2], (
                         f"group {group}: entry {entry.index} of node {node} is not that of node {known[2]}"
                     )
-                if not entries or entries[-1].index % _STATE_EVERY:
-                    return
+            apply(entries)
+            if alive() and entries and entries[-1].index % _STATE_EVERY == 0:
                 index, data = state()
                 self._checks["one state at an index"] += 1
                 seen = self._states.setdefault((group, index), (crc32(data), node))

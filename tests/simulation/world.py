@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from random import Random
 from struct import Struct
@@ -27,6 +28,7 @@ from cluster.node.config import PeerSpec
 from cluster.node.core import Core
 from cluster.node.kinds import Kind
 from cluster.node.shards.host import ShardHost
+from cluster.raft.storage import Health, StorageCorrupt
 from cluster.raft.types import GroupId, NodeId
 from tests.patched import patched
 from tests.simulation import scheduling
@@ -349,7 +351,26 @@ class World:
             if any(not stream.quiet for stream in process.core.switchboard.streams.values()):
                 return False
         catalogs = {p.core.catalog.catalog.state_hash() for p in self.processes.values() if p.core is not None}
-        return len(catalogs) == 1 and all(len(copies) == 1 for copies in snapshots.values())
+        are_equal = len(catalogs) == 1 and all(len(copies) == 1 for copies in snapshots.values())
+        return are_equal and all(self._is_sound(process) for process in self.processes.values())
+
+    def _is_sound(self, process: Process) -> bool:
+        """Can everything be read that a node has, or has had to be taken from the others anew? What it does not know
+        of yet it is told, as by `cluster.node.scrub`."""
+        core, disk = process.core, self.disks[process.node]
+        assert core is not None
+        for group in sorted(core.runtime.groups):
+            stored = disk.store.group(group)
+            try:
+                stored.check(b"", 1 << 30)
+            except StorageCorrupt as error:
+                process.within(partial(core.damaged, group, error))
+                return False
+            if stored.state.health is not Health.SOUND:
+                return False
+        self.checks["a damaged record, made good"] += disk.damages
+        disk.damages = 0
+        return True
 
     def _account(self) -> str:
         """What is left, for who has to find out why."""

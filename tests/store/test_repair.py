@@ -10,11 +10,12 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from cluster.raft.storage import GroupWrite, Health, StorageCorrupt
+from cluster.raft.storage import GroupStorage, GroupWrite, Health, StorageCorrupt
 from cluster.raft.types import Configuration, LogIndex, SnapshotMeta, Term
-from cluster.store.chunk import log_key
+from cluster.store.chunk import log_key, part_key
 from cluster.store.lmdb_group import COMMIT_KEY, HARD_STATE, HEAD, state_key
 from cluster.store.lmdb_store import LmdbStore
+from cluster.store.memory import HARD_STATE_KEY, HEAD_KEY, MemoryStore
 
 from .build import VOTERS, G, appended, chunks_of, data_of, entries, entry, hard_state, index, meta
 from .conftest import Store
@@ -76,6 +77,59 @@ def test_sound_contents_are_not_thrown_away(store: Store, health: Health) -> Non
     with pytest.raises(AssertionError):
         store.write([GroupWrite(G, health=health)])
     assert store.group(G).initial_state().last_index == 3
+
+
+PLACES = {
+    "group 3: the hard state does not match its checksum": (HARD_STATE_KEY, state_key(G, HARD_STATE)),
+    "group 3: the snapshot's meta does not match its checksum": (HEAD_KEY, state_key(G, HEAD)),
+    "group 3: part 0 of the snapshot's index does not match its checksum": (part_key(0), part_key(0)),
+    "group 3: entry 3 does not match its checksum": (log_key(3), log_key(3)),
+    "group 3: entry 9 does not match its checksum": (log_key(9), log_key(9)),
+}
+"""By what is said of it: the key of a record in memory, and in LMDB."""
+
+
+def _torn(record: bytes | None) -> bytes:
+    assert record is not None
+    return record[:-1] + bytes([record[-1] ^ 1])
+
+
+def _tear(store: Store, in_memory: bytes, in_lmdb: bytes) -> None:
+    if isinstance(store, MemoryStore):
+        store.damage(G, in_memory, _torn(store.group(G).record(in_memory)))
+        return
+
+    def edit(txn: lmdb.Transaction[bytes]) -> None:
+        database = store._state if in_lmdb in (state_key(G, HARD_STATE), state_key(G, HEAD)) else store._slots[G][0]
+        txn.put(in_lmdb, _torn(txn.get(in_lmdb, db=database)), db=database)
+
+    assert isinstance(store, LmdbStore)
+    store._environment.write(edit, adds_data=False)
+
+
+def _read_all(group: GroupStorage) -> None:
+    group.initial_state()
+    group.snapshot_index()
+    group.entries(index(7), index(10), 1000)
+    for at in group.payload_indexes():
+        group.payload(at)
+
+
+@pytest.mark.parametrize("said", PLACES)
+def test_a_record_that_was_damaged_is_found_by_who_reads_it(store: Store, said: str) -> None:
+    store.write([GroupWrite(G, hard_state(4, 2), entries=entries(1, 9))])
+    store.write([GroupWrite(G, snapshot=(meta(6), b"the index"), delete_entries=[index(2)])])
+    _read_all(store.group(G))
+    _tear(store, *PLACES[said])
+    with pytest.raises(StorageCorrupt, match=re.escape(said)):
+        _read_all(store.group(G))
+    if PLACES[said][0] == HARD_STATE_KEY:
+        return
+    assert store.group(G).hard_state() == hard_state(4, 2)
+    store.write([GroupWrite(G, health=Health.DAMAGED)])
+    store.write([GroupWrite(G, health=Health.REBUILDING, entries=entries(1, 9), snapshot=(BASE, b""))])
+    assert data_of(store.group(G), 1, 9) == [b"data of %d" % n for n in range(1, 10)]
+    store.group(G).check(b"", 1000)
 
 
 # -- LMDB

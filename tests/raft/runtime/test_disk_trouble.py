@@ -5,6 +5,7 @@ from cluster.raft.group import Role
 from cluster.raft.runtime import RuntimeConfig
 from cluster.raft.storage import Health, StorageCorrupt, StorageFull, StorageIO
 from cluster.raft.types import GroupId, LogIndex, NodeId
+from cluster.store.chunk import log_key
 from cluster.store.memory import MemoryStore
 from tests.raft.runtime.cluster import Network, Node, bootstrap, running_cluster
 
@@ -148,12 +149,14 @@ async def test_damage_that_nobody_can_repair_is_kept_and_reported_and_the_other_
             await machine.until(lambda machine=machine: bool(machine.commands))
         await trio.sleep(0.1)
         first.kill()
-        storage.damage(G, LogIndex(1))
+        record = storage.group(G).record(log_key(1))
+        assert record is not None
+        storage.damage(G, log_key(1), bytes([record[0] ^ 1]) + record[1:])
         again = Node(LONE[0], network, [G, H], storage, seed=1)
         nursery.start_soon(again.run)
         await again.machines[H].until(lambda: again.machines[H].commands == [b"a"])
         await trio.sleep(10)
-        assert again.runtime.report(G).repairing == "group 1: entry 1 does not match its checksum"
+        assert again.runtime.report(G).repairing == "group 1: entry 1 has a damaged header"
         assert again.runtime.statistics().groups_repairing == 1
         assert storage.group(G).initial_state().health is Health.DAMAGED
         nursery.cancel_scope.cancel()
