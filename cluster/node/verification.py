@@ -1,8 +1,8 @@
 """Do all replicas hold the same? Asked by an operator, answered for every group.
 
 Law: replicas are compared at one index of the log: the group's leader puts a mark there, and each takes the digest of
-its state when it applies it. Log terms are compared wherever two replicas still have the entry. A replica that does
-not answer in time is unknown, and what is unknown does not agree.
+its state as it was when it applied it, bit by bit. Log terms are compared wherever two replicas still have the entry. A
+replica that does not answer in time is unknown, and what is unknown does not agree.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ from cluster.node.shards.host import ShardHost
 from cluster.raft.group import NotLeader, ProposalDropped
 from cluster.raft.types import NOBODY, GroupId, LogIndex, NodeId
 
-GROUP_SECONDS = 5.0
-"""How long the replicas of one group are waited for."""
+MARK_SECONDS = 5.0
+"""How long the replicas of one group are waited for to come to the mark."""
+DIGEST_SECONDS = 60.0
+"""How long one of them may take over the digest. A queue with a million priorities or expirations takes 3 s."""
+LEADERS_SECONDS = 3.0
+"""How long leaders are waited for, over all groups: one may be being elected, or handing over."""
+_LOOK_SECONDS = 0.1
 _TERMS_MAX = 256
 """Entries before the mark whose terms are compared."""
 _MARK_BYTES = 8
@@ -88,18 +93,22 @@ class Verification:
 
     async def verify(self) -> dict[str, Any]:
         """`{"verdict": ..., "groups": [...]}`: every group, one after the other."""
-        groups = [await self._verify(group) for group in sorted(self._core.members.placement)]
+        leaders_by = trio.current_time() + LEADERS_SECONDS
+        groups = [await self._verify(group, leaders_by) for group in sorted(self._core.members.placement)]
         verdicts = {group.verdict for group in groups}
         worst = next((verdict for verdict in ("differ", "unknown") if verdict in verdicts), "agree")
         return {"verdict": worst, "groups": [asdict(group) for group in groups]}
 
-    async def _verify(self, group: GroupId) -> GroupVerdict:
+    async def _verify(self, group: GroupId, leaders_by: float) -> GroupVerdict:
         core = self._core
         mark = secrets.token_bytes(_MARK_BYTES)
         nodes = core.members.placement[group]
         answers: dict[str, tuple[int, str, dict[int, int]]] = {}
         failures: dict[str, str] = {}
         reason = await self._set_mark(group, mark)
+        while reason and trio.current_time() < leaders_by:
+            await trio.sleep(_LOOK_SECONDS)
+            reason = await self._set_mark(group, mark)
         if reason:
             return judge(group, {}, {core.members.name_of(node): reason for node in nodes})
 
@@ -131,7 +140,7 @@ class Verification:
     async def _ask(self, node: NodeId, kind: Kind, body: list[Any]) -> Any:
         if node == self._core.node:
             return await self.requests()[kind](node, body)
-        return await self._core.links.call(node, kind, body, 2 * GROUP_SECONDS)
+        return await self._core.links.call(node, kind, body, 2 * MARK_SECONDS + DIGEST_SECONDS)
 
     async def _give_mark(self, peer: NodeId, body: Any) -> Any:
         """MARK. Raises RequestError when this node does not lead the group."""
@@ -148,12 +157,19 @@ class Verification:
         raft = self._core.runtime.group(GroupId(group))
         if checkpoints is None or raft is None:
             raise RequestError("it has no replica of the group that takes part")
-        with trio.move_on_after(GROUP_SECONDS):
-            found = await checkpoints.at(mark)
-            return [found.index, found.digest, raft.terms(LogIndex(found.index), _TERMS_MAX)]
-        leader = raft.leader
-        behind = "it knows no leader" if leader == NOBODY else f"it has applied {raft.status().applied_index} entries"
-        raise RequestError(f"not at the mark after {GROUP_SECONDS:g} s: {behind}")
+        try:
+            with trio.fail_after(MARK_SECONDS):
+                index = LogIndex(await checkpoints.reached(mark))
+        except trio.TooSlowError:
+            leader = raft.leader
+            behind = (
+                "it knows no leader" if leader == NOBODY else f"it has applied {raft.status().applied_index} entries"
+            )
+            raise RequestError(f"not at the mark after {MARK_SECONDS:g} s: {behind}") from None
+        terms = raft.terms(index, _TERMS_MAX)
+        with trio.move_on_after(DIGEST_SECONDS):
+            return [index, await checkpoints.digest(mark), terms]
+        raise RequestError(f"no digest after {DIGEST_SECONDS:g} s")
 
     def _checkpoints(self, group: GroupId) -> Checkpoints | None:
         if group == CATALOG_GROUP:

@@ -216,7 +216,8 @@ def returned_once_at_most() -> AbstractContextManager[None]:
     def forgetful(self: QueueState, first: int, end: int) -> list[Range]:
         parts = self.free_parts(first, end)
         for a, b in parts:
-            self.returned.update(dict.fromkeys(range(a, b), 1))
+            self.returned.remove(a, b)
+            self.returned.add(a, b)
         return parts
 
     return patched(QueueState, "give_back", forgetful)

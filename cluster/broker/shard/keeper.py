@@ -125,8 +125,7 @@ class Keeper:
                 queue.wake(holder)
         self.hold_back(queue, state.head, state.next_seq)
         if settings.delivery_limit is not None:
-            often = [seq for seq, count in state.returned.items() if count > settings.delivery_limit]
-            self.returned(queue, [(seq, seq + 1) for seq in sorted(often)])
+            self.returned(queue, state.returned.above(settings.delivery_limit))
 
     def _sizes(self, queue: LeaderQueue, first: int, end: int, patience: int) -> tuple[list[int], int]:
         """See `SortedReady`. What has to be read for it is not kept: nobody is going to get it now."""
@@ -151,8 +150,9 @@ class Keeper:
         if delays is None:
             return
         for seq in range(first, end) if end - first <= len(delays) else sorted(delays):
-            if first <= seq < end and seq in delays:
-                due_ms = self._enqueued_ms(queue, seq) + delays[seq]
+            delay = delays.value(seq) if first <= seq < end else None
+            if delay is not None:
+                due_ms = self._enqueued_ms(queue, seq) + delay
                 if due_ms > self.now_ms and queue.ready.remove(seq, seq + 1):
                     queue.delayed.add(seq, seq + 1)
                     heappush(queue.due, (due_ms, seq))
@@ -162,14 +162,14 @@ class Keeper:
         limit = queue.settings.delivery_limit
         if limit is None:
             return
-        counts = queue.state.returned
         for first, end in parts:
-            for seq in range(first, end):
-                if counts.get(seq, 0) > limit and queue.ready.remove(seq, seq + 1):
-                    if queue.settings.dead_letter_exchange is None:
-                        queue.parked.add(seq, seq + 1)
-                    else:
-                        self.doom(queue, [(seq, seq + 1)], Reason.DELIVERY_LIMIT)
+            for a, b, count in queue.state.returned.runs(first, end):
+                gone = queue.ready.remove(a, b) if count > limit else []
+                if queue.settings.dead_letter_exchange is not None:
+                    self.doom(queue, gone, Reason.DELIVERY_LIMIT)
+                else:
+                    for c, d in gone:
+                        queue.parked.add(c, d)
 
     def before(self, queue: LeaderQueue) -> bool:
         """Delays that are over end; what is too old leaves; one of the consumers is the active one.

@@ -367,30 +367,23 @@ class LeaderQueue:
     def redelivered_split(self, first: int, end: int) -> list[tuple[int, int, int]]:
         """Cut `[first, end)` where the answer to "was it delivered before?" changes: see `messages.Delivery`."""
         returned = self.state.returned
-        if self.settings.is_quorum and returned:
-            return self._count_split(first, end)
         if not returned and first >= self.suspect_below:
             return [(first, end, False)]
         if not returned and end <= self.suspect_below:
             return [(first, end, True)]
+        counts_all = self.settings.is_quorum
         parts: list[tuple[int, int, int]] = []
-        for seq in range(first, end):
-            flag = seq < self.suspect_below or seq in returned
-            if parts and parts[-1][2] == flag:
-                parts[-1] = (parts[-1][0], seq + 1, flag)
+        for a, b, count in returned.runs(first, end):
+            if count:
+                split = [(a, b, count + 1 if counts_all else 1)]
             else:
-                parts.append((seq, seq + 1, flag))
-        return parts
-
-    def _count_split(self, first: int, end: int) -> list[tuple[int, int, int]]:
-        parts: list[tuple[int, int, int]] = []
-        for seq in range(first, end):
-            count = self.state.returned.get(seq, 0)
-            flag = count + 1 if count else int(seq < self.suspect_below)
-            if parts and parts[-1][2] == flag:
-                parts[-1] = (parts[-1][0], seq + 1, flag)
-            else:
-                parts.append((seq, seq + 1, flag))
+                middle = min(max(a, self.suspect_below), b)
+                split = [(a, middle, 1), (middle, b, 0)]
+            for begin, stop, flag in split:
+                if parts and parts[-1][2] == flag:
+                    parts[-1] = (parts[-1][0], stop, flag)
+                elif begin < stop:
+                    parts.append((begin, stop, flag))
         return parts
 
     def hot(self, backlog_max: int) -> bool:

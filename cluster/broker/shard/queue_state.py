@@ -11,11 +11,14 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Container, Iterator
+from typing import NamedTuple
 
-from cluster.broker.shard.columns import pack_column, unpack_column
+from cluster.broker.shard.columns import pack_column, pack_numbers
+from cluster.broker.shard.counts import Counts
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.intervals import IntervalSet, Range
 from cluster.broker.shard.mark import Mark
+from cluster.broker.shard.mark_values import MarkValues
 
 _TRIM_AT = 1024
 """Dead runs kept at the front of the columns before they are cut off (amortises the cut)."""
@@ -56,10 +59,10 @@ class QueueState:
         """Unix milliseconds at which a run was enqueued."""
         self.start = 0
         self.settled = IntervalSet()
-        self.returned: dict[int, int] = {}
+        self.returned = Counts()
         """How often a message came back; only what came back at least once."""
-        self.marks: dict[int, dict[int, int]] = {}
-        """Mark -> seq -> value; no inner dict is empty. Keys (Mark.KEY) are in `keys`."""
+        self.marks: dict[int, MarkValues] = {}
+        """Mark -> seq -> value; none is empty. Keys (Mark.KEY) are in `keys`."""
         self.limbo = IntervalSet()
         """Alive, rejected by a consumer, and for the leader to decide upon."""
         self.locked = IntervalSet()
@@ -110,14 +113,16 @@ class QueueState:
 
     def _forget(self, gone: list[Range]) -> None:
         returned, limbo, locked = self.returned, self.limbo, self.locked
-        marked = list(self.marks.values())
+        if self.head == self.next_seq:
+            for sparse in (returned, limbo, locked, self.marks):
+                sparse.clear()
+            return
         for a, b in gone:
+            returned.remove(a, b)
             limbo.remove(a, b)
             locked.remove(a, b)
-            for seq in range(a, b) if returned or marked else ():
-                returned.pop(seq, None)
-                for values in marked:
-                    values.pop(seq, None)
+            for values in self.marks.values():
+                values.remove(a, b)
         for kind in [kind for kind, values in self.marks.items() if not values]:
             del self.marks[kind]
 
@@ -126,7 +131,9 @@ class QueueState:
         if kind == Mark.MEMORY:
             return
         if kind != Mark.KEY:
-            self.marks.setdefault(kind, {})[seq] = value
+            if kind not in self.marks:
+                self.marks[kind] = MarkValues()
+            self.marks[kind].put(seq, value)
             return
         keys = self.keys
         keys.pop(value, None)
@@ -137,7 +144,7 @@ class QueueState:
     def value(self, seq: int, kind: Mark) -> int | None:
         """A mark of a message."""
         values = self.marks.get(kind)
-        return values.get(seq) if values is not None else None
+        return values.value(seq) if values is not None else None
 
     def reject(self, first: int, end: int) -> list[Range]:
         """What is alive in `[first, end)` is in limbo now. Returns the parts that were not before."""
@@ -170,8 +177,7 @@ class QueueState:
         """Returns of what is alive in `[first, end)` count no more. Returns those parts."""
         parts = self.alive_parts(first, end)
         for a, b in parts:
-            for seq in range(a, b) if self.returned else ():
-                self.returned.pop(seq, None)
+            self.returned.remove(a, b)
         return parts
 
     def enqueued_at(self, seq: int) -> int:
@@ -219,8 +225,7 @@ class QueueState:
         """Count a return of what is alive and not locked in `[first, end)`. Returns those parts."""
         parts = self.free_parts(first, end)
         for a, b in parts:
-            for seq in range(a, b):
-                self.returned[seq] = self.returned.get(seq, 0) + 1
+            self.returned.add(a, b)
         return parts
 
     def alive_in(self, entries: Container[int]) -> Iterator[tuple[int, int, int]]:
@@ -251,56 +256,38 @@ class QueueState:
             alive.remove(self.settled.starts[i], self.settled.ends[i])
         return list(alive)
 
-    def to_wire(self) -> list[object]:
-        """Canonical: two replicas with one history give the same list. Version 1 had no locks at its end."""
+    def frozen(self) -> Frozen:
+        """As it is now, without what is settled."""
         self.forget_settled()
-        columns = [column[self.start :] for column in (self.first, self.index, self.slot, self.time)]
-        return [
-            self.id,
-            self.next_seq,
-            self.head,
-            self.watermark,
-            *[pack_column(column) for column in columns],
-            pack_column(array("Q", self.settled.starts)),
-            pack_column(array("Q", self.settled.ends)),
-            _pack_pairs(sorted(self.returned.items())),
-            [[kind, _pack_pairs(sorted(self.marks[kind].items()))] for kind in sorted(self.marks)],
-            pack_column(array("Q", self.limbo.starts)),
-            pack_column(array("Q", self.limbo.ends)),
-            _pack_pairs(list(self.keys.items())),
-            pack_column(array("Q", self.locked.starts)),
-            pack_column(array("Q", self.locked.ends)),
-        ]
-
-    @classmethod
-    def from_wire(cls, wire: list[object]) -> QueueState:
-        queue, next_seq, head, watermark, first, index, slot, time, starts, ends, *sparse = wire
-        returned, marks, limbo_starts, limbo_ends, keys, *locked = sparse
-        state = cls(queue)  # type: ignore[arg-type]
-        state.next_seq, state.head, state.watermark = next_seq, head, watermark  # type: ignore[assignment]
-        state.first = unpack_column("Q", first)  # type: ignore[arg-type]
-        state.index = unpack_column("Q", index)  # type: ignore[arg-type]
-        state.slot = unpack_column("I", slot)  # type: ignore[arg-type]
-        state.time = unpack_column("Q", time)  # type: ignore[arg-type]
-        _fill(state.settled, starts, ends)
-        state.returned = _unpack_pairs(returned)
-        state.marks = {kind: _unpack_pairs(pairs) for kind, pairs in marks}  # type: ignore[attr-defined]
-        _fill(state.limbo, limbo_starts, limbo_ends)
-        if locked:
-            _fill(state.locked, *locked)
-        state.keys = _unpack_pairs(keys)
-        return state
+        start = self.start
+        columns = [pack_column(column[start:]) for column in (self.first, self.index, self.slot, self.time)]
+        return Frozen(
+            (self.id, self.next_seq, self.head, self.watermark, *columns, *_pack_intervals(self.settled)),
+            self.returned.copy() if self.returned else None,
+            [(kind, len(values), values.frozen()) for kind, values in sorted(self.marks.items())]
+            if self.marks
+            else None,
+            (
+                *_pack_intervals(self.limbo),
+                pack_numbers([n for pair in self.keys.items() for n in pair]),
+                *_pack_intervals(self.locked),
+            ),
+        )
 
 
-def _fill(intervals: IntervalSet, starts: object, ends: object) -> None:
-    for a, b in zip(unpack_column("Q", starts), unpack_column("Q", ends), strict=True):  # type: ignore[arg-type]
-        intervals.add(a, b)
+class Frozen(NamedTuple):
+    """A queue's state at one moment, as rows for the octets of a snapshot; what there may be much of is not packed yet.
+
+    head   number, next seq, head and watermark; packed columns of runs; settled ranges
+    marks  Mark, number of values, and these, chunk by chunk
+    tail   ranges in limbo; keys; locked ranges
+    """
+
+    head: tuple[int | bytes, ...]
+    returned: Counts | None
+    marks: list[tuple[int, int, list[dict[int, int]]]] | None
+    tail: tuple[bytes, ...]
 
 
-def _pack_pairs(pairs: list[tuple[int, int]]) -> bytes:
-    return pack_column(array("Q", [n for pair in pairs for n in pair]))
-
-
-def _unpack_pairs(data: object) -> dict[int, int]:
-    pairs = unpack_column("Q", data)  # type: ignore[arg-type]
-    return dict(zip(pairs[::2], pairs[1::2], strict=True))
+def _pack_intervals(intervals: IntervalSet) -> tuple[bytes, bytes]:
+    return (pack_numbers(intervals.starts), pack_numbers(intervals.ends)) if intervals.starts else (b"", b"")

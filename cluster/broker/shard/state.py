@@ -21,11 +21,10 @@ from cluster.broker.shard.columns import EntryCorrupt, pack_numbers, unpack_colu
 from cluster.broker.shard.entry import SHARD_SESSIONS, BatchHead, EntryHead, QueueId, decode_head
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.queue_state import QueueState
+from cluster.broker.shard.snapshot import STATE_VERSION, Draft, read_queue
 from cluster.broker.shard.transactions import Prepared, Transactions
 from cluster.broker.shard.tx_ops import ALONE, ROW, Refusal, TxId, TxOp
 
-STATE_VERSION = 2
-"""Version 1, which can be read, had no transactions."""
 REFUSALS_KEPT = 16
 """Batches of a session whose refused publishes are remembered, the latest: more than may be in flight."""
 Refusals = tuple[tuple[int, bytes], ...]
@@ -322,18 +321,15 @@ class ShardState:
         self.dead = [i for i in self.dead if i > up_to]
         return taken
 
+    def draft(self) -> Draft:
+        """The index of what is alive, as it is now."""
+        sessions = [[node, *last, self.refusals.get(node, ())] for node, last in sorted(self.sessions.items())]
+        queues = [self.queues[queue].frozen() for queue in sorted(self.queues)]
+        return Draft(self.applied_index, sessions, queues, self.transactions.to_wire())
+
     def snapshot(self) -> bytes:
-        """The index of what is alive, canonical."""
-        data: bytes = msgpack.packb(
-            [
-                STATE_VERSION,
-                self.applied_index,
-                [[node, *last, self.refusals.get(node, ())] for node, last in sorted(self.sessions.items())],
-                [self.queues[queue].to_wire() for queue in sorted(self.queues)],
-                self.transactions.to_wire(),
-            ]
-        )
-        return data
+        """All of `draft`."""
+        return b"".join(self.draft().pieces())
 
     def restore(self, data: bytes) -> None:
         """Become what `snapshot` wrote. Raises EntryCorrupt (and then has changed nothing)."""
@@ -346,7 +342,7 @@ class ShardState:
                 node: tuple((number, data) for number, data in refused) for node, _, _, refused in sessions if refused
             }
             sessions = {node: (incarnation, number) for node, incarnation, number, _ in sessions}
-            queues = [QueueState.from_wire(wire) for wire in wires]
+            queues = [read_queue(wire) for wire in wires]
             live: dict[int, int] = {}
             for queue in queues:
                 for first, end in queue.alive_parts(queue.head, queue.next_seq):

@@ -56,8 +56,8 @@ class Scale:
         unacked = self._weigh(state, [(first, end) for first, end, _ in queue.unacked], queue.unacked.count)
         parked = self._weigh(state, queue.parked, queue.parked.count)
         in_memory = ready.size_in_memory + unacked.size_in_memory + parked.size_in_memory
-        intervals = len(state.settled.starts) + len(queue.unacked.starts)
-        sparse = len(state.returned) + len(state.keys) + sum(map(len, state.marks.values()))
+        intervals = len(state.settled.starts) + len(queue.unacked.starts) + len(state.returned.starts)
+        sparse = len(state.keys) + sum(map(len, state.marks.values()))
         memory = (
             _QUEUE_BYTES
             + in_memory

@@ -122,6 +122,7 @@ class CatalogHost:
 
     def tick(self) -> None:
         """Time for what is done bit by bit."""
+        self.checkpoints.tick()
         written = self._snapshots.tick(self.applied_index)
         if written is not None:
             self._services.write_snapshot(CATALOG_GROUP, written.index, written.data, written.dead)
@@ -156,7 +157,7 @@ class CatalogHost:
             self.applied_index = entry.index
             self._snapshots.applied(entry)
             if entry.kind is EntryKind.NOOP and entry.data:
-                self.checkpoints.take(entry.data, entry.index, self.catalog.snapshot())
+                self.checkpoints.begin(entry.data, entry.index, self.catalog.draft().pieces())
             if entry.kind is EntryKind.COMMAND:
                 try:
                     outcome = self.catalog.apply(entry.index, entry.data)

@@ -3,8 +3,8 @@
 Law: the state changes only by committed entries, in order. A leader exists from the moment its own term's first
 entry is applied (everything confirmed earlier is then in the state) until the role is lost; what it had not
 proposed then is re-sent by the home nodes. A snapshot of the index is made every `snapshot_bytes` of log or
-`snapshot_entries` entries, and when a shard has come to rest with dead entries in its log; the dead entries that it
-covers are deleted with it. Of the others, those with few survivors are rewritten, a few at a time.
+`snapshot_entries` entries, and when a shard has come to rest with dead entries in its log, bit by bit where there is
+much of it; the dead entries that it covers are deleted with it. Of the others, those with few survivors are rewritten, a few at a time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cluster.broker.shard.leader import LeaderLimits
 from cluster.broker.shard.state import ShardState
 from cluster.node.checkpoints import Checkpoints
 from cluster.node.shards.seat import Seat, SeatServices
+from cluster.node.shards.snapshots import Snapshots
 from cluster.raft.group import NotLeader, ProposalDropped, Role
 from cluster.raft.storage import GroupStorage, StorageCorrupt
 from cluster.raft.types import NOBODY, Entry, EntryKind, GroupId, LogIndex, NodeId, SnapshotMeta, Term
@@ -87,6 +88,7 @@ class ShardHost(Seat):
         self._rested_at = 0
         self._snapshot_index = LogIndex(0)
         self._compaction = Compaction()
+        self._snapshots = Snapshots()
         self.checkpoints = Checkpoints()
 
     def damaged(self, error: StorageCorrupt) -> None:
@@ -136,7 +138,7 @@ class ShardHost(Seat):
             else:
                 state.skip(entry.index)
                 if entry.kind is EntryKind.NOOP and entry.data:
-                    self.checkpoints.take(entry.data, entry.index, state.snapshot())
+                    self.checkpoints.begin(entry.data, entry.index, state.draft().pieces())
                 if entry.kind is EntryKind.NOOP and entry.term == self._leading_term and self.leader is None:
                     self.begin(entry.term)
         self._entries_since_snapshot += len(entries)
@@ -148,6 +150,12 @@ class ShardHost(Seat):
             or self._entries_since_snapshot >= limits.snapshot_entries
         ):
             self.write_snapshot()
+
+    def tick(self, now_ms: int) -> None:
+        super().tick(now_ms)
+        self.checkpoints.tick()
+        if self._snapshots.is_begun:
+            self._go_on()
 
     def tidy(self) -> None:
         """To be called now and then: gives space back. A shard in which nothing happened since makes a snapshot."""
@@ -196,18 +204,30 @@ class ShardHost(Seat):
             self._host_services.rewrite(self.group, rewritten)
 
     def write_snapshot(self) -> None:
-        """Snapshot the index as it is now."""
+        """Snapshot the index as it is now, unless an earlier snapshot is not complete."""
+        if self._snapshots.is_begun:
+            return
         self._bytes_since_snapshot = 0
         self._entries_since_snapshot = 0
-        index = self._snapshot_index = LogIndex(self.state.applied_index)
+        index = LogIndex(self.state.applied_index)
         dead = [LogIndex(i) for i in self.state.take_dead(index)]
+        self._snapshots.begin(index, self.state.draft().pieces(), dead)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        data = self._snapshots.tick()
+        if data is None:
+            return
+        index, dead = self._snapshots.index, self._snapshots.dead
+        self._snapshot_index = index
         self._compaction.forget(dead)
         for index_of_dead in dead:
             self._sizes.pop(index_of_dead, None)
-        self._host_services.write_snapshot(self.group, index, self.state.snapshot(), dead)
+        self._host_services.write_snapshot(self.group, index, data, dead)
 
     def restore(self, meta: SnapshotMeta, data: bytes) -> None:
         self.end()
+        self._snapshots.give_up()
         self._snapshot_index = self._restored_index = meta.index
         self._sizes = {}
         self._compaction = Compaction()

@@ -2,11 +2,14 @@
 
 from random import Random
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 
 from cluster.broker.shard.columns import EntryCorrupt
 from cluster.broker.shard.entry import LeaderOps, QueueId, encode_entry
+from cluster.broker.shard.mark import Mark
+from cluster.broker.shard.snapshot import PIECE_BYTES, Draft
 from cluster.broker.shard.state import ShardState
 from tests.broker.shard.batches import column, histories, make_batch
 from tests.broker.shard.naive import NaiveState, flat, same_state
@@ -56,6 +59,55 @@ def test_a_restored_state_is_the_same_and_goes_on_the_same(entries: list[bytes])
         assert copy.live == whole.live
         copies.append(copy)
     assert {copy.snapshot() for copy in copies} == {whole.snapshot()}
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories())
+def test_a_draft_says_what_was_true_when_it_was_made_and_as_msgpack_writes_it(entries: list[bytes]) -> None:
+    state = ShardState()
+    drafts: list[tuple[Draft, bytes]] = []
+    for index, data in enumerate(entries, 1):
+        state.apply(index, data)
+        drafts.append((state.draft(), state.snapshot()))
+    for draft, snapshot in drafts:
+        assert b"".join(draft.pieces()) == snapshot
+        assert msgpack.packb(msgpack.unpackb(snapshot)) == snapshot
+
+
+def test_a_draft_of_a_deep_queue_with_much_to_each_message_comes_in_pieces() -> None:
+    state = ShardState()
+    enqueue(state, 1, 50_000)
+    queue = state.queues[QUEUE]
+    for seq in range(0, 50_000, 2):
+        queue.give_back(seq, seq + 1)
+    for seq in range(50_000):
+        queue.mark(seq, Mark.PRIORITY, seq % 9 + 1, 0)
+        queue.mark(seq, Mark.EXPIRATION, 1000, 0)
+    draft, snapshot = state.draft(), state.snapshot()
+    pieces = draft.pieces()
+    first = next(pieces)
+    touch(state, 2, settles=True, first=0, count=30_000)
+    rest = list(pieces)
+    assert first + b"".join(rest) == snapshot
+    assert len(rest) > 10
+    assert max(map(len, [first, *rest])) < 2 * PIECE_BYTES
+    copy = ShardState()
+    copy.restore(snapshot)
+    touch(copy, 2, settles=True, first=0, count=30_000)
+    assert copy.snapshot() == state.snapshot()
+
+
+def test_a_queue_from_which_all_is_gone_keeps_nothing_of_its_messages() -> None:
+    state = ShardState()
+    enqueue(state, 1, 10_000)
+    queue = state.queues[QUEUE]
+    queue.give_back(0, 10_000)
+    for seq in range(10_000):
+        queue.mark(seq, Mark.PRIORITY, 1, 0)
+    touch(state, 2, settles=True, first=1, count=9999)
+    assert (dict(queue.returned), dict(queue.marks[Mark.PRIORITY])) == ({0: 1}, {0: 1})
+    touch(state, 3, settles=True, first=0, count=1)
+    assert (len(queue.returned), queue.marks) == (0, {})
 
 
 @pytest.mark.parametrize("seed", range(20))
