@@ -4,7 +4,8 @@ Law: the state changes only by committed entries, in order. A leader exists from
 entry is applied (everything confirmed earlier is then in the state) until the role is lost; what it had not
 proposed then is re-sent by the home nodes. A snapshot of the index is made every `snapshot_bytes` of log or
 `snapshot_entries` entries, and when a shard has come to rest with dead entries in its log, bit by bit where there is
-much of it; the dead entries that it covers are deleted with it. Of the others, those with few survivors are rewritten, a few at a time.
+much of it; the dead entries that it covers are deleted with it. Of the others, those with few survivors are rewritten,
+a few at a time.
 """
 
 from __future__ import annotations
