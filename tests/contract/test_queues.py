@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
@@ -118,9 +119,7 @@ def test_an_exclusive_queue_is_locked_for_other_connections(clients: Clients, na
                 other.queue_delete(name)
 
 
-def test_an_exclusive_queue_must_be_redeclared_exclusive_by_its_owner_too(
-    channel: BlockingChannel, name: str
-) -> None:
+def test_an_exclusive_queue_must_be_redeclared_exclusive_by_its_owner_too(channel: BlockingChannel, name: str) -> None:
     channel.queue_declare(name, exclusive=True)
     channel.queue_declare(name, exclusive=True)
     with channel_refused(channel, 405, locked(name)):
@@ -136,9 +135,7 @@ def test_anybody_may_publish_to_an_exclusive_queue(clients: Clients, name: str) 
 
 
 @pytest.mark.parametrize("end", ["close", "break"])
-def test_an_exclusive_queue_goes_with_its_connection(
-    clients: Clients, wire: Wire, name: str, end: str
-) -> None:
+def test_an_exclusive_queue_goes_with_its_connection(clients: Clients, wire: Wire, name: str, end: str) -> None:
     wire.call(m.QueueDeclare(name, False, False, True, False, False, {}))
     wire.expect(m.QueueDeclareOk)
     channel = clients.channel()
@@ -250,6 +247,37 @@ def test_a_queue_with_messages_is_not_deleted_if_empty(clients: Clients, name: s
     channel.queue_purge(name)
     channel.queue_delete(name, if_empty=True)
     assert not is_there(channel, name)
+
+
+def test_a_queue_with_parked_messages_is_not_deleted_if_empty(clients: Clients, name: str, admin: Admin) -> None:
+    """RabbitMQ parks nothing: a quorum queue without a dead letter exchange drops what comes back too often."""
+    channel = clients.channel()
+    channel.queue_declare(name, durable=True, arguments={"x-queue-type": "quorum", "x-delivery-limit": 0})
+    channel.confirm_delivery()
+    channel.basic_publish("", name, b"x")
+    method, _, _ = channel.basic_get(name)
+    channel.basic_reject(method.delivery_tag, requeue=True)
+    wait_until(lambda: admin.get("queues", "/", name)["messages_parked"] == 1, "parked")
+    other = clients.channel()
+    with channel_refused(other, 406, f"PRECONDITION_FAILED - {label(name)} not empty"):
+        other.queue_delete(name, if_empty=True)
+    channel.queue_purge(name)
+    channel.queue_delete(name, if_empty=True)
+    assert not is_there(channel, name)
+
+
+def test_a_queue_with_delayed_messages_is_not_deleted_if_empty(clients: Clients, name: str) -> None:
+    channel = clients.channel()
+    channel.exchange_declare(name, "x-delayed-message", durable=True, arguments={"x-delayed-type": "fanout"})
+    channel.queue_declare(name, durable=True)
+    channel.queue_bind(name, name)
+    channel.confirm_delivery()
+    channel.basic_publish(name, "", b"x", pika.BasicProperties(headers={"x-delay": 600_000}))
+    other = clients.channel()
+    with channel_refused(other, 406, f"PRECONDITION_FAILED - {label(name)} not empty"):
+        other.queue_delete(name, if_empty=True)
+    channel.queue_delete(name)
+    channel.exchange_delete(name)
 
 
 def test_a_queue_with_consumers_is_not_deleted_if_unused(clients: Clients, name: str) -> None:

@@ -1,15 +1,15 @@
 """What home nodes ask a leader about a queue, and the answers.
 
-Law: an answer comes at once, unless only the log or the watermark can give it (a purge, a basic.get); then it comes
-when that has. A queue that is being deleted takes no consumer any more.
+Law: an answer comes at once, unless only the log or the watermark can give it (a purge, a retry, a basic.get); then it
+comes when that has. A queue that is being deleted takes no consumer any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cluster.broker.shard.dispatch import Outbox
-from cluster.broker.shard.leader_queue import Holder, HolderState, LeaderQueue
+from cluster.broker.shard.leader_queue import Holder, HolderState, LeaderQueue, Order
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.proposals import Proposals
 
@@ -43,14 +43,16 @@ class Desk:
                 if not purge.count:
                     self._out.reply(node, request, ReplyStatus.OK, 0)
             case RequestOp.RETRY:
-                for first, end in queue.parked:
+                retry = queue.retry(node, request)
+                for first, end in retry.ranges:
                     self._proposals.forgives += (queue.id, first, end - first)
-                self._out.reply(node, request, ReplyStatus.OK, queue.parked.count)
+                if not retry.count:
+                    self._out.reply(node, request, ReplyStatus.OK, 0)
             case RequestOp.DELETE:
                 if_unused, if_empty = args
                 if if_unused and queue.consumers:
                     self._out.reply(node, request, ReplyStatus.IN_USE)
-                elif if_empty and queue.ready:
+                elif if_empty and not queue.is_empty:
                     self._out.reply(node, request, ReplyStatus.NOT_EMPTY)
                 else:
                     queue.doomed = True
@@ -66,9 +68,14 @@ class Desk:
         for node, request, _ in queue.gets:
             self._out.reply(node, request, ReplyStatus.GONE)
         queue.gets.clear()
-        for purge in queue.purges:
-            self._out.reply(purge.node, purge.request, ReplyStatus.OK, purge.count)
+        self.done([*queue.purges, *queue.retries])
         queue.purges.clear()
+        queue.retries.clear()
+
+    def done(self, orders: Iterable[Order]) -> None:
+        """What these asked for has happened."""
+        for order in orders:
+            self._out.reply(order.node, order.request, ReplyStatus.OK, order.count)
 
     def _consume(self, queue: LeaderQueue, node: int, request: int, args: Sequence[int]) -> bool:
         consumer, credit, bytes_credit, exclusive, *more = args

@@ -39,6 +39,11 @@ class IntervalSet:
         i = bisect_right(self.starts, number) - 1
         return i >= 0 and number < self.ends[i]
 
+    def meets(self, first: int, end: int) -> bool:
+        """Is anything of `[first, end)` inside?"""
+        i = bisect_right(self.ends, first)
+        return i < len(self.starts) and self.starts[i] < end
+
     def add(self, first: int, end: int) -> list[Range]:
         """Put `[first, end)` in. Returns the parts that were not inside before."""
         if first >= end:

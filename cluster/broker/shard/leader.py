@@ -23,7 +23,7 @@ from cluster.broker.shard.forwarder import Forwarder
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.keeper import Doom, Keeper
 from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, Holder, HolderState, LeaderQueue
-from cluster.broker.shard.messages import AttachedConsumer, ReplyStatus, RequestOp, ToHome
+from cluster.broker.shard.messages import AttachedConsumer, RequestOp, ToHome
 from cluster.broker.shard.orphans import Orphans
 from cluster.broker.shard.payload_cache import PayloadCache
 from cluster.broker.shard.proposals import Proposals
@@ -231,8 +231,7 @@ class ShardLeader:
                 continue
             queue = self._queue(queue_id)
             queue.settle(parts)
-            for purge in queue.purges_done():
-                self._out.reply(purge.node, purge.request, ReplyStatus.OK, purge.count)
+            self._desk.done(queue.purges_done())
         for queue_id, returned, node in applied.returned:
             self._give_back(self._queue(queue_id), returned, node)
         for queue_id, parts in applied.rejected:
@@ -241,6 +240,7 @@ class ShardLeader:
         for queue_id, parts in applied.forgiven:
             queue = self._queue(queue_id)
             queue.forgive(parts)
+            self._desk.done(queue.retries_done())
             self._restless[queue_id] = queue
         for queue_id in applied.watermarks:
             self._restless[queue_id] = self._queue(queue_id)
@@ -312,6 +312,7 @@ class ShardLeader:
                     owner.state = HolderState.GONE
             queue.gets = deque([g for g in queue.gets if g[0] != node])
             queue.purges = deque([p for p in queue.purges if p.node != node])
+            queue.retries = deque([r for r in queue.retries if r.node != node])
 
     def _return_orphans(self, node: int) -> None:
         triples: list[int] = []

@@ -89,8 +89,8 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Purge:
-    """A purge on its way through the log: who asked, and what is to be settled."""
+class Order:
+    """A purge or a retry on its way through the log: who asked, and what is to be settled, or ready again."""
 
     node: int
     request: int
@@ -128,6 +128,7 @@ class LeaderQueue:
         "purges",
         "purging",
         "ready",
+        "retries",
         "settings",
         "state",
         "stirred_ms",
@@ -171,8 +172,10 @@ class LeaderQueue:
         self.active: Holder | None = None
         self.prioritized = False
         """Has there been a consumer with a priority?"""
-        self.purges: deque[Purge] = deque()
+        self.purges: deque[Order] = deque()
         """Not answered yet, oldest first; bounded by the channels."""
+        self.retries: deque[Order] = deque()
+        """The same; bounded by the requests of operators."""
         self.holders: dict[tuple[int, int], Holder] = {}
         self.turn: deque[Holder] = deque()
         """Consumers with credit, the next to be served first; each at most once."""
@@ -298,25 +301,39 @@ class LeaderQueue:
             self.purging.add(first, end)
         return leaving
 
-    def purge(self, node: int, request: int) -> Purge:
+    def purge(self, node: int, request: int) -> Order:
         """Everything that is ready shall be settled: the caller sees to it. Remembered unless it is nothing."""
         count = self.ready.count + self.parked.count
         ranges = IntervalSet()
         for first, end in sorted([*self.ready.take(self.ready.count, self.state.next_seq), *self.parked]):
             ranges.add(first, end)
         self.parked.clear()
-        purge = Purge(node, request, count, list(ranges))
+        purge = Order(node, request, count, list(ranges))
         for first, end in purge.ranges:
             self.purging.add(first, end)
         if count:
             self.purges.append(purge)
         return purge
 
-    def purges_done(self) -> list[Purge]:
+    def purges_done(self) -> list[Order]:
         """Purges that the log has carried out since."""
-        done: list[Purge] = []
+        done: list[Order] = []
         while self.purges and not any(self.state.alive_parts(a, b) for a, b in self.purges[0].ranges):
             done.append(self.purges.popleft())
+        return done
+
+    def retry(self, node: int, request: int) -> Order:
+        """Returns of everything that is parked shall count no more: the caller sees to it. Remembered unless it is
+        nothing."""
+        retry = Order(node, request, self.parked.count, list(self.parked))
+        if retry.count:
+            self.retries.append(retry)
+        return retry
+
+    def retries_done(self) -> list[Order]:
+        """Retries of which nothing is parked any more."""
+        done = [retry for retry in self.retries if not any(self.parked.meets(a, b) for a, b in retry.ranges)]
+        self.retries = deque([retry for retry in self.retries if retry not in done])
         return done
 
     def forgive(self, parts: list[Range]) -> None:
@@ -404,6 +421,11 @@ class LeaderQueue:
         for first, end in lost:
             self.unacked.put(first, end, ghost)
         return lost
+
+    @property
+    def is_empty(self) -> bool:
+        """Is nothing lost if it goes? (What consumers hold does not count, as in RabbitMQ.)"""
+        return not (self.ready or self.delayed or self.parked)
 
     @property
     def appetite(self) -> int:

@@ -32,9 +32,10 @@ class RequestOp(IntEnum):
     GET      queue, holder -> None when empty, else [first seq, redelivered, sizes, records, left]
     INFO     queue[, 1 if that counts as a use of it] -> `LeaderQueue.counts`
     PURGE    queue -> number of messages purged
-    DELETE   queue, if_unused, if_empty (of ready messages) -> number of those; the queue takes no new consumer after it
+    DELETE   queue, if_unused, if_empty (of ready, delayed and parked messages) -> number of ready ones; the queue
+             takes no new consumer after it
     CANCEL   queue, consumer -> None; no delivery to it follows the reply
-    RETRY    queue -> number of parked messages whose returns will count no more
+    RETRY    queue -> number of parked messages whose returns count no more
     """
 
     CONSUME = 1

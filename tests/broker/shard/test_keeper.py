@@ -13,7 +13,7 @@ from cluster.broker.shard.columns import unpack_column
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.leader import ShardLeader
 from cluster.broker.shard.mark import Mark, pack_memory
-from cluster.broker.shard.messages import AttachedConsumer, RequestOp
+from cluster.broker.shard.messages import AttachedConsumer, ReplyStatus, RequestOp
 from cluster.broker.shard.settings import Overflow, QueueSettings
 from cluster.broker.shard.surroundings import Target
 from tests.broker.shard.batches import Triples, make_batch
@@ -183,6 +183,59 @@ def test_what_is_parked_stays_so_under_the_next_leader_until_it_is_tried_again()
     scene.run()
     assert scene.answer(request) == 1
     assert [(seq, int(redelivered)) for _, seq, redelivered in scene.seqs()] == [(0, 1)]
+
+
+def test_a_retry_is_answered_when_the_log_has_carried_it_out() -> None:
+    scene = Timed(delivery_limit=0, is_quorum=True)
+    scene.publish_marked(3, [])
+    scene.consume(1)
+    scene.batch(returns=[(QUEUE, 0, 1), (QUEUE, 2, 1)])
+    scene.run()
+    first, second = scene.ask(RequestOp.RETRY), scene.ask(RequestOp.RETRY, node=2)
+    assert not [words for words in scene.leader.take_out().values() if words.replies]
+    scene.run()
+    assert (scene.replies(1), scene.replies(2)) == ([(first, ReplyStatus.OK, 2)], [(second, ReplyStatus.OK, 2)])
+    third = scene.ask(RequestOp.RETRY)
+    scene.run()
+    assert scene.answer(third) == 0
+
+
+def test_a_retry_of_what_a_purge_takes_is_answered_as_is_one_of_a_queue_that_is_dropped() -> None:
+    for is_dropped in (False, True):
+        scene = Timed(delivery_limit=0, is_quorum=True)
+        scene.publish_marked(1, [])
+        scene.consume(1)
+        scene.batch(returns=[(QUEUE, 0, 1)])
+        scene.run()
+        request = scene.ask(RequestOp.RETRY)
+        if is_dropped:
+            scene.leader.drop(QUEUE)
+        else:
+            scene.ask(RequestOp.PURGE)
+        scene.run()
+        assert scene.answer(request) == 1
+
+
+def test_what_is_parked_or_delayed_keeps_a_queue_from_going_if_it_is_empty() -> None:
+    scene = Timed(delivery_limit=0, is_quorum=True)
+    scene.publish_marked(1, [])
+    scene.consume(1)
+    scene.batch(returns=[(QUEUE, 0, 1)])
+    scene.run()
+    scene.ask(RequestOp.DELETE, 0, 1)
+    scene.run()
+    assert [status for _, status, _ in scene.replies()] == [ReplyStatus.NOT_EMPTY]
+    scene.ask(RequestOp.PURGE)
+    scene.publish_marked(1, [(0, Mark.DELAY, 500)])
+    scene.ask(RequestOp.DELETE, 0, 1)
+    scene.run()
+    assert [status for _, status, _ in scene.replies()] == [ReplyStatus.NOT_EMPTY]
+    scene.ask(RequestOp.PURGE)
+    scene.pass_time(500)
+    scene.batch(settles=[(QUEUE, 1, 1)])
+    scene.ask(RequestOp.DELETE, 0, 1)
+    scene.run()
+    assert [status for _, status, _ in scene.replies()] == [ReplyStatus.OK]
 
 
 def test_a_deep_queue_with_priorities_is_sorted_in_pieces_and_hands_out_nothing_before(
