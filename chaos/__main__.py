@@ -6,7 +6,8 @@
     python -m chaos judge .data/chaos/RUN    judge a history again
 
 Law: the last line on stdout is the verdict. The exit code is 0 when every promise was kept, 1 when one was broken or
-never checked, 2 for a wrong command line or a machine that cannot do what was asked, 130 when it was interrupted.
+never checked, 2 for a wrong command line or a machine that cannot do what was asked, 3 when a part of the history is
+missing, whatever the rest says, 130 when it was interrupted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,13 +29,13 @@ from typing import Any
 from chaos import report
 from chaos.arguments import positive
 from chaos.checker.verdict import judge
-from chaos.history import read_history
+from chaos.history_file import History
 from chaos.machine.grounds import missing
 from chaos.machine.isolation import is_isolated, isolate, missing_for_isolation
 from chaos.run import Options, Run
 from chaos.strikes import catalogue
 
-EXIT_BROKEN, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_BROKEN, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
 KEPT = Path(".data/chaos")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _ABOUT = ("repeat", "seed", "skipped", "when", "commit", "versions")
@@ -199,7 +201,9 @@ def _commit() -> str:
 def _judge(directory: Path, about: dict[str, Any]) -> int:
     """Write the report of a history, print where it is and the verdict."""
     rates = report.Rates()
-    trail, verdict = judge(map(rates.take, read_history(directory / "history")))
+    history = History(directory / "history")
+    trail, verdict = judge(map(rates.take, history.records()))
+    verdict = replace(verdict, missing=tuple(history.missing()))
     page = report.write(directory, trail, verdict, rates, about)
     for finding in verdict.findings:
         claimed = "" if finding.name in verdict.claims else "  (not claimed)"
@@ -208,6 +212,8 @@ def _judge(directory: Path, about: dict[str, Any]) -> int:
             print(f"      {example}")
     print(f"report in {page}")
     print(verdict.line(), flush=True)
+    if verdict.missing:
+        return EXIT_INCOMPLETE
     return 0 if verdict.passed else EXIT_BROKEN
 
 

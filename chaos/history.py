@@ -2,7 +2,7 @@
 
 Law: a record is written before what it announces is sent, and after what it reports was received; `t` is the moment
 of writing, in seconds of the machine's monotonic clock, and never decreases within a file. Each process writes a file
-of its own; together they are the history. A reader needs nothing else to judge a run.
+of its own (`chaos.history_file`); together they are the history. A reader needs nothing else to judge a run.
 
 A message is named by (stream, number): a stream is one publishing channel from open to close, numbers count from 1 and
 are its delivery tags in confirm mode. Ranges of numbers are half-open. Where a queue deduplicates, what had no answer
@@ -11,10 +11,6 @@ when its stream ended is published again elsewhere under its old name.
 
 from __future__ import annotations
 
-import heapq
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -273,45 +269,3 @@ AnyRecord = (
     | Compared
     | Note
 )
-
-_encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
-FLUSH_SECONDS = 0.2
-SUFFIX = ".jsonl"
-
-
-class HistoryWriter:
-    """Appends records to `directory`/`name`.jsonl. A killed process loses at most `FLUSH_SECONDS` of them."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self._file = (directory / (name + SUFFIX)).open("ab", buffering=1 << 16)
-        self._flushed = time.monotonic()
-
-    def write(self, record: Record) -> None:
-        self._file.write(_encoder.encode(record) + b"\n")
-        if record.t - self._flushed > FLUSH_SECONDS:
-            self._flushed = record.t
-            self._file.flush()
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _read_file(path: Path) -> Iterator[AnyRecord]:
-    """Up to a last line that was cut off. ValueError for any other line that is no record."""
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            yield _decoder.decode(line)
-
-
-def read_history(directory: Path) -> Iterator[AnyRecord]:
-    """Every record of a run, by time. FileNotFoundError when there is none."""
-    files = sorted(directory.glob("*" + SUFFIX))
-    if not files:
-        raise FileNotFoundError(f"{directory} holds no history")
-    return heapq.merge(*map(_read_file, files), key=lambda record: record.t)

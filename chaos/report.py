@@ -132,7 +132,7 @@ def _page(trail: Trail, verdict: Verdict, about: dict[str, Any], picture: bytes)
     faults = _faults(trail)
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>chaos report</title>",
-        f"<style>{_STYLE}</style><h1>{'Passed' if verdict.passed else 'Failed'}</h1>",
+        f"<style>{_STYLE}</style><h1>{verdict.word.capitalize()}</h1>",
         f"<p>{html.escape(verdict.line())}</p>",
         f"<p>Again: <code>{html.escape(str(about.get('repeat', '')))}</code> (the seed repeats which faults come, "
         "in which order and for how long; timing, and who leads, is the machine's)</p>",

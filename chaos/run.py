@@ -28,12 +28,12 @@ from chaos.history import (
     FaultOver,
     Formed,
     Healthy,
-    HistoryWriter,
     Left,
     Note,
     Stuck,
     Used,
 )
+from chaos.history_file import RUN, SUFFIX, Ended, HistoryWriter
 from chaos.local_cluster import wait_until
 from chaos.look import ask, ask_node, is_healthy, is_whole, verify
 from chaos.machine.grounds import Grounds
@@ -94,19 +94,25 @@ class Run:
         self._number = 0
         for path in (self.history_path, directory / "nodes"):
             path.mkdir(parents=True)
-        self._history = HistoryWriter(self.history_path, "run")
+        self._history = HistoryWriter(self.history_path, RUN)
         self._began = self._shown = time.monotonic()
 
     def run(self) -> None:
         """To the end, or until the cluster or a fault does not do what it should: that is in the history, too."""
+        try:
+            self._end(self._play())
+        finally:
+            self._history.close()
+
+    def _play(self) -> dict[str, int]:
+        """The exit codes of the clients."""
         self._tell("making the ground the nodes stand on")
         try:
             grounds = Grounds(self.directory / "nodes", catalogue.needs(self._options.faults), self._options.other)
         except RuntimeError as error:
             self._note_stuck(error)
-            self._history.close()
-            return
-        clients: list[subprocess.Popen[bytes]] = []
+            return {}
+        clients: dict[str, subprocess.Popen[bytes]] = {}
         try:
             grounds.start_all()
             wait_until(lambda: is_healthy(grounds), "the cluster healthy")
@@ -115,10 +121,9 @@ class Run:
             self._note_cluster(grounds, restarted=False)
             plan = self.directory / "workload.json"
             save(workload, plan)
-            clients += [
-                start_process([sys.executable, "-m", f"chaos.clients.{name}", str(plan)], output=self._log(name))
-                for name in CLIENTS
-            ]
+            for name in CLIENTS:
+                command = [sys.executable, "-m", f"chaos.clients.{name}", str(plan)]
+                clients[name] = start_process(command, output=self._log(name))
             self._hold(grounds, WARM_UP_SECONDS, [])
             self._history.write(Used(t=time.monotonic(), when="baseline", by_node=self._used(grounds)))
             is_stuck = self._strike_on(grounds, workload)
@@ -126,11 +131,17 @@ class Run:
         except (AssertionError, RuntimeError) as error:
             self._note_stuck(error)
         finally:
-            for client in clients:
+            for client in clients.values():
                 client.kill()
                 client.wait()
             grounds.close()
-            self._history.close()
+        return {name: client.returncode for name, client in clients.items()}
+
+    def _end(self, codes: dict[str, int]) -> None:
+        """Nobody gets here who was interrupted."""
+        files = sorted({RUN, *[path.stem for path in self.history_path.glob("*" + SUFFIX)]})
+        failed = tuple([name for name, code in codes.items() if code])
+        self._history.write(Ended(t=time.monotonic(), files=tuple(files), failed=failed))
 
     def _log(self, name: str) -> Path:
         return self.directory / f"{name}.log"
@@ -279,7 +290,7 @@ class Run:
         return progress
 
     def _finish(
-        self, grounds: Grounds, workload: Workload, clients: list[subprocess.Popen[bytes]], patience: float
+        self, grounds: Grounds, workload: Workload, clients: dict[str, subprocess.Popen[bytes]], patience: float
     ) -> None:
         """Stop publishing, let consumers get through, end the clients, and look at what is left."""
         queues = tuple([plan.name for plan in workload.queues])
@@ -287,7 +298,7 @@ class Run:
             if not grounds.is_running(node):  # the cluster did not get over something
                 grounds.kill(node)
                 grounds.start(node)
-        for client in clients:
+        for client in clients.values():
             client.send_signal(signal.SIGUSR1)
         self._tell("publishing stopped; consuming what is left")
         until = time.monotonic() + DRAIN_SECONDS * patience
@@ -298,10 +309,10 @@ class Run:
             if len(left) == len(queues) and not any(left.values()) and not progress.waiting and not progress.held:
                 break
             time.sleep(0.5)
-        for client in clients:
+        for client in clients.values():
             client.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + ENDING_SECONDS
-        for client, name in zip(clients, CLIENTS, strict=True):
+        for name, client in clients.items():
             try:
                 code = client.wait(timeout=max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:

@@ -116,7 +116,7 @@ def once(trail: Trail) -> Finding:
 
 
 def counts(trail: Trail) -> Finding:
-    """Where x-delivery-count is exact, it is never less than the deliveries that can be proven to have been returned."""
+    """Where x-delivery-count is exact, it is never less than the deliveries that were provably returned."""
     finding = Finding("counts")
     for queue, messages in trail.deliveries.items():
         traits = trail.queues.get(queue)

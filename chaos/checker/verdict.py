@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from chaos.checker import messages
 from chaos.checker.availability import availability, connections, minority, recovery
@@ -63,11 +63,13 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`unchecked` names what was claimed and never looked at."""
+    """`unchecked` names what was claimed and never looked at. `missing` says what of the history is not there: then
+    nothing has been proven, and what is broken may be for want of the rest."""
 
     figures: Figures
     findings: tuple[Finding, ...]
     claims: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
     @property
     def unchecked(self) -> tuple[str, ...]:
@@ -79,15 +81,23 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        return bool(self.claims) and not self.broken and not self.unchecked
+        return bool(self.claims) and not self.broken and not self.unchecked and not self.missing
+
+    @property
+    def word(self) -> Literal["passed", "failed", "incomplete"]:
+        if self.missing:
+            return "incomplete"
+        return "passed" if self.passed else "failed"
 
     def line(self) -> str:
         """All of it in one line."""
-        faults = [f"{name} broken" for name in self.broken] + [f"{name} never checked" for name in self.unchecked]
+        faults = [*self.missing, *[f"{name} broken" for name in self.broken]]
+        faults += [f"{name} never checked" for name in self.unchecked]
         faults += [] if self.claims else ["nothing was claimed"]
+        word = self.word.upper()
         one = self.figures
         return (
-            f"{'PASSED' if self.passed else 'FAILED (' + ', '.join(faults) + ')'}: {one.faults} faults, "
+            f"{word}{' (' + ', '.join(faults) + ')' if faults else ''}: {one.faults} faults, "
             f"published {one.published}, confirmed {one.confirmed}, delivered {one.delivered}, lost {one.lost}, "
             f"duplicated without redelivered flag {one.unflagged}, out of order {one.disordered}, "
             f"refused {one.refused}, redelivered {one.redelivered}, longest gap {one.longest_gap_seconds:.3f} s"
@@ -97,6 +107,7 @@ class Verdict:
         """For JSON."""
         return {
             "passed": self.passed,
+            "missing": list(self.missing),
             "broken": list(self.broken),
             "unchecked": list(self.unchecked),
             "claims": list(self.claims),

@@ -17,7 +17,8 @@ import msgspec
 
 from chaos import history
 from chaos.clients.body import is_intact
-from chaos.history import NO_COUNT, Delivered, HistoryWriter
+from chaos.history import NO_COUNT, Delivered
+from chaos.history_file import HistoryWriter
 
 USER = PASSWORD = "chaos"
 HANDSHAKE_SECONDS = 5.0
