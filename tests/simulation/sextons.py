@@ -85,7 +85,7 @@ class Sexton:
 
     async def _visit(self, client: Client) -> None:
         for grave in [grave for grave, at in self._due.items() if at <= trio.current_time()]:
-            client.tell(m.BasicGet(grave, True))
+            client.tell(m.BasicGet(grave, False))
             method, _ = await client.expect_content(m.BasicGetOk, m.BasicGetEmpty)
             if isinstance(method, m.BasicGetOk):
                 self._world.checks["dead letters to new graves"] += 1
