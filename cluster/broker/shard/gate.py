@@ -23,6 +23,8 @@ from cluster.broker.shard.ready import SortedReady
 from cluster.broker.shard.settings import Overflow
 from cluster.broker.shard.tx_ops import Refusal
 
+UNWEIGHED_SHARE = 8
+"""One in so many bytes of its limit is what a queue takes at most while its backlog is being weighed."""
 DeadLetter = Callable[[LeaderQueue, bytes], None]
 """Send a publish that was refused, by its record, to its queue's dead letter exchange."""
 
@@ -31,11 +33,12 @@ DeadLetter = Callable[[LeaderQueue, bytes], None]
 class Passed:
     """What an entry will bring to guarded queues, and how its batches looked before.
 
-    counts, keys   by queue
+    counts, sizes, keys   by queue
     originals      (batch, runs)
     """
 
     counts: dict[QueueId, int] = field(default_factory=dict)
+    sizes: dict[QueueId, int] = field(default_factory=dict)
     keys: dict[QueueId, list[int]] = field(default_factory=dict)
     originals: list[tuple[Batch, bytes]] = field(default_factory=list)
 
@@ -44,6 +47,9 @@ class Passed:
         for queue_id, count in self.counts.items():
             if queue_id in queues:
                 queues[queue_id].coming -= count
+        for queue_id, size in self.sizes.items():
+            if queue_id in queues:
+                queues[queue_id].coming_bytes -= size
         for queue_id, keys in self.keys.items():
             if queue_id in queues:
                 for key in keys:
@@ -53,6 +59,8 @@ class Passed:
         """The entry will bring what `other` says, too."""
         for queue_id, count in other.counts.items():
             self.counts[queue_id] = self.counts.get(queue_id, 0) + count
+        for queue_id, size in other.sizes.items():
+            self.sizes[queue_id] = self.sizes.get(queue_id, 0) + size
         for queue_id, keys in other.keys.items():
             self.keys.setdefault(queue_id, []).extend(keys)
         self.originals += other.originals
@@ -127,6 +135,10 @@ def _sift(
                 passed.keys.setdefault(queue.id, []).append(key)
             queue.coming += 1
             passed.counts[queue.id] = passed.counts.get(queue.id, 0) + 1
+            if queue.settings.max_length_bytes is not None:
+                size = records.body_size(slot)
+                queue.coming_bytes += size
+                passed.sizes[queue.id] = passed.sizes.get(queue.id, 0) + size
             if kept and kept[-3] == queue.id and kept[-2] + kept[-1] == slot:
                 kept[-1] += 1
             else:
@@ -175,4 +187,5 @@ def _has_room(queue: LeaderQueue) -> bool:
     size_max = settings.max_length_bytes
     if size_max is None or wanted > present or not isinstance(queue.ready, SortedReady):
         return True
-    return queue.ready.bytes < size_max
+    may_grow = queue.ready.is_weighed or queue.ready.grown + queue.coming_bytes < size_max // UNWEIGHED_SHARE
+    return may_grow and queue.ready.bytes_about + queue.coming_bytes < size_max

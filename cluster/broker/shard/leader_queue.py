@@ -113,6 +113,7 @@ class LeaderQueue:
         "able_since_ms",
         "active",
         "coming",
+        "coming_bytes",
         "coming_keys",
         "deadline_ms",
         "delayed",
@@ -165,6 +166,8 @@ class LeaderQueue:
         """How long one was, up to `able_since_ms` if one is."""
         self.coming = 0
         """Messages in entries that are not applied yet; counted where publishes may be kept out."""
+        self.coming_bytes = 0
+        """Of their bodies, where these are limited."""
         self.coming_keys: dict[int, None] = {}
         """Their deduplication keys."""
         self.delivered = 0

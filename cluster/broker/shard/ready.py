@@ -3,7 +3,8 @@
 Law: as an `IntervalSet`, but what goes next is the lowest seq of the highest priority; `starts[0]` is that one. What
 stands below the watermark does not overtake what is more urgent and stands above it. `bytes` is the sum of what is
 inside and weighed, 0 where nobody weighs. A backlog that is put in as a whole is sorted and weighed piece by piece: a
-node is one thread, and a million messages take longer than an election. Until it `is_sorted`, nothing goes next.
+node is one thread, and a million messages take longer than an election. Until it `is_sorted`, nothing goes next. What
+comes is weighed as it comes, unless it has to be read.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from cluster.broker.shard.intervals import IntervalSet, Range
 
 _ALL = 1 << 62
 _WEIGHED_AT_ONCE = 20_000
+_COMING_PATIENCE = 16 << 20
+"""For what is weighed as it comes."""
 
 
 class SortedReady:
@@ -24,7 +27,18 @@ class SortedReady:
     and no more of them when the patience is used up. None: nobody weighs. `backlog` waits to be sorted and weighed.
     """
 
-    __slots__ = ("_lanes", "_order", "_priorities", "_sizes", "_sizes_of", "_unsorted", "_unweighed", "bytes", "count")
+    __slots__ = (
+        "_lanes",
+        "_order",
+        "_priorities",
+        "_sizes",
+        "_sizes_of",
+        "_unsorted",
+        "_unweighed",
+        "bytes",
+        "count",
+        "grown",
+    )
 
     def __init__(
         self,
@@ -34,6 +48,8 @@ class SortedReady:
     ) -> None:
         self.count = 0
         self.bytes = 0
+        self.grown = 0
+        """Bytes that came while not everything was weighed."""
         self._priorities = priorities
         self._sizes_of = sizes_of
         self._sizes: dict[int, int] = {}
@@ -66,21 +82,31 @@ class SortedReady:
         for first, end in self._unsorted.take(count, _ALL):
             self._place(first, end)
 
+    @property
+    def bytes_about(self) -> int:
+        """`bytes`, and as much for each message that is not weighed as one weighs on average."""
+        weighed = len(self._sizes)
+        return self.bytes + (self.bytes * self._unweighed.count // weighed if weighed else 0)
+
     def weigh(self, patience: int) -> None:
         """Some more: what they cost is the patience of `sizes_of`."""
+        self._weigh(self._unweighed.take(_WEIGHED_AT_ONCE, _ALL), patience)
+        if self.is_weighed:
+            self.grown = 0
+
+    def _weigh(self, parts: Iterable[Range], patience: int) -> int:
+        """What is left of them waits. Returns the bytes of those that are weighed."""
         assert self._sizes_of is not None
-        left: list[Range] = []
-        for first, end in self._unweighed.take(_WEIGHED_AT_ONCE, _ALL):
+        before = self.bytes
+        for first, end in parts:
             position = first
             while position < end and patience > 0:
                 sizes, patience = self._sizes_of(position, end, patience)
                 self._sizes.update(zip(range(position, end), sizes, strict=False))
                 self.bytes += sum(sizes)
                 position += len(sizes)
-            if position < end:
-                left.append((position, end))
-        for first, end in left:
-            self._unweighed.add(first, end)
+            self._unweighed.add(position, end)
+        return self.bytes - before
 
     def __bool__(self) -> bool:
         return self.count > 0
@@ -153,11 +179,10 @@ class SortedReady:
     def _added(self, parts: list[Range]) -> list[Range]:
         self.count += sum([b - a for a, b in parts])
         if self._sizes_of is not None:
-            others_wait = bool(self._unweighed)
-            for a, b in parts:
-                self._unweighed.add(a, b)
-            if not others_wait:
-                self.weigh(_ALL)
+            others_wait = not self.is_weighed
+            size = self._weigh(parts, _COMING_PATIENCE)
+            if others_wait:
+                self.grown += size
         return parts
 
     def _removed(self, parts: list[Range]) -> list[Range]:

@@ -76,6 +76,11 @@ class Timed(Scene):
         self.leader.receive_batch(make_batch(self.numbers[1], records=records, runs=[(QUEUE, 0, count)], marks=marks))
         self.run()
 
+    def publish_alike(self, count: int) -> None:
+        """Messages of one byte."""
+        self.batch(records=[make_record(0)] * count, runs=[(QUEUE, 0, count)])
+        self.run()
+
     def pass_time(self, milliseconds: int) -> None:
         self.now_ms += milliseconds
         self.leader.tick(self.now_ms)
@@ -287,6 +292,49 @@ def test_a_deep_queue_is_weighed_in_pieces_and_then_keeps_its_limit_of_bytes(mon
     for _ in range(20):
         scene.pass_time(50)
     assert scene.alive == [15, 16, 17]
+
+
+def test_a_limit_of_bytes_that_refuses_holds_within_a_batch_and_for_what_is_on_its_way() -> None:
+    scene = Timed(max_length_bytes=5, overflow=Overflow.REJECT)
+    scene.publish_marked(3, [])
+    scene.publish_marked(9, [])
+    assert len(scene.alive) == 5
+    assert scene.leader.queues[QUEUE].coming_bytes == 0
+    scene.batch(settles=[(QUEUE, 0, 2)])
+    scene.run()
+    scene.publish_marked(9, [])
+    assert len(scene.alive) == 5
+
+
+def test_a_queue_that_refuses_takes_little_while_a_new_leader_weighs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "WEIGHED_AT_ONCE", 1)
+    scene = Timed(max_length_bytes=800, overflow=Overflow.REJECT)
+    for _ in range(7):
+        scene.publish_alike(100)
+    scene.change_leader()
+    for _ in range(3):
+        scene.publish_alike(90)
+    assert not scene.leader.queues[QUEUE].ready.is_weighed  # type: ignore[union-attr]
+    assert len(scene.alive) == 800, "all weigh the same, so what is not weighed is known"
+    scene.batch(settles=[(QUEUE, 0, 700)])
+    scene.run()
+    scene.publish_alike(90)
+    assert len(scene.alive) == 190, "nothing is left to be weighed"
+
+
+def test_of_its_limit_an_eighth_at_most_is_let_in_before_all_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "WEIGHED_AT_ONCE", 1)
+    scene = Timed(max_length_bytes=800, overflow=Overflow.REJECT)
+    scene.publish_alike(30)
+    scene.publish_alike(30)
+    scene.change_leader()
+    for _ in range(3):
+        scene.publish_alike(90)
+    assert len(scene.alive) == 60 + 100
+    for _ in range(100):
+        scene.pass_time(50)
+    scene.publish_alike(90)
+    assert len(scene.alive) == 60 + 190
 
 
 def test_a_deep_queue_that_is_too_old_leaves_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
