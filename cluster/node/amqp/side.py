@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from cluster.node.amqp.connection import Connection
 
 LEADER_TIMEOUT_SECONDS = 5.0
-"""How long a method waits for its queue's leader, or for what the channel did before."""
+"""How long a method waits for its queue's leader."""
+COMMIT_PATIENCE_SECONDS = 30.0
+"""How long a method waits for what the channel did before while nothing of it is committed: longer, as most methods
+need no leader themselves, and a connection is not to end because a queue elects on slow disks."""
 
 
 class State(Enum):
@@ -47,7 +50,7 @@ class Side:
             self.connection.broker.switchboard.hasten_settles()
         while before := self.uncommitted:
             self._all_committed = trio.Event()
-            with trio.move_on_after(LEADER_TIMEOUT_SECONDS):
+            with trio.move_on_after(COMMIT_PATIENCE_SECONDS):
                 await self._all_committed.wait()
             if self.uncommitted >= before:
                 raise NoQuorum("a queue that the channel has used has no leader with a quorum")
