@@ -40,9 +40,9 @@ class Election:
 
     # -- what happens around it
 
-    def tick(self) -> None:
+    def tick(self, beats: int) -> None:
         if self.leadership is not None:
-            if not self.leadership.tick():
+            if not self.leadership.tick(beats):
                 self.follow(self._state.term, NOBODY)
         elif self._watch.tick():
             if self.may_stand():

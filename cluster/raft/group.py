@@ -239,9 +239,12 @@ class RaftGroup:
 
     # -- time and connections
 
-    def tick(self) -> bool:
-        """True if something may have come up by it: a snapshot that was held back may be written now, too."""
-        self._election.tick()
+    def tick(self, beats: int = 1) -> bool:
+        """True if something may have come up by it: a snapshot that was held back may be written now, too.
+
+        `beats` is how many lengths of a tick are over. A late tick is one tick for everything but heartbeats.
+        """
+        self._election.tick(beats)
         return self._persistence.has_compaction() or self.has_ready()
 
     def peer_disconnected(self, peer: NodeId) -> None:

@@ -320,8 +320,9 @@ class Leadership:
 
     # -- time
 
-    def tick(self) -> bool:
-        """False if the leader has lost its quorum and must step down."""
+    def tick(self, beats: int) -> bool:
+        """False if the leader has lost its quorum and must step down. So many lengths of a tick are over: followers
+        wait no longer for a leader that had much to do."""
         self._ticks += 1
         config = self._state.config
         if self._handover is not None and self._ticks - self._handover.started >= config.election_ticks:
@@ -329,7 +330,7 @@ class Leadership:
         if self._news_waits:
             self._news_waits = False
             self._news_due = self.has_work = True
-        self._heartbeat_elapsed += 1
+        self._heartbeat_elapsed += beats
         if self._heartbeat_elapsed < config.heartbeat_ticks or self._may_be_quiet():
             return True
         self._heartbeat_elapsed = 0

@@ -88,6 +88,20 @@ def test_a_quiet_leader_says_half_as_often_that_it_is_there() -> None:
     assert _heartbeats(ensemble, ticks=8) == 8
 
 
+def test_a_leader_whose_ticks_come_late_says_with_each_that_it_is_there() -> None:
+    """Its followers count their own ticks: what it has to do is nothing that they would wait for."""
+    ensemble = Ensemble()
+    ensemble.elect(1)
+    for _ in range(2 * ensemble.config.election_ticks):
+        ensemble.tick(1)
+        ensemble.settle()
+    ensemble.take(1)
+    for _ in range(3):
+        ensemble.do(1, lambda group: group.tick(4))
+        assert {m.target for m in ensemble.take(1) if isinstance(m, Heartbeat)} == {2, 3}
+    assert ensemble.role(1) is Role.LEADER
+
+
 def test_a_leader_is_not_quiet_while_a_peer_lacks_something() -> None:
     ensemble = Ensemble()
     ensemble.elect(1)

@@ -25,14 +25,14 @@ from cluster.broker.shard.settings import Overflow
 
 ZERO_TTL_MS = 50
 """How long a message with TTL 0 may look for a consumer. One that waits gets it at once."""
-_NEVER = 1 << 62
 SORTED_AT_ONCE = 5_000
 """Messages of a backlog whose priorities are looked up at once; until all are, the queue hands nothing out."""
 WEIGHED_AT_ONCE = 4 << 20
 """Bytes of entries that are read to weigh a backlog at once; a message counts `_MESSAGE_COSTS` beside."""
 _MESSAGE_COSTS = 512
-LEAVING_AT_ONCE = 5_000
-"""Messages that leave one by one, too old or too heavy, before others have a turn."""
+LEAVING_AT_ONCE = 2_000
+"""Messages that leave one by one, by their own expiration or too heavy, before others have a turn; and what came to the
+queue by so many entries, where all of it has one TTL."""
 AGAIN_MS = 1000
 """When an unused queue is named again if the catalog has not deleted it."""
 
@@ -231,14 +231,33 @@ class Keeper:
         if queue.settings.message_ttl_ms is None and Mark.EXPIRATION not in queue.state.marks:
             return True
         expired = IntervalSet()
-        while old := [seq for seq in heads(queue.ready) if (self._deadline(queue, seq) or _NEVER) <= self.now_ms]:
+        looked_at = 0
+        while old := [seq for seq in heads(queue.ready) if self._is_old(queue, seq)]:
             for seq in old:
-                queue.ready.remove(seq, seq + 1)
-                expired.add(seq, seq + 1)
-            if expired.count >= LEAVING_AT_ONCE:
+                end, cost = self._old_stretch(queue, seq)
+                looked_at += cost
+                for a, b in queue.ready.remove(seq, end):
+                    expired.add(a, b)
+            if looked_at >= LEAVING_AT_ONCE:
                 break
         self.doom(queue, list(expired), Reason.EXPIRED)
         return not old
+
+    def _old_stretch(self, queue: LeaderQueue, first: int) -> tuple[int, int]:
+        """Where that ends which is too old together with `first`, a head, and what it cost to see that."""
+        state, ready = queue.state, queue.ready
+        if Mark.EXPIRATION not in state.marks:
+            return state.run_end(first), 1
+        end = first + 1
+        if isinstance(ready, IntervalSet):
+            stop = min(ready.ends[0], first + LEAVING_AT_ONCE)
+            while end < stop and self._is_old(queue, end):
+                end += 1
+        return end, end - first
+
+    def _is_old(self, queue: LeaderQueue, seq: int) -> bool:
+        deadline = self._deadline(queue, seq)
+        return deadline is not None and deadline <= self.now_ms
 
     def _deadline(self, queue: LeaderQueue, seq: int) -> int | None:
         """When a message is too old for its queue, Unix milliseconds; None for never."""

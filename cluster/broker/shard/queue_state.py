@@ -184,6 +184,11 @@ class QueueState:
         """When an alive message was enqueued, Unix milliseconds."""
         return self.time[bisect_right(self.first, seq, self.start) - 1]
 
+    def run_end(self, seq: int) -> int:
+        """Up to which seq messages came together with an alive one."""
+        i = bisect_right(self.first, seq, self.start)
+        return self.first[i] if i < len(self.first) else self.next_seq
+
     def forget_settled(self) -> None:
         """Cut off the runs below head. To be called when `places` has been asked about them."""
         first = self.first

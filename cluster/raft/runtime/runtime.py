@@ -77,6 +77,8 @@ class Runtime:
         self._forgotten: dict[GroupId, Pending] = {}
         """Removed; what is stored of them is to go with the next write."""
         self._tick_is_due = False
+        self._ticked_at = 0.0
+        """Trio's time; 0 before the first."""
         self._busy_writer: Writer | None = None
         """The writer, while `run` runs."""
         self._is_stopping = False
@@ -285,7 +287,8 @@ class Runtime:
     # -- a round
 
     async def _tick(self) -> None:
-        """A tick that comes late is one tick: the time this node stood still is nobody's silence."""
+        """A tick that comes late is one tick: the time this node stood still is nobody's silence. (But its own: see
+        `RaftGroup.tick`.)"""
         while True:
             await next_beat(self._config.tick_seconds)
             self._tick_is_due = True
@@ -302,7 +305,9 @@ class Runtime:
         if self._tick_is_due:
             self._tick_is_due = False
             self._outbox.tick()
-            self._tick_members()
+            now = trio.current_time()
+            self._tick_members(max(1, round((now - self._ticked_at) / self._config.tick_seconds)))
+            self._ticked_at = now
         proposals = self._proposals
         proposals.end_patience(self._touched)
         if proposals and not self._rounds.is_writing:
@@ -351,7 +356,7 @@ class Runtime:
                 self._roster.stop(group, error)
             self._touched[group] = None
 
-    def _tick_members(self) -> None:
+    def _tick_members(self, beats: int) -> None:
         members = list(self._roster.members.values())
         stalled = self._rounds.stalled_members(members, trio.current_time())
         self._is_stalled = bool(stalled)
@@ -359,7 +364,7 @@ class Runtime:
             if stalled and member in stalled and member.may_hand_over():
                 self._roster.guard(group, member.raft.step_down)
                 self._touched[group] = None
-            elif self._roster.guard(group, member.raft.tick) is not False:
+            elif self._roster.guard(group, member.raft.tick, beats) is not False:
                 self._touched[group] = None
         self._proposals.tick()
 

@@ -337,15 +337,46 @@ def test_of_its_limit_an_eighth_at_most_is_let_in_before_all_is_weighed(monkeypa
     assert len(scene.alive) == 60 + 190
 
 
-def test_a_deep_queue_that_is_too_old_leaves_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("own", [False, True])
+def test_a_deep_queue_that_is_too_old_leaves_in_pieces(monkeypatch: pytest.MonkeyPatch, own: bool) -> None:
     monkeypatch.setattr(keeper, "LEAVING_AT_ONCE", 4)
-    scene = Timed(message_ttl_ms=100)
-    scene.publish_marked(10, [])
+    scene = Timed(message_ttl_ms=None if own else 100)
+    for _ in range(10):
+        scene.publish_marked(1, [(0, Mark.EXPIRATION, 100)] if own else [])
     scene.pass_time(100)
     assert scene.alive == [4, 5, 6, 7, 8, 9]
     scene.consume(1)
     assert scene.deliveries() == [], "what is too old is not handed out"
     scene.pass_time(1)
+    assert scene.alive == []
+
+
+def test_what_came_together_is_too_old_together() -> None:
+    scene = Timed(message_ttl_ms=100)
+    scene.publish_marked(10_000, [])
+    scene.consume(1, credit=3)
+    scene.pass_time(50)
+    scene.publish_marked(2, [])
+    scene.pass_time(50)
+    assert scene.alive == [0, 1, 2, 10_000, 10_001], "what a consumer has is not too old"
+
+
+def test_the_first_with_a_longer_expiration_stops_those_behind_it() -> None:
+    scene = Timed()
+    scene.publish_marked(6, [(n, Mark.EXPIRATION, 500 if n == 3 else 10) for n in range(6)])
+    scene.pass_time(50)
+    assert scene.alive == [3, 4, 5]
+    scene.pass_time(450)
+    assert scene.alive == []
+
+
+def test_priorities_and_expirations_go_together() -> None:
+    scene = Timed(max_priority=3, message_ttl_ms=100)
+    scene.publish_marked(6, [(n, Mark.PRIORITY, n % 3) for n in range(6)])
+    scene.publish_marked(1, [(0, Mark.EXPIRATION, 10)])
+    scene.pass_time(50)
+    assert scene.alive == [0, 1, 2, 3, 4, 5, 6], "it stands behind others of its priority"
+    scene.pass_time(50)
     assert scene.alive == []
 
 
