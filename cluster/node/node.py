@@ -36,6 +36,7 @@ from cluster.node.config import NodeConfig
 from cluster.node.config.model import SHARDS_MAX
 from cluster.node.core import Core
 from cluster.node.departed import watch_departed
+from cluster.node.heap import Heap, keep_small
 from cluster.node.kinds import Kind
 from cluster.node.links import LinkLimits, Links, PeerAddress, open_listener
 from cluster.node.logging import get_logger
@@ -168,6 +169,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             nursery.start_soon(watch_departed, core, broker)
             nursery.start_soon(scrub, core, store)
             nursery.start_soon(watch_resources, config, broker, core, store)
+            nursery.start_soon(keep_small, Heap())
             log.info("serving", amqp_port=config.amqp.port, http_port=config.http.port, node=int(core.node))
             served.set()
             task_status.started()

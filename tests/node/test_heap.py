@@ -1,0 +1,27 @@
+"""What the C library keeps after a peak goes back to the kernel."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.node.alarms import resident_bytes
+from cluster.node.heap import FREE_BYTES, Heap
+
+PEAK_BYTES = 64 << 20
+
+
+def test_what_is_free_after_a_peak_is_given_back_once() -> None:
+    heap = Heap()
+    if not heap.free_bytes():
+        pytest.skip("the C library is not glibc")
+    heap.look()
+    peak = [bytes(9000) for _ in range(PEAK_BYTES // 9000)]
+    assert not heap.look(), "nothing is free"
+    high = resident_bytes()
+    pins = peak[::50]
+    peak.clear()
+    assert heap.free_bytes() > FREE_BYTES
+    assert heap.look()
+    assert resident_bytes() < high - PEAK_BYTES // 2, "though some of it is in use, here and there"
+    assert not heap.look()
+    assert len(pins) > 100
