@@ -25,6 +25,7 @@ from cluster.node.amqp.channel import BACKLOG_MAX, Channel, ChannelEvent
 from cluster.node.amqp.consumer import Consumer
 from cluster.node.amqp.handlers import carry_out
 from cluster.node.amqp.login import Login
+from cluster.node.amqp.outgoing import Outgoing
 from cluster.node.amqp.publish import ROUTES_MAX, Budget, Route
 from cluster.node.amqp.publishing import Publishing
 from cluster.node.amqp.routing import check_delivery_mode, resolve, resolve_special
@@ -45,10 +46,6 @@ _FAREWELL_SIZE = 4096
 """Octets read, and thrown away, at once meanwhile."""
 UNHURRIED_SECONDS = 5.0
 """Between two looks at an open connection without heartbeats: thousands that are idle cost next to nothing."""
-_BUFFERS_MAX = 512
-"""Buffers given to one sendmsg (IOV_MAX is 1024 on Linux)."""
-WRITTEN_BYTES_MAX = 1 << 20
-"""Written to one client in one go, about: then others have their turn."""
 _CERTIFIED_MECHANISMS = "PLAIN AMQPLAIN EXTERNAL"
 
 
@@ -77,9 +74,6 @@ class Connection:
         self.received_bytes = 0
         self.received_count = 0
         """Reads."""
-        self.sent_bytes = 0
-        self.sent_count = 0
-        """Writes."""
         self.routes: dict[bytes, Route] = {}
         self.wellformed: set[bytes] = set()
         """Properties (a content header from its flags on) that have been looked at. At most ROUTES_MAX."""
@@ -89,12 +83,11 @@ class Connection:
         self.owns_queues = False
         """Has it declared an exclusive queue?"""
         self.nursery: trio.Nursery
+        self.outgoing = Outgoing(sock)
         self._socket = sock
         self._routes_version = -1
         self._confirming: dict[Publishing, None] = {}
         self._written: list[tuple[Consumer, int, int]] = []
-        self._unwritten: list[bytes | memoryview] = []
-        self._unwritten_bytes = 0
         self._taken: trio.Event | None = None
         """Set when the socket has taken what it did not take at once; None while nobody waits for that."""
         self._unblocked: trio.Event | None = None
@@ -321,14 +314,9 @@ class Connection:
     # ---- limits
 
     @property
-    def unwritten_bytes(self) -> int:
-        """What the client's socket has not taken yet."""
-        return self._unwritten_bytes
-
-    @property
     def congested(self) -> bool:
         """Does the client read slower than it is written to?"""
-        return self._unwritten_bytes > self.broker.limits.connection_outgoing_max
+        return self.outgoing.unwritten_bytes > self.broker.limits.connection_outgoing_max
 
     def _blocked(self) -> bool:
         return not self._closing_at and (
@@ -370,53 +358,21 @@ class Connection:
                 if frames:
                     self.machine.queue_output(frames)
             self._confirming.clear()
+        outgoing = self.outgoing
         if self.machine.has_output:
-            output = self.machine.take_output()
-            self._unwritten += output
-            self._unwritten_bytes += sum(map(len, output))
-        left = WRITTEN_BYTES_MAX
-        while self._unwritten:
-            sent = self._send_some(left)
-            if not sent:
-                break
-            left -= sent
-            if left <= 0:
-                self._write_later()
-                break
-        if not self._unwritten and self._written:
+            outgoing.put(self.machine.take_output())
+        if outgoing:
+            try:
+                outgoing.write()
+            except OSError:
+                self._abandon()
+        if outgoing:
+            self._write_later()
+        elif self._written:
             written, self._written = self._written, []
             for consumer, count, size in written:
                 consumer.written(count, size)
         self.unblock()
-
-    def _send_some(self, size: int) -> int:
-        """One sendmsg of about so many bytes. How many went; 0 when the socket takes no more for now."""
-        buffers = self._unwritten
-        count = 0
-        while count < len(buffers) and size > 0 and count < _BUFFERS_MAX:
-            size -= len(buffers[count])
-            count += 1
-        try:
-            sent = total = self._socket.sendmsg(buffers[:count])
-        except BlockingIOError:
-            self._write_later()
-            return 0
-        except OSError:
-            buffers.clear()
-            self._unwritten_bytes = 0
-            self._abandon()
-            return 0
-        self._unwritten_bytes -= sent
-        self.sent_bytes += sent
-        self.sent_count += 1
-        done = 0
-        while done < len(buffers) and sent >= len(buffers[done]):
-            sent -= len(buffers[done])
-            done += 1
-        del buffers[:done]
-        if sent:
-            buffers[0] = memoryview(buffers[0])[sent:]
-        return total
 
     def _write_later(self) -> None:
         if self._taken is None:
@@ -425,7 +381,7 @@ class Connection:
 
     async def _write_rest(self, taken: trio.Event) -> None:
         """The only task that waits for the socket to take more."""
-        while self._unwritten:
+        while self.outgoing:
             await trio.lowlevel.wait_writable(self._socket)
             self.flush()
         self._taken = None

@@ -102,7 +102,7 @@ class VhostTotal:
     def add(self, connection: Connection) -> None:
         """Its octets."""
         self.received_bytes += connection.received_bytes
-        self.sent_bytes += connection.sent_bytes
+        self.sent_bytes += connection.outgoing.sent_bytes
 
 
 class Flows:
