@@ -45,7 +45,7 @@ def channels(cluster: LocalCluster, table: Table, count: int) -> None:
     watch = Stopwatch(cluster)
     wires = [Wire(ports(cluster)[0], CHANNELS_A_CONNECTION) for _ in range(count // CHANNELS_A_CONNECTION)]
     table.row(f"{count} channels opened", count / watch.seconds, "/s")
-    table.row("  memory of one", (anonymous_mib(cluster) - before) * 1024 / count, "KiB", under=5)
+    table.row("  memory of one", (anonymous_mib(cluster) - before) * 1024 / count, "KiB", under=4)
     _close(wires)
 
 
@@ -57,7 +57,7 @@ def connections(cluster: LocalCluster, table: Table, count: int) -> None:
     wires = [Wire(everywhere[n % len(everywhere)]) for n in range(count)]
     table.row(f"{count} connections opened, one after the other", count / watch.seconds, "/s")
     of_one_node = count / len(everywhere)
-    table.row("  memory of one", (anonymous_mib(cluster) - before) * 1024 / of_one_node, "KiB", under=60)
+    table.row("  memory of one", (anonymous_mib(cluster) - before) * 1024 / of_one_node, "KiB", under=40)
     watch = Stopwatch(cluster)
     time.sleep(_IDLE_SECONDS)
     table.row("  idle, all nodes", watch.cpu_seconds / watch.seconds, "cores", under=0.5)
