@@ -165,13 +165,19 @@ class Core:
             await self.turns.run(self.runtime, self._prompt)
 
     async def _catch_up(self) -> None:
-        """Shards may be led here before the catalog's copy is what it was when this node went down."""
-        while not self.view.is_current:
+        """Shards may be led here before the catalog's copy is what it was when this node went down, or while that hears
+        late from its leader."""
+        view = self.view
+        while True:
+            view.on_ask = trio.Event()
+            asked = view.asked
             with suppress(NoQuorum):
                 await self.client.catch_up()
-                self.view.is_current = True
-        for seat in self.switchboard.seats.values():
-            self.disturbed(seat)
+                view.is_current, view.answered = True, asked
+                for seat in self.switchboard.seats.values():
+                    self.disturbed(seat)
+            if view.answered == view.asked and view.is_current:
+                await view.on_ask.wait()
 
     async def _deadlines(self) -> None:
         while True:

@@ -47,6 +47,7 @@ def test_a_cluster_with_few_clients_keeps_its_promises_whatever_goes_wrong(seed:
     [
         pytest.param("common", 7, 10.0, id="a dead letter was buried by a catalog that had not caught up"),
         pytest.param("common", 621, 12.0, id="a transaction was refused in part and confirmed"),
+        pytest.param("definitions", 7015, 10.0, id="a dead letter went nowhere by a catalog that heard late"),
         pytest.param("traits", 324, 15.0, id="what had not come to a slow disk yet was taken for damage"),
     ],
 )

@@ -2,7 +2,8 @@
 
 Law: a message leaves its queue and turns up in its targets by one entry. A target in another shard gets it by way of
 this shard's outbox for that shard, which is a queue of its own: what stands there is `_POST`, then the record. A
-message that goes nowhere (no exchange, no route, or round in a circle) is settled, as RabbitMQ drops it.
+message that goes nowhere (no exchange, no route, or round in a circle) is settled, as RabbitMQ drops it; but not by a
+copy of the catalog that may be older than the message's death.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Morgue:
         self.letters = 0
         self.size = 0
         """Bytes of records."""
+        self.is_unsure = False
+        """Has a message no place to go, by a copy of the catalog of which nobody knows whether it is the latest?"""
         self._moves: list[int] = []
         self._marks: list[int] = []
         self._sizes: array[int] = array("I")
@@ -74,21 +77,22 @@ class Morgue:
         ops.sizes = pack_column(self._sizes)
         ops.payload = b"".join(self._records)
 
-    def take(self, dooms: deque[Doom], bytes_max: int) -> list[Doom]:
-        """Carry out as many dooms as one entry may. Returns what was taken off `dooms`. Raises EntryCorrupt."""
+    def take(self, dooms: deque[Doom], bytes_max: int, sure: int) -> list[Doom]:
+        """Carry out as many dooms as one entry may, up to the first that goes nowhere, but for the first `sure` of
+        them: those do. Returns what was taken off `dooms`. Raises EntryCorrupt."""
         taken: list[Doom] = []
-        while dooms and self.letters < LETTERS_MAX and self.size < bytes_max:
+        while dooms and self.letters < LETTERS_MAX and self.size < bytes_max and not self.is_unsure:
             doom = dooms.popleft()
             queue = self._queues.get(doom.queue)
             if queue is not None:
-                stop = self._take(queue, doom, bytes_max)
+                stop = self._take(queue, doom, bytes_max, is_sure=len(taken) < sure)
                 if stop < doom.end:
                     dooms.appendleft(Doom(doom.queue, stop, doom.end, doom.reason))
                     doom = Doom(doom.queue, doom.first, stop, doom.reason)
             taken.append(doom)
         return taken
 
-    def _take(self, queue: LeaderQueue, doom: Doom, bytes_max: int) -> int:
+    def _take(self, queue: LeaderQueue, doom: Doom, bytes_max: int, *, is_sure: bool) -> int:
         """Returns where it ended."""
         if queue.settings.dead_letter_exchange is None:
             self.settles += (queue.id, doom.first, doom.end - doom.first)
@@ -100,6 +104,9 @@ class Morgue:
                     if self.letters >= LETTERS_MAX or self.size >= bytes_max:
                         return seq + i
                     if not self.send(queue.id, queue.settings, payloads.record(slot + i), doom.reason, seq + i):
+                        if not is_sure:
+                            self.is_unsure = True
+                            return seq + i
                         self.settles += (queue.id, seq + i, 1)
         return doom.end
 

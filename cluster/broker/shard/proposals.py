@@ -66,6 +66,10 @@ class Proposals:
         self._taken: _Taken | None = None
         self._accepted = self._applied = 0
         """Entries of this leader."""
+        self._question = 0
+        """Of the catalog, see `Surroundings.ask`: before it is answered no message leaves its queue."""
+        self._sure = 0
+        """Dooms, from the first on, that were there when it was asked."""
         self._passed: deque[tuple[int, Passed]] = deque()
         """With the number of its entry, of those that are accepted and not applied."""
 
@@ -76,10 +80,23 @@ class Proposals:
             or self.orphans
             or self.drops
             or self.watermarks
-            or (self._keeper.dooms and self._surroundings.is_current)
+            or self._may_bury()
             or self.forgives
             or self.verdicts
         )
+
+    def _may_bury(self) -> bool:
+        surroundings = self._surroundings
+        return bool(self._keeper.dooms and surroundings.is_current and surroundings.answered >= self._question)
+
+    def _bury(self, morgue: Morgue, bytes_max: int) -> list[Doom]:
+        dooms = self._keeper.dooms
+        before = len(dooms)
+        taken = morgue.take(dooms, bytes_max, self._sure)
+        self._sure = max(0, self._sure - (before - len(dooms)))
+        if morgue.is_unsure:
+            self._question, self._sure = self._surroundings.ask(), len(dooms)
+        return taken
 
     def verdict(self, op: TxOp, tx: TxId) -> None:
         """Say something of a transaction."""
@@ -122,9 +139,9 @@ class Proposals:
         self.batch_bytes -= size
         orphans = self.orphans.take(waiting) if self.orphans else []
         settles = self.settles
-        if keeper.dooms and self._surroundings.is_current:
+        if self._may_bury():
             morgue = morgue or self._morgue(time_ms)
-            dooms = morgue.take(keeper.dooms, max(1, bytes_max - size))
+            dooms = self._bury(morgue, max(1, bytes_max - size))
             settles = [*settles, *morgue.settles]
         ops = NO_OPS
         own = hot or self.watermarks or settles or orphans or self.drops or self.forgives or self.verdicts
@@ -164,6 +181,7 @@ class Proposals:
         if taken.passed is not None:
             taken.passed.undo(self._queues)
         self._keeper.dooms.extendleft(reversed(taken.dooms))
+        self._sure = 0
         self.settles[:0] = taken.settles
         self.batches.extendleft(reversed(taken.batches))
         self.batch_bytes += sum(b.weight for b in taken.batches)

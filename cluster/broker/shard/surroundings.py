@@ -33,6 +33,13 @@ class Surroundings(Protocol):
         A dead letter that goes nowhere by such a copy may have somewhere to go: it waits.
         """
 
+    @property
+    def answered(self) -> int:
+        """The last of the questions that has been answered, see `ask`."""
+
+    def ask(self) -> int:
+        """Ask whether this copy has everything that was confirmed by now. The question's number, ascending from 1."""
+
     def settings(self, queue: QueueId) -> QueueSettings:
         """PLAIN for a queue that this copy does not know (yet)."""
 
@@ -46,6 +53,10 @@ class Nothing:
     """A leader alone in the world: plain queues, and no exchanges."""
 
     is_current = True
+    answered = 0
+
+    def ask(self) -> int:
+        return 0
 
     def settings(self, queue: QueueId) -> QueueSettings:
         return PLAIN

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import trio
+
 from cluster.amqp.properties import BasicProperties
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.definitions import QueueDefinition
@@ -29,7 +31,16 @@ class CatalogView:
     def __init__(self, catalog: Catalog) -> None:
         self.is_current = False
         """Has the copy once caught up with its leader, in this life of the node?"""
+        self.asked = self.answered = 0
+        """Questions whether it has everything."""
+        self.on_ask = trio.Event()
+        """Set when there is a question; whoever answers puts another in its place."""
         self._catalog = catalog
+
+    def ask(self) -> int:
+        self.asked += 1
+        self.on_ask.set()
+        return self.asked
 
     def settings(self, queue: QueueId) -> QueueSettings:
         definition = self._catalog.queues.get(queue)

@@ -25,9 +25,16 @@ class Catalog:
     """`Surroundings` of one queue with settings; its dead letters go nowhere."""
 
     is_current = True
+    answered = 1 << 30
+    """All at once."""
 
     def __init__(self, settings: QueueSettings) -> None:
         self.of_queue = settings
+        self.asked = 0
+
+    def ask(self) -> int:
+        self.asked += 1
+        return self.asked
 
     def settings(self, queue: QueueId) -> QueueSettings:
         return self.of_queue
@@ -490,3 +497,21 @@ def test_a_queue_without_consumers_is_named_when_its_time_is_over_and_again_whil
     assert scene.leader.take_unused() == []
     scene.pass_time(1000)
     assert scene.leader.take_unused() == [QUEUE]
+
+
+def test_a_dead_letter_that_goes_nowhere_waits_until_the_catalog_is_known_to_be_the_latest() -> None:
+    """A queue may have been bound before it died, of which this copy has not heard."""
+    scene = Timed(message_ttl_ms=100, dead_letter_exchange="x")
+    scene.catalog.answered = 0
+    scene.publish_marked(2, [])
+    scene.pass_time(100)
+    assert (scene.alive, scene.catalog.asked) == ([0, 1], 1)
+    scene.publish_marked(1, [])
+    scene.pass_time(100)
+    assert (scene.alive, scene.catalog.asked) == ([0, 1, 2], 1)
+    scene.catalog.answered = 1
+    scene.pass_time(1)
+    assert (scene.alive, scene.catalog.asked) == ([2], 2), "the third has died since then"
+    scene.catalog.answered = 2
+    scene.pass_time(1)
+    assert (scene.alive, scene.catalog.asked) == ([], 2)
