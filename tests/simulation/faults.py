@@ -215,6 +215,8 @@ class Faults:
 
         def mend() -> None:
             slow.delay_seconds = min(before, slow.delay_seconds)
+            # What was sent before is on its way still, and all that comes after it has to wait.
+            self._for(delay_seconds, lambda: None, links=True)
 
         self._for(seconds, mend, links=True)
 
