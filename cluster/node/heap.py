@@ -2,14 +2,15 @@
 
 Law: what is free in its heaps below something that is in use stays with the process until it is told to let go (glibc,
 malloc_trim(3)): a node that had drained a deep queue, or had carried large messages, seemed to need it for ever, to its
-cgroup and to its own alarm. It is told when so much more is free than after the last time; where the C library is
-another, nothing is done.
+cgroup and to its own alarm. It is told when so much more is free, or is in memory again, than after the last time;
+where the C library is another, nothing is done.
 """
 
 from __future__ import annotations
 
 import ctypes
 
+from cluster.node.alarms import resident_bytes
 from cluster.raft.runtime.beat import next_beat
 
 LOOK_SECONDS = 5.0
@@ -36,7 +37,9 @@ class Heap:
         if self._info is not None:
             self._info.restype = _Mallinfo2
         self._known_bytes = 0
-        """Free the last time, or at the least since: it is back with the kernel, or cannot be given."""
+        """Free after the last time, or at the least since: it is back with the kernel, or cannot be given."""
+        self._resident_bytes = resident_bytes()
+        """Likewise: what is free may have been in use in between."""
 
     def free_bytes(self) -> int:
         """In use by nobody. What is back with the kernel counts as well."""
@@ -44,12 +47,14 @@ class Heap:
 
     def look(self) -> bool:
         """Give back what is free, if it is much. True if it was."""
-        free = self.free_bytes()
+        free, resident = self.free_bytes(), resident_bytes()
         self._known_bytes = min(self._known_bytes, free)
-        if self._trim is None or free - self._known_bytes < FREE_BYTES:
+        self._resident_bytes = min(self._resident_bytes, resident)
+        has_come_back = free >= FREE_BYTES and resident - self._resident_bytes >= FREE_BYTES
+        if self._trim is None or not (has_come_back or free - self._known_bytes >= FREE_BYTES):
             return False
         self._trim(0)
-        self._known_bytes = self.free_bytes()
+        self._known_bytes, self._resident_bytes = self.free_bytes(), resident_bytes()
         return True
 
 
