@@ -59,7 +59,7 @@ layers: install
 	$(BIN)/lint-imports
 
 test: lint types layers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 containers:
 	@.ci/engine $(BIN)/python -m pytest tests/containers
