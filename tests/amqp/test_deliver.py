@@ -7,7 +7,7 @@ import pamqp.commands
 import pamqp.frame
 import pamqp.header
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.amqp import deliver
@@ -54,7 +54,6 @@ def read_back(octets: bytes) -> list[tuple[m.BasicDeliver, bytes, bytes]]:
     st.booleans(),
     st.binary(max_size=9),
 )
-@settings(print_blob=True, deadline=None)
 def test_every_delivery_is_the_record_it_was_made_of(
     run: list[tuple[Message, bool]], first_tag: int, as_view: bool, before: bytes
 ) -> None:
@@ -136,7 +135,6 @@ def test_what_an_encoder_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -
 
 
 @given(messages)
-@settings(print_blob=True, deadline=None)
 def test_a_record_can_be_taken_apart_and_put_together(message: Message) -> None:
     exchange, routing_key, properties, body = message
     octets = record_of(message)

@@ -134,7 +134,6 @@ def same(left: FieldValue, right: FieldValue) -> bool:
 
 
 @given(tables, st.binary(max_size=5), st.binary(max_size=5))
-@settings(print_blob=True)
 def test_a_table_comes_back_as_it_was(table: FieldTable, before: bytes, after: bytes) -> None:
     encoded = encode_table(table)
     decoded, end = read_table(before + encoded + after, len(before))
@@ -155,7 +154,6 @@ def oracle(value: FieldValue) -> object:
 
 
 @given(st.dictionaries(st.text(max_size=20), leaves(2**32 - 1), max_size=8))
-@settings(print_blob=True)
 def test_pamqp_reads_what_we_write(table: FieldTable) -> None:
     encoded = encode_table(table)
     consumed, decoded = pamqp.decode.field_table(encoded)
@@ -176,7 +174,6 @@ def test_pamqp_reads_what_we_write(table: FieldTable) -> None:
         max_leaves=8,
     ).map(lambda value: {"k": value})
 )  # fmt: skip
-@settings(print_blob=True)
 def test_we_read_what_pamqp_writes(table: dict[str, object]) -> None:
     encoded = pamqp.encode.field_table(table)  # type: ignore[arg-type]
     decoded, end = read_table(encoded, 0)
@@ -186,7 +183,6 @@ def test_we_read_what_pamqp_writes(table: dict[str, object]) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(print_blob=True)
 def test_random_octets_are_a_table_or_malformed(octets: bytes) -> None:
     for encoded in (octets, len(octets).to_bytes(4) + octets):
         try:
@@ -199,7 +195,7 @@ def test_random_octets_are_a_table_or_malformed(octets: bytes) -> None:
 
 
 @given(tables)
-@settings(print_blob=True, max_examples=30)
+@settings(max_examples=30)
 def test_a_table_cut_short_is_malformed(table: FieldTable) -> None:
     encoded = encode_table(table)
     for size in range(len(encoded)):

@@ -66,7 +66,6 @@ def test_every_method_of_pamqp_is_there_with_its_ids_and_its_marks() -> None:
 
 
 @given(any_method)
-@settings(print_blob=True)
 def test_a_method_comes_back_as_it_was(value: Method) -> None:
     payload = value.encode()
     assert int.from_bytes(payload[:4]) == value.KEY == value.CLASS_ID << 16 | value.METHOD_ID
@@ -76,7 +75,7 @@ def test_a_method_comes_back_as_it_was(value: Method) -> None:
 
 
 @given(any_method, st.integers(1, 20))
-@settings(print_blob=True, max_examples=30)
+@settings(max_examples=30)
 def test_a_method_cut_short_or_too_long_is_501(value: Method, extra: int) -> None:
     payload = value.encode()
     for octets in [payload[:size] for size in range(4, len(payload))] + [payload + bytes(extra)]:
@@ -88,7 +87,6 @@ def test_a_method_cut_short_or_too_long_is_501(value: Method, extra: int) -> Non
 
 
 @given(st.sampled_from(list(METHODS.values())), st.binary(max_size=80))
-@settings(print_blob=True)
 def test_random_arguments_are_a_method_or_501(cls: type[Method], arguments: bytes) -> None:
     payload = cls.KEY.to_bytes(4) + arguments
     try:
@@ -102,7 +100,6 @@ def test_random_arguments_are_a_method_or_501(cls: type[Method], arguments: byte
 
 @pytest.mark.filterwarnings("ignore:This command is deprecated:DeprecationWarning")
 @given(st.data())
-@settings(print_blob=True)
 def test_pamqp_reads_what_we_write_and_we_read_what_it_writes(data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(pamqp.commands.INDEX_MAPPING)))
     row = ROWS[key]
@@ -133,7 +130,6 @@ def test_pamqp_reads_what_we_write_and_we_read_what_it_writes(data: st.DataObjec
 
 
 @given(short_text, short_text, st.booleans(), st.booleans(), st.integers(0, 200), st.integers(0, 255))
-@settings(print_blob=True)
 def test_the_quick_look_at_a_publish_agrees_with_decoding_it(
     exchange: str, routing_key: str, mandatory: bool, immediate: bool, position: int, octet: int
 ) -> None:

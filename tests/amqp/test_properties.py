@@ -66,7 +66,6 @@ def outcome(payload: bytes) -> ContentHeader | str:
 
 
 @given(sizes, properties)
-@settings(print_blob=True)
 def test_a_header_comes_back_as_it_was(body_size: int, value: BasicProperties) -> None:
     payload = encode_header(body_size, value)
     decoded = decode_header(payload)
@@ -76,7 +75,6 @@ def test_a_header_comes_back_as_it_was(body_size: int, value: BasicProperties) -
 
 
 @given(sizes, properties)
-@settings(print_blob=True)
 def test_peek_sees_what_decode_sees(body_size: int, value: BasicProperties) -> None:
     seen = peek(encode_header(body_size, value))
     assert seen.delivery_mode == value.delivery_mode
@@ -89,7 +87,7 @@ def test_peek_sees_what_decode_sees(body_size: int, value: BasicProperties) -> N
 
 
 @given(properties, st.integers(1, 20))
-@settings(print_blob=True, max_examples=30)
+@settings(max_examples=30)
 def test_a_header_cut_short_or_too_long_is_501_for_decode_and_peek(value: BasicProperties, extra: int) -> None:
     payload = encode_header(9, value)
     for octets in [payload[:size] for size in range(14, len(payload))] + [payload + bytes(extra)]:
@@ -101,7 +99,6 @@ def test_a_header_cut_short_or_too_long_is_501_for_decode_and_peek(value: BasicP
 
 
 @given(st.binary(max_size=60), st.integers(0, 2**16 - 1))
-@settings(print_blob=True)
 def test_random_octets_are_a_header_or_501(octets: bytes, flags: int) -> None:
     payload = b"\x00\x3c\x00\x00" + bytes(8) + flags.to_bytes(2) + octets
     decoded = outcome(payload)
@@ -127,7 +124,6 @@ def test_the_text_for_a_malformed_header_is_that_of_malformed_arguments() -> Non
 
 
 @given(st.integers(0, 2**63), pamqp_properties)
-@settings(print_blob=True)
 def test_pamqp_reads_what_we_write_and_we_read_what_it_writes(body_size: int, ours: BasicProperties) -> None:
     _, _, theirs = pamqp.frame.unmarshal(frame(2, 1, encode_header(body_size, ours)))
     assert isinstance(theirs, pamqp.header.ContentHeader)

@@ -147,7 +147,6 @@ def test_even_chunks_are_the_same_as_all_at_once(size: int) -> None:
 
 
 @given(st.integers(0, len(ENDINGS) - 1), st.lists(st.integers(0, 3000) | st.integers(0, 40)))
-@settings(print_blob=True, deadline=None)
 def test_any_chunks_are_the_same_as_all_at_once(ending: int, sizes: list[int]) -> None:
     assert play(STREAM + ENDINGS[ending], sizes) == WHOLE[ending]
 
@@ -194,7 +193,7 @@ def in_chunks(stream: bytes, sizes: Iterable[int], of: ConnectionSettings) -> tu
     st.lists(st.integers(1, 200), max_size=12),
     st.booleans(),
 )
-@settings(print_blob=True, deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_runs_are_scanned_as_frames_are_read_one_by_one(pieces: list[bytes], sizes: list[int], small: bool) -> None:
     stream = b"".join(pieces)
     limits = SMALL_SETTINGS if small else SETTINGS

@@ -20,7 +20,7 @@ def contents(cluster):
     return rows[0], rows[1][2:], rows[2:]
 
 
-@settings(max_examples=150, deadline=None, print_blob=True)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32), st.integers(1, 50))
 def test_repeating_a_command_at_once_does_nothing_more(seed, count):
     choices = random.Random(seed)
@@ -54,7 +54,7 @@ def judged(checks, command, owner):
     return None
 
 
-@settings(max_examples=150, deadline=None, print_blob=True)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32), st.integers(1, 60))
 def test_a_check_says_what_applying_the_command_does(seed, count):
     choices = random.Random(seed)

@@ -57,7 +57,7 @@ def check_indexes(catalog):
         assert len(leading) == len(set(leading)) == sum(map(len, vhost.outgoing.values()))
 
 
-@settings(max_examples=150, deadline=None, print_blob=True)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32), st.integers(1, 60), st.integers(0, 60))
 @example(seed=261, count=48, restored_at=30)
 def test_two_replicas_agree_whatever_the_history_and_wherever_one_was_restored(seed, count, restored_at):
@@ -91,7 +91,7 @@ def test_the_order_of_hashes_does_not_show():
     assert len(found) == 1, f"PYTHONHASHSEED=1|2 {' '.join(command)}"
 
 
-@settings(max_examples=200, deadline=None, print_blob=True)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32), st.binary(max_size=16))
 def test_a_command_is_read_as_it_was_written(seed, request_id):
     command = random_command(random.Random(seed))
@@ -100,7 +100,7 @@ def test_a_command_is_read_as_it_was_written(seed, request_id):
     assert decode_command(encode_command(several, request_id)) == (request_id, several)
 
 
-@settings(max_examples=200, deadline=None, print_blob=True)
+@settings(max_examples=200)
 @given(st.binary(max_size=40))
 def test_what_is_no_command_or_snapshot_is_told_and_changes_nothing(data):
     catalog = Founded().catalog

@@ -61,7 +61,7 @@ TABLES = st.dictionaries(st.sampled_from(["a", "b", "x-a", "x-b"]), VALUES, max_
 WORDS = st.sampled_from(["all", "any", "all-with-x", "any-with-x"])
 
 
-@settings(max_examples=300, deadline=None, print_blob=True)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(WORDS, TABLES), max_size=6), TABLES, st.data())
 def test_many_bindings_match_like_each_alone_and_leave_without_a_trace(bindings, headers, data):
     matcher = HeadersMatcher()

@@ -103,7 +103,7 @@ def test_an_unknown_exchange_is_the_callers_mistake():
         table().route("nope", ["k"], no_headers)
 
 
-@settings(max_examples=300, deadline=None, print_blob=True)
+@settings(max_examples=300)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["a", "b", "c", 1, 2, 3])), max_size=12),
     st.sampled_from("abc"),
@@ -123,7 +123,7 @@ def test_any_graph_of_fanouts_leads_to_what_can_be_reached(edges, start):
     assert routes.route(start, ["k"], no_headers).queues == tuple(sorted(wanted))
 
 
-@settings(max_examples=300, deadline=None, print_blob=True)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=30))
 def test_a_bucket_counts_like_a_multiset(steps):
     bucket, held = None, []

@@ -32,7 +32,7 @@ def route(matcher, key):
     return sorted(found)
 
 
-@settings(max_examples=400, deadline=None, print_blob=True)
+@settings(max_examples=400)
 @given(st.lists(st.tuples(PATTERNS, st.integers(1, 5), st.booleans()), max_size=12), st.lists(KEYS, max_size=6))
 def test_the_trie_finds_what_the_definition_says_through_adds_and_removes(steps, keys):
     matcher = TopicMatcher()

@@ -14,7 +14,7 @@ from cluster.broker.shard.state import ShardState
 from tests.broker.shard.batches import batches, leader_ops, make_batch
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**53), st.lists(batches(), max_size=4), leader_ops())
 def test_an_entry_is_read_as_it_was_written(time_ms: int, made: list[Batch], ops: LeaderOps) -> None:
     data = encode_entry(time_ms, made, ops)
@@ -35,7 +35,7 @@ def test_an_entry_is_read_as_it_was_written(time_ms: int, made: list[Batch], ops
         slot += count
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(batches())
 def test_a_batch_survives_the_wire(batch: Batch) -> None:
     read = Batch.from_wire(msgpack.unpackb(msgpack.packb(batch.to_wire())))

@@ -21,7 +21,7 @@ def check_set(real: IntervalSet, naive: set[int]) -> None:
     assert [n for n in range(-1, 60) if n in real] == sorted(naive)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(SET_OPS)
 def test_an_interval_set_is_a_set(operations: list[tuple[str, tuple[int, int]]]) -> None:
     real, naive = IntervalSet(), set[int]()
@@ -51,7 +51,7 @@ def test_a_cleared_interval_set_is_empty() -> None:
     check_set(real, set())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.booleans(), RANGES, st.sampled_from(OWNERS)), max_size=40))
 def test_an_interval_map_is_a_dict(operations: list[tuple[bool, tuple[int, int], str]]) -> None:
     real: IntervalMap[str] = IntervalMap()

@@ -28,7 +28,7 @@ def touch(state: ShardState, index: int, *, settles: bool, first: int, count: in
     state.apply(index, encode_entry(0, [batch], LeaderOps()))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(histories())
 def test_the_state_is_what_its_plain_model_says(entries: list[bytes]) -> None:
     real, naive = ShardState(), NaiveState()
@@ -46,7 +46,7 @@ def test_the_state_is_what_its_plain_model_says(entries: list[bytes]) -> None:
         assert sorted(dead + list(real.live)) == list(range(1, index + 1)), "an entry is live or dead"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(histories())
 def test_a_restored_state_is_the_same_and_goes_on_the_same(entries: list[bytes]) -> None:
     whole = ShardState()
@@ -61,7 +61,7 @@ def test_a_restored_state_is_the_same_and_goes_on_the_same(entries: list[bytes])
     assert {copy.snapshot() for copy in copies} == {whole.snapshot()}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories())
 def test_a_draft_says_what_was_true_when_it_was_made_and_as_msgpack_writes_it(entries: list[bytes]) -> None:
     state = ShardState()
