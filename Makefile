@@ -10,6 +10,7 @@ SEEDS ?= 50
 DURATION ?= $(if $(filter soak,$(MAKECMDGOALS)),3600,$(if $(filter chaos,$(MAKECMDGOALS)),1800,300))
 FAULTS ?= all
 SEED ?=
+BACKLOG ?= 1000000
 NODES ?= 3
 AMQP_PORT ?= 5672
 DATA ?= .data/dev
@@ -18,7 +19,7 @@ BENCH_LIMITS := many_queues depth many_clients
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
-.PHONY: help install run test containers lint types layers simulate simulate-raft chaos chaos-kill-leader soak bench bench-quick bench-growth bench-limits bench-micro clean
+.PHONY: help install run test containers lint types layers simulate simulate-raft chaos chaos-kill-leader chaos-deep soak bench bench-quick bench-growth bench-limits bench-micro clean
 
 help:
 	@echo 'make install            build .venv with everything in it'
@@ -29,6 +30,7 @@ help:
 	@echo 'make simulate-raft      consensus alone under random faults: SEEDS=$(SEEDS)'
 	@echo 'make chaos              a real cluster under every fault, judged: FAULTS=$(FAULTS) DURATION=30m SEED=7'
 	@echo 'make chaos-kill-leader  the same, and only leaders are killed: DURATION=300'
+	@echo 'make chaos-deep         little memory, and leaders killed, over a backlog: BACKLOG=$(BACKLOG)'
 	@echo 'make soak               a steady load for an hour, memory and disk drawn: DURATION=3600'
 	@echo 'make bench              beside RabbitMQ, medians of 3 runs, with plots (about 40 minutes)'
 	@echo 'make bench-quick        the main rows of it, once (under 2 minutes)'
@@ -78,6 +80,9 @@ soak: install
 
 chaos-kill-leader: install
 	$(BIN)/python -m chaos run --faults kill-leader --duration $(DURATION) $(if $(SEED),--seed $(SEED))
+
+chaos-deep: install
+	$(BIN)/python -m chaos run --faults memory,kill-leader --duration $(DURATION) --backlog $(BACKLOG) --gap-max 30 $(if $(SEED),--seed $(SEED))
 
 bench: install
 	$(BIN)/python -m bench.beside_rabbitmq --json .data/bench/beside.json --plots .data/bench

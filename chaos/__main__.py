@@ -91,6 +91,9 @@ def main() -> int:
         "--gap-max", type=positive, default=10.0, help="seconds without a confirm that are allowed (default 10)"
     )
     run.add_argument(
+        "--backlog", type=count, default=0, help="messages in a queue that nobody consumes before faults begin (none)"
+    )
+    run.add_argument(
         "--other", type=lambda text: Path(text).absolute(), default=None, help="checkout of another version: upgrade"
     )
     run.add_argument("--report", type=Path, default=None, help=f"directory (default {KEPT}/TIME-SEED)")
@@ -138,9 +141,10 @@ def _run(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     def tell(line: str) -> None:
         print(f"{time.monotonic() - began:7.1f} s  {line}", flush=True)
 
-    options = Options(faults, asked.duration, seed, asked.rate, asked.gap_max, asked.count, asked.other)
+    options = Options(faults, asked.duration, seed, asked.rate, asked.gap_max, asked.count, asked.backlog, asked.other)
     repeat = f"python -m chaos run --faults {','.join(faults)} --duration {asked.duration:g} --seed {seed}"
     repeat += f" --rate {asked.rate:g} --gap-max {asked.gap_max:g}" + (f" --count {asked.count}" if asked.count else "")
+    repeat += f" --backlog {asked.backlog}" if asked.backlog else ""
     repeat += f" --other {asked.other}" if asked.other else ""
     print(f"seed {seed}; again: {repeat}", flush=True)
     # Told to stop, it takes everything with it that it has started.

@@ -22,7 +22,7 @@ from cluster.node.dev.child import Child
 from cluster.node.dev.layout import HOST, HTTP_OFFSET, PEER_OFFSET, DevNode, plan, write
 
 PROGRAM = (sys.executable, "-m", "cluster.node.main")
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 
 
 def program_of(checkout: Path) -> list[str]:

@@ -49,6 +49,8 @@ HEALTHY_SECONDS = 90.0
 """What the cluster may take to become healthy after a fault."""
 DRAIN_SECONDS = 150.0
 """What consumers may take to get through what is left when nothing is published any more."""
+BACKLOG_RATE_MIN = 500
+"""Messages a second, at which a backlog comes and goes at the latest."""
 COMPACTION_SECONDS = 60.0
 COMPARING_SECONDS = 30.0
 """How long replicas may be behind the others when nothing happens any more."""
@@ -63,7 +65,7 @@ Tell = Callable[[str], None]
 class Options:
     """`duration`: seconds in which faults begin; `faults_max`: how many, 0 for as many as there is time for.
 
-    `other`: a checkout with another version of the code.
+    `backlog`: messages in the deep queue before faults begin. `other`: a checkout with another version of the code.
     """
 
     faults: tuple[str, ...]
@@ -72,6 +74,7 @@ class Options:
     rate: float
     gap_max: float
     faults_max: int = 0
+    backlog: int = 0
     other: Path | None = None
 
 
@@ -95,7 +98,7 @@ class Run:
         for path in (self.history_path, directory / "nodes"):
             path.mkdir(parents=True)
         self._history = HistoryWriter(self.history_path, RUN)
-        self._began = self._shown = time.monotonic()
+        self._struck_from = self._shown = time.monotonic()
 
     def run(self) -> None:
         """To the end, or until the cluster or a fault does not do what it should: that is in the history, too."""
@@ -116,7 +119,10 @@ class Run:
         try:
             grounds.start_all()
             wait_until(lambda: is_healthy(grounds), "the cluster healthy")
-            workload = topology.declare(grounds, self.history_path, rate=self._options.rate, seed=self._options.seed)
+            options = self._options
+            workload = topology.declare(
+                grounds, self.history_path, rate=options.rate, seed=options.seed, backlog=options.backlog
+            )
             self._write_beginning(workload)
             self._note_cluster(grounds, restarted=False)
             plan = self.directory / "workload.json"
@@ -126,6 +132,7 @@ class Run:
                 clients[name] = start_process(command, output=self._log(name))
             self._hold(grounds, WARM_UP_SECONDS, [])
             self._history.write(Used(t=time.monotonic(), when="baseline", by_node=self._used(grounds)))
+            self._fill(grounds)
             is_stuck = self._strike_on(grounds, workload)
             self._finish(grounds, workload, clients, patience=0.5 if is_stuck else 1.0)
         except (AssertionError, RuntimeError) as error:
@@ -148,7 +155,7 @@ class Run:
 
     def _write_beginning(self, workload: Workload) -> None:
         now = time.monotonic()
-        self._began = now
+        self._struck_from = now
         self._history.write(
             Began(
                 t=now,
@@ -175,13 +182,26 @@ class Run:
 
     # Faults.
 
+    def _fill(self, grounds: Grounds) -> None:
+        """Until the deep queue has its backlog. AssertionError when it does not come."""
+        wanted = self._options.backlog
+        if not wanted:
+            return
+        until = time.monotonic() + wanted / BACKLOG_RATE_MIN
+        while (depth := topology.sweep(grounds, (topology.DEEP,)).get(topology.DEEP, 0)) < wanted:
+            if time.monotonic() > until:
+                raise AssertionError(f"the deep queue has {depth} messages of {wanted} by now")
+            self._hold(grounds, 1.0, [])
+        self._note(f"the deep queue has {depth} messages")
+        self._struck_from = time.monotonic()
+
     def _strike_on(self, grounds: Grounds, workload: Workload) -> bool:
         """Fault after fault. Whether the cluster did not get over one."""
         options, queues = self._options, tuple([one.name for one in workload.queues])
         ground = Field(grounds, self._random, queues, self._note)
         deck = catalogue.Deck(options.faults, self._random)
         turns = 0
-        while time.monotonic() - self._began < options.duration and turns < (options.faults_max or turns + 1):
+        while time.monotonic() - self._struck_from < options.duration and turns < (options.faults_max or turns + 1):
             turns += 1
             try:
                 self._strike(ground, deck.draw())
@@ -301,7 +321,7 @@ class Run:
         for client in clients.values():
             client.send_signal(signal.SIGUSR1)
         self._tell("publishing stopped; consuming what is left")
-        until = time.monotonic() + DRAIN_SECONDS * patience
+        until = time.monotonic() + DRAIN_SECONDS * patience + self._options.backlog / BACKLOG_RATE_MIN
         left = dict.fromkeys(queues, -1)
         while time.monotonic() < until:
             left = topology.sweep(grounds, queues)

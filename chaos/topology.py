@@ -24,7 +24,9 @@ TTL_MS = 400
 DELIVERY_LIMIT = 1000
 """High enough that no message reaches it: there is nothing to be seen of one that is parked."""
 CANDIDATES = 9
-DEEP_BODY_BYTES = 4096
+DEEP_BODY_BYTES, BACKLOG_BODY_BYTES = 4096, 128
+"""Of what goes to the deep queue at its rate, and when it is filled beforehand."""
+DEEP = "deep"
 CLAIMS = (
     "lost",
     "phantom",
@@ -83,14 +85,15 @@ def queue_plans() -> tuple[QueuePlan, ...]:
             arguments={"x-message-deduplication": True},
             consumers=ALL,
         ),
-        QueuePlan(traits=Queue(t=0, name="deep"), consumers=ALL, is_deep=True),
+        QueuePlan(traits=Queue(t=0, name=DEEP), consumers=ALL, is_deep=True),
         QueuePlan(traits=Queue(t=0, name="async-0"), consumers=(0, 1), client="asynchronous"),
         QueuePlan(traits=Queue(t=0, name="async-1"), consumers=(2,), client="asynchronous"),
     )
 
 
-def routes(rate: float, pairs: dict[bool, tuple[str, str]]) -> tuple[Route, ...]:
-    """`rate`: messages a second of pika's, over all nodes. `pairs`: in one shard? -> queues of transactions."""
+def routes(rate: float, pairs: dict[bool, tuple[str, str]], backlog: int) -> tuple[Route, ...]:
+    """`rate`: messages a second of pika's, over all nodes. `pairs`: in one shard? -> queues of transactions. `backlog`:
+    messages that the deep queue has before anything happens."""
     shares = {"plain-0": 0.25, "plain-1": 0.2, "plain-2": 0.1, "limited": 0.1, "mortal": 0.1, "brief": 0.05}
     shares["single"] = 0.1
     steady = [
@@ -100,7 +103,13 @@ def routes(rate: float, pairs: dict[bool, tuple[str, str]]) -> tuple[Route, ...]
     once = Route(exchange="", routing_key="once", queues=("once",), nodes=ALL, rate=rate * 0.02, is_deduplicated=True)
     fan = Route(exchange=FANOUT, routing_key="", queues=("plain-0", "plain-1"), nodes=(0, 1), rate=rate * 0.05)
     deep = Route(
-        exchange="", routing_key="deep", queues=("deep",), nodes=(0, 2), rate=rate * 0.05, body_bytes=DEEP_BODY_BYTES
+        exchange="",
+        routing_key=DEEP,
+        queues=(DEEP,),
+        nodes=(0, 2),
+        rate=rate * 0.05,
+        body_bytes=BACKLOG_BODY_BYTES if backlog else DEEP_BODY_BYTES,
+        backlog=backlog,
     )
     asynchronous = [
         Route(exchange="", routing_key=queue, queues=(queue,), nodes=nodes, rate=10.0, client="asynchronous")
@@ -126,7 +135,7 @@ def _exchange(together: bool) -> str:
     return f"chaos-tx-{'together' if together else 'apart'}"
 
 
-def declare(grounds: Grounds, directory: Path, *, rate: float, seed: int) -> Workload:
+def declare(grounds: Grounds, directory: Path, *, rate: float, seed: int, backlog: int) -> Workload:
     """Declare everything through the first node. Returns what the clients are told."""
     plans = queue_plans()
     connection = grounds.connect(0)
@@ -155,7 +164,7 @@ def declare(grounds: Grounds, directory: Path, *, rate: float, seed: int) -> Wor
         seed=seed,
         nodes=tuple([Address(node.host, node.amqp_port) for node in grounds.nodes]),
         queues=(*plans, *of_transactions),
-        routes=routes(rate, pairs),
+        routes=routes(rate, pairs, backlog),
     )
 
 

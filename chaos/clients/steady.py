@@ -35,6 +35,8 @@ from chaos.history import Confirmed, MessageId, Published, Refused, Stream, Stre
 NAME = "steady"
 OUTSTANDING_MAX = 2000
 TURN_SECONDS = 0.01
+BACKLOG_TURN_MAX = 100
+"""Messages of a backlog that a channel publishes in a turn: the others have their turn, too."""
 REPORT_SECONDS = 0.5
 ENDING_SECONDS = 5.0
 """What the last answers may take to be committed."""
@@ -65,9 +67,12 @@ class Outlet:
         """Publish what is due."""
         due = int((now - self._due_from) * self._route.rate)
         self._due_from += due / self._route.rate
-        count = min(due, OUTSTANDING_MAX - len(self._open))
+        missing = self._client.backlogs.get(self._route, 0)
+        count = min(max(due, min(missing, BACKLOG_TURN_MAX)), OUTSTANDING_MAX - len(self._open))
         if count <= 0:
             return
+        if missing:
+            self._client.backlogs[self._route] = max(0, missing - count)
         chronicle, first = self._client.chronicle, self._next
         self._next += count
         undecided = self._client.undecided.pop(self._route, [])
@@ -228,6 +233,8 @@ class Steady:
         self.loop = IOLoop()
         self.undecided: dict[Route, list[MessageId]] = {}
         """Of broken connections: to be published once more."""
+        self.backlogs = {route: route.backlog for route in workload.routes if route.backlog}
+        """What is missing of each."""
         self._reported = 0.0
         self._deadline = 0.0
         nodes = range(len(workload.nodes))

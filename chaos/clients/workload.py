@@ -68,6 +68,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes: int = 256
     client: str = "steady"
     in_transactions: bool = False
+    backlog: int = 0
+    """Messages, on all nodes together, that are published as fast as they are confirmed before it keeps to its rate."""
     is_deduplicated: bool = False
     """What has no answer when its connection breaks is published again, with the same key."""
 
