@@ -72,7 +72,7 @@ def test_a_node_told_to_stop_hands_over_says_320_and_ends_with_code_0() -> None:
         cluster.terminate(leader)
         began = time.monotonic()
         publish(survivor, "drained", range(20, 40))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
         with pytest.raises(ConnectionClosedByBroker) as closed:
             client.process_data_events(1)
         assert closed.value.reply_code == 320

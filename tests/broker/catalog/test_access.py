@@ -32,6 +32,6 @@ def test_a_broken_pattern_is_refused_by_name() -> None:
 
 def test_a_pattern_that_would_run_for_ever_matches_nothing_and_is_soon_given_up() -> None:
     endless = r"^(a|aa|aaa)+(b|c)*\1$"
-    began = time.monotonic()
+    began = time.process_time()
     assert not any(pattern_matches(endless, "a" * 60 + "!" * n) for n in range(1, 200))
-    assert time.monotonic() - began < 5.0
+    assert time.process_time() - began < 5.0
