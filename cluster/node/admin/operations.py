@@ -89,7 +89,7 @@ class NodeOperations:
             raise Refused(Refusal.UNAVAILABLE, str(error)) from error
         return int(count or 0)
 
-    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int:
+    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int | None:
         try:
             return await self._broker.delete_queue(queue, if_unused=if_unused, if_empty=if_empty)
         except NoQuorum as error:

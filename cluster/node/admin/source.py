@@ -67,7 +67,7 @@ class Operations(Protocol):
     async def retry(self, queue: QueueDefinition) -> int:
         """Parked messages become ready again, their deliveries forgotten. How many."""
 
-    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int:
+    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int | None:
         """How many messages went with it. Raises BrokerError."""
 
     async def pass_through(self, queue: QueueDefinition) -> None:

@@ -112,9 +112,9 @@ class Broker:
 
     # ---- the catalog
 
-    async def submit(self, command: c.SingleCommand) -> None:
-        """Raises BrokerError, NoQuorum."""
-        await self._client.submit(command)
+    async def submit(self, command: c.SingleCommand) -> object:
+        """What `Ok.value` says of it. Raises BrokerError, NoQuorum."""
+        return await self._client.submit(command)
 
     async def catch_up(self) -> None:
         """Raises NoQuorum."""
@@ -233,8 +233,11 @@ class Broker:
         home = self.catalog.members[queue.home].name
         return not_found(f"home node '{home}' of {queue.label} is down or inaccessible")
 
-    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int:
-        """How many messages it held. Raises BrokerError 406, NoQuorum."""
+    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int | None:
+        """How many messages it held. None: it had gone before, and its name may be another's by now.
+
+        Raises BrokerError 406, NoQuorum.
+        """
         status, value = 0, 0
         if not self.is_lost(queue):
             status, value = await self.ask(queue, RequestOp.DELETE, (int(if_unused), int(if_empty)))
@@ -242,8 +245,8 @@ class Broker:
             raise in_use(queue)
         if status == ReplyStatus.NOT_EMPTY:
             raise not_empty(queue)
-        await self.submit(c.DeleteQueue(queue.vhost, queue.name, queue.id))
-        return int(value or 0)
+        deleted = await self.submit(c.DeleteQueue(queue.vhost, queue.name, queue.id))
+        return int(value or 0) if deleted is not None else None
 
     async def consumer_comes(self, queue: QueueDefinition) -> None:
         """Before the first consumer of a queue that goes with its last: whoever leads its shard next has to know.

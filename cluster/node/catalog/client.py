@@ -61,7 +61,7 @@ class CatalogConsensus(Protocol):
 class _Change:
     """One command of this node under way. Over with an event: its error, or applied and seen."""
 
-    __slots__ = ("_client", "asker", "command", "elder", "error", "index", "leader", "mark", "over", "until")
+    __slots__ = ("_client", "asker", "command", "elder", "error", "index", "leader", "mark", "over", "until", "value")
 
     def __init__(self, client: CatalogClient, command: SingleCommand, asker: NodeId, until: float) -> None:
         self._client = client
@@ -78,12 +78,15 @@ class _Change:
         self.index = 0
         """Where the copy here has applied it."""
         self.error: BrokerError | NoQuorum | None = None
+        self.value: object = None
+        """As in `Ok`."""
         self.over = trio.Event()
 
-    def applied(self, index: int, error: BrokerError | None) -> None:
+    def applied(self, index: int, error: BrokerError | None, value: object) -> None:
         """`Waiting`."""
         self.index = index
         self.error = error
+        self.value = value
         self._client.outcome(self)
 
 
@@ -108,12 +111,12 @@ class CatalogClient:
         """Applied here, and not yet by some reachable peer; by their indexes."""
         self._leader_known = trio.Event()
 
-    async def submit(self, command: SingleCommand) -> None:
-        """Raises BrokerError when the catalog refuses, NoQuorum."""
-        await self._carry(command, self._node)
+    async def submit(self, command: SingleCommand) -> object:
+        """What `Ok.value` says of it. Raises BrokerError when the catalog refuses, NoQuorum."""
+        return (await self._carry(command, self._node)).value
 
-    async def _carry(self, command: SingleCommand, asker: NodeId) -> int:
-        """To its end; where it was applied. Raises BrokerError, NoQuorum."""
+    async def _carry(self, command: SingleCommand, asker: NodeId) -> _Change:
+        """To its end. Raises BrokerError, NoQuorum."""
         change = _Change(self, command, asker, trio.current_time() + SUBMIT_TIMEOUT_SECONDS)
         self._under_way[change] = None
         self._ask(change)
@@ -126,7 +129,7 @@ class CatalogClient:
             self._forget(change)
         if change.error is not None:
             raise change.error
-        return change.index
+        return change
 
     async def _call_elder(self, change: _Change) -> None:
         """A leader that knows no marks answers."""
@@ -145,7 +148,8 @@ class CatalogClient:
             code, text, scope = refused
             error = BrokerError(code, text, Scope(scope))
         if change in self._under_way:
-            change.applied(int(index), error)
+            # It does not tell the value: that all was as expected.
+            change.applied(int(index), error, True)
 
     def _forget(self, change: _Change) -> None:
         if change in self._under_way:
@@ -222,7 +226,7 @@ class CatalogClient:
         if self._consensus.leader_of(CATALOG_GROUP) != self._node:
             raise RequestError("this node does not lead the catalog")
         try:
-            return [await self._carry(command, peer), None]
+            return [(await self._carry(command, peer)).index, None]
         except BrokerError as error:
             return [self._host.applied_index, [error.code, error.text, error.scope.value]]
         except NoQuorum as error:

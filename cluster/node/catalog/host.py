@@ -47,8 +47,8 @@ class Taken(NamedTuple):
 class Waiting(Protocol):
     """Who waits for the outcome of a command."""
 
-    def applied(self, index: int, error: BrokerError | None) -> None:
-        """The copy here has applied it at `index`, or refused it."""
+    def applied(self, index: int, error: BrokerError | None, value: object) -> None:
+        """The copy here has applied it at `index`, with the `Ok.value` it has, or refused it."""
 
 
 class CatalogServices(Protocol):
@@ -213,4 +213,5 @@ class CatalogHost:
         for mark, own in zip(marks, outcomes, strict=True):
             waiting = self._expected.pop(mark, None)
             if waiting is not None:
-                waiting.applied(index, own.error if isinstance(own, Refused) else None)
+                refusal, value = (own.error, None) if isinstance(own, Refused) else (None, own.value)
+                waiting.applied(index, refusal, value)

@@ -130,7 +130,7 @@ class FakeOperations:
     async def retry(self, queue: QueueDefinition) -> int:
         return 0
 
-    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int:
+    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int | None:
         await self.submit(DeleteQueue(queue.vhost, queue.name, queue.id))
         return self.messages
 

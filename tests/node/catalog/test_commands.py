@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from cluster.broker.catalog.codec import encode_command
-from cluster.broker.catalog.commands import DeclareExchange, DeclareQueue, SingleCommand
+from cluster.broker.catalog.commands import DeclareExchange, DeclareQueue, DeleteQueue, SingleCommand
 from cluster.broker.errors import BrokerError
 from cluster.node.catalog.client import (
     SUBMIT_TIMEOUT_SECONDS,
@@ -117,6 +117,36 @@ async def test_one_refused_command_of_an_entry_refuses_no_other() -> None:
         assert replica.commit() == 1
     assert len(refused) == 1
     assert len(replica.host.catalog.queues) == 1
+
+
+async def test_who_deletes_a_queue_is_told_whether_it_was_still_that_one() -> None:
+    replica = Replica()
+    replica.lead()
+    client = client_of(replica, Network())
+    replica.command(declare(1))
+    (first,) = replica.host.catalog.queues.values()
+    deletion = DeleteQueue(first.vhost, first.name, first.id)
+    told: list[object] = []
+
+    async def delete() -> None:
+        told.append(await client.submit(deletion))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(delete)
+        await trio.testing.wait_all_tasks_blocked()
+        # Somebody else is faster, and declares another under the name.
+        replica.command(deletion)
+        replica.command(declare(1))
+        replica.commit()
+    assert told == [None]
+    (second,) = replica.host.catalog.queues.values()
+    deletion = DeleteQueue(second.vhost, second.name, second.id)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(delete)
+        await trio.testing.wait_all_tasks_blocked()
+        replica.commit()
+    assert told[1:] == [second]
+    assert not replica.host.catalog.queues
 
 
 def test_a_replica_tells_only_who_asked() -> None:
