@@ -24,7 +24,7 @@ from cluster.broker.shard.ready import SortedReady, heads
 from cluster.broker.shard.settings import Overflow
 
 ZERO_TTL_MS = 50
-"""How long a message with TTL 0 may look for a consumer. One that waits gets it at once."""
+"""How long a message with TTL 0 may look for a consumer. One that waits gets it, however long the log took."""
 SORTED_AT_ONCE = 5_000
 """Messages of a backlog whose priorities are looked up at once; until all are, the queue hands nothing out."""
 WEIGHED_AT_ONCE = 4 << 20
@@ -197,6 +197,7 @@ class Keeper:
         settings = queue.settings
         ready = queue.ready
         queue.used_ms = queue.used_ms or self.now_ms
+        queue.offered_below = queue.state.watermark if queue.turn or queue.gets else queue.state.next_seq
         if settings.overflow is Overflow.DROP_HEAD and (isinstance(ready, IntervalSet) or ready.is_sorted):
             if settings.max_length is not None and ready.count > settings.max_length:
                 excess = ready.count - settings.max_length
@@ -257,14 +258,18 @@ class Keeper:
 
     def _is_old(self, queue: LeaderQueue, seq: int) -> bool:
         deadline = self._deadline(queue, seq)
-        return deadline is not None and deadline <= self.now_ms
+        if deadline is None or deadline > self.now_ms:
+            return False
+        return seq < queue.offered_below or self._ttl_ms(queue, seq) != 0
+
+    def _ttl_ms(self, queue: LeaderQueue, seq: int) -> int | None:
+        ttl = queue.settings.message_ttl_ms
+        own = queue.state.value(seq, Mark.EXPIRATION)
+        return own if own is not None and (ttl is None or own < ttl) else ttl
 
     def _deadline(self, queue: LeaderQueue, seq: int) -> int | None:
         """When a message is too old for its queue, Unix milliseconds; None for never."""
-        ttl = queue.settings.message_ttl_ms
-        own = queue.state.value(seq, Mark.EXPIRATION)
-        if own is not None and (ttl is None or own < ttl):
-            ttl = own
+        ttl = self._ttl_ms(queue, seq)
         return None if ttl is None else self._enqueued_ms(queue, seq) + (ttl or ZERO_TTL_MS)
 
     def _enqueued_ms(self, queue: LeaderQueue, seq: int) -> int:

@@ -124,6 +124,7 @@ class LeaderQueue:
         "holders",
         "id",
         "is_able",
+        "offered_below",
         "parked",
         "prioritized",
         "purges",
@@ -187,6 +188,8 @@ class LeaderQueue:
         self.suspect_below = state.watermark
         """Watermark when this leader began: what lies below may have been delivered by an earlier leader."""
         self.watermark_asked = state.watermark
+        self.offered_below = 0
+        """What lies below has been there for whoever was waiting."""
         self.doomed = False
         for first, end in state.limbo:
             self.ready.remove(first, end)

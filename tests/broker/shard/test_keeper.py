@@ -51,6 +51,8 @@ class Timed(Scene):
     def __init__(self, **settings: object) -> None:
         self.catalog = Catalog(QueueSettings("q", **settings))  # type: ignore[arg-type]
         self.now_ms = 1000
+        self.slow_log_ms = 0
+        """What an entry takes to be committed."""
         super().__init__()
 
     def new_leader(self) -> None:
@@ -73,6 +75,9 @@ class Timed(Scene):
         data = self.leader.take_entry(self.now_ms, bytes_max)
         assert data is not None
         self.leader.entry_accepted()
+        if self.slow_log_ms:
+            self.now_ms += self.slow_log_ms
+            self.leader.tick(self.now_ms)
         index = self.state.applied_index + 1
         self.entries[index] = data
         self.leader.applied(self.state.apply(index, data), data)
@@ -111,6 +116,19 @@ def test_a_ttl_runs_on_under_the_next_leader() -> None:
     assert scene.alive == [0, 1]
     scene.pass_time(1)
     assert scene.alive == []
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_with_a_ttl_of_0_whoever_waits_gets_the_message_however_long_the_log_took(own: bool) -> None:
+    scene = Timed(message_ttl_ms=None if own else 0)
+    marks: Triples = [(0, Mark.EXPIRATION, 0)] if own else []
+    scene.slow_log_ms = 3 * keeper.ZERO_TTL_MS
+    scene.publish_marked(1, marks)
+    scene.pass_time(1)
+    assert scene.alive == [], "nobody waits"
+    scene.consume(1)
+    scene.publish_marked(1, marks)
+    assert [seq for _, seq, _ in scene.seqs()] == [1]
 
 
 def test_what_a_leader_whose_clock_was_ahead_has_taken_is_as_old_as_the_next_leader() -> None:
