@@ -301,8 +301,9 @@ class Trail:
         )
 
     def may_be_late(self, delivery: Delivery, since: float) -> bool:
-        """May it have stood in a socket of a node that hung or was cut off, from before `since`?"""
-        return self.disturbed(self.node_of(delivery), since, delivery.at)
+        """May it have stood in a socket of its consumer, whose node hung or was cut off, from before `since`?"""
+        began = self.consumers[delivery.consumer].began
+        return self.disturbed(self.node_of(delivery), max(since, began), delivery.at)
 
     def confirmed(self) -> Iterable[tuple[StreamSeen, Number]]:
         """Every message that the broker has taken."""

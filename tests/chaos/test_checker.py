@@ -224,6 +224,33 @@ def test_two_deliveries_that_both_say_that_they_are_the_first_are_seen() -> None
     assert story.broken() == ("flags",)
 
 
+def test_a_return_that_comes_again_as_a_first_delivery_is_seen() -> None:
+    story = Story()
+    story.consumer("c")
+    story.publish()
+    story.deliver("c", redelivered=True)
+    story.settle("c", how="requeue")
+    story.deliver("c")
+    story.settle("c")
+    assert story.broken() == ("flags",)
+
+
+def test_a_fault_that_was_over_when_a_consumer_began_excuses_nothing_that_it_gets() -> None:
+    story = Story()
+    story.consumer("c")
+    story.publish()
+    story.deliver("c")
+    story.fault(0, nodes=(2,))
+    story.settle("c")
+    story.fault(0, nodes=(2,), state="mended")
+    story.fault(0, nodes=(2,), state="over")
+    story.wait(30)
+    story.consumer("d", node=2)
+    story.deliver("d", redelivered=True)
+    story.settle("d")
+    assert "settled" in story.broken()
+
+
 def test_a_delivery_count_that_forgets_a_return_is_seen() -> None:
     story = Story(COUNTED)
     story.consumer("c")

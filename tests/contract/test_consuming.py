@@ -262,6 +262,20 @@ def test_prefetch_count_limits_each_consumer_that_comes_after_it(clients: Client
     assert ready_count(observer, name) == 4
 
 
+def test_what_waits_behind_a_limit_of_the_channel_comes_back_with_its_connection(
+    clients: Clients, wire: Wire, name: str
+) -> None:
+    channel = clients.channel()
+    filled(channel, name, 6)
+    wire.call(m.BasicQos(0, 2, True))
+    wire.expect(m.BasicQosOk)
+    for tag in ("a", "b"):
+        wire.call(m.BasicConsume(name, tag, False, False, False, False, {}))
+    wait_until(lambda: ready_count(channel, name) == 2, "four are on the node")
+    wire.close()
+    wait_until(lambda: ready_count(channel, name) == 6, "all are back")
+
+
 def test_global_prefetch_limits_the_channel_as_a_whole(clients: Clients, name: str) -> None:
     channel = clients.channel()
     filled(channel, name, 6)

@@ -118,6 +118,17 @@ def test_a_ttl_runs_on_under_the_next_leader() -> None:
     assert scene.alive == []
 
 
+def test_a_message_that_takes_consumer_and_leader_down_each_time_meets_its_limit() -> None:
+    scene = Timed(delivery_limit=2, is_quorum=True)
+    scene.publish_marked(1, [])
+    for _ in range(3):
+        scene.consume(1)
+        assert [seq for _, seq, _ in scene.seqs()] == [0]
+        scene.change_leader()
+    scene.consume(1)
+    assert scene.seqs() == [], "it is parked"
+
+
 @pytest.mark.parametrize("own", [False, True])
 def test_with_a_ttl_of_0_whoever_waits_gets_the_message_however_long_the_log_took(own: bool) -> None:
     scene = Timed(message_ttl_ms=None if own else 0)
