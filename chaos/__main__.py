@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos import report
-from chaos.arguments import positive
+from chaos.arguments import checkout, positive
 from chaos.checker.verdict import judge
 from chaos.history_file import History
 from chaos.machine.grounds import missing
@@ -94,7 +94,7 @@ def main() -> int:
         "--backlog", type=count, default=0, help="messages in a queue that nobody consumes before faults begin (none)"
     )
     run.add_argument(
-        "--other", type=lambda text: Path(text).absolute(), default=None, help="checkout of another version: upgrade"
+        "--other", type=checkout, default=None, help="checkout of another version: upgrade"
     )
     run.add_argument("--report", type=Path, default=None, help=f"directory (default {KEPT}/TIME-SEED)")
     run.add_argument("--keep-data", action="store_true", help="keep the nodes' data and the whole history")
@@ -107,6 +107,8 @@ def main() -> int:
     if asked.command == "judge":
         try:
             return _judge(asked.report, _about_again(asked.report))
+        except NotADirectoryError:
+            again.error(f"{asked.report} is no directory of a report")
         except FileNotFoundError as error:
             again.error(f"{error} (a run that passed keeps its history only with --keep-data)")
         except ValueError as error:
