@@ -93,9 +93,7 @@ def main() -> int:
     run.add_argument(
         "--backlog", type=count, default=0, help="messages in a queue that nobody consumes before faults begin (none)"
     )
-    run.add_argument(
-        "--other", type=checkout, default=None, help="checkout of another version: upgrade"
-    )
+    run.add_argument("--other", type=checkout, default=None, help="checkout of another version: upgrade")
     run.add_argument("--report", type=Path, default=None, help=f"directory (default {KEPT}/TIME-SEED)")
     run.add_argument("--keep-data", action="store_true", help="keep the nodes' data and the whole history")
     commands.add_parser("faults", help="every fault, and what is missing for it here")

@@ -84,9 +84,7 @@ class Commands:
         verb.set_defaults(run=run)
         return verb
 
-    def _listing(
-        self, name: str, run: Run, text: str
-    ) -> tuple[Parser, argparse._SubParsersAction[Parser]]:
+    def _listing(self, name: str, run: Run, text: str) -> tuple[Parser, argparse._SubParsersAction[Parser]]:
         """A noun that alone is a list."""
         noun = self._commands.add_parser(name, parents=[self._common], help=text)
         add_output(noun)

@@ -40,9 +40,7 @@ def load(asked: argparse.Namespace, api: Api) -> int:
     if wants_json(asked):
         print_document(summary)
         return OK
-    return done(
-        asked, f"{summary['created']} created, {summary['changed']} changed, {summary['unchanged']} unchanged"
-    )
+    return done(asked, f"{summary['created']} created, {summary['changed']} changed, {summary['unchanged']} unchanged")
 
 
 def diff(asked: argparse.Namespace, api: Api) -> int:

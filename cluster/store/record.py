@@ -94,9 +94,8 @@ def encode_hard_state(group: GroupId, state: HardState, last_index: LogIndex) ->
 def decode_hard_state(group: GroupId, record: Buffer) -> tuple[HardState, LogIndex | None]:
     """A stored hard state, and the index of the last entry that was in the log with it; None if that was not
     written yet. Raises StorageCorrupt."""
-    if (
-        len(record) not in (_HARD.size, _HARD_WITHOUT_END.size)
-        or _CRC.unpack_from(record)[0] != zlib.crc32(record[4:], group)
+    if len(record) not in (_HARD.size, _HARD_WITHOUT_END.size) or _CRC.unpack_from(record)[0] != zlib.crc32(
+        record[4:], group
     ):
         raise StorageCorrupt(f"group {group}: the hard state does not match its checksum")
     last_index: int | None = None

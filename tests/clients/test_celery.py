@@ -123,5 +123,5 @@ def test_a_worker_whose_node_is_killed_goes_on_through_another_node(
 
 
 def worker_of(hostname: str) -> str:
-    """"w1" of "w1@celery-classic"."""
+    """ "w1" of "w1@celery-classic"."""
     return hostname.partition("@")[0]

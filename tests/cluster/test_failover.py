@@ -99,4 +99,3 @@ def test_leaders_asked_to_hand_over_faster_than_they_can_end_no_node_and_lose_no
         publish(publisher, "moved", range(5 * lap, 5 * lap + 5))
     assert drain(consumer, 30) == [(n, False) for n in range(30)]
     assert [child.end() for child in whole.children if child is not None] == [None, None, None]
-

@@ -93,9 +93,7 @@ def test_pika_publishes_and_consumes_over_tls_on_all_nodes(
         assert '"ssl_protocol": "tlsv1.3"' in shown.stdout
 
 
-def test_aio_pika_publishes_and_consumes_over_tls(
-    sealed: tuple[LocalCluster, list[int]], authority: Authority
-) -> None:
+def test_aio_pika_publishes_and_consumes_over_tls(sealed: tuple[LocalCluster, list[int]], authority: Authority) -> None:
     async def talk() -> bytes:
         connection = await aio_pika.connect(
             host=HOST, port=sealed[1][1], ssl=True, ssl_context=context(authority), login="guest", password="guest"

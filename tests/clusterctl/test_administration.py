@@ -122,9 +122,7 @@ def test_lists_are_tables_or_json(admin: FakeAdmin, capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out) == [USER]
 
 
-def test_a_definition_that_is_no_json_is_wrong_usage(
-    admin: FakeAdmin, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_definition_that_is_no_json_is_wrong_usage(admin: FakeAdmin, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(admin, "policies", "set", "p", ".*", "{max") == 64
     assert capsys.readouterr().err.startswith("clusterctl: the definition is not JSON: ")
     assert admin.seen == []
@@ -169,9 +167,7 @@ def test_a_diff_is_1_when_something_would_change_and_a_dry_run_is_0(
     assert run(admin, "definitions", "diff", str(file)) == 0
 
 
-def test_a_refusal_is_one_line_with_the_code_of_its_kind(
-    admin: FakeAdmin, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refusal_is_one_line_with_the_code_of_its_kind(admin: FakeAdmin, capsys: pytest.CaptureFixture[str]) -> None:
     admin.answers["/api/queues/%2F/q"] = (404, {"detail": "no queue 'q' in vhost '/'"})
     assert run(admin, "queues", "delete", "q") == 64
     admin.answers["/api/queues/%2F/q"] = (503, {"detail": "queue 'q' has no leader with a quorum"})

@@ -44,9 +44,7 @@ def test_the_same_declaration_through_all_nodes_at_once_makes_one_queue(
                 assert wire.expect(m.QueueDeclareOk).message_count == 1
 
 
-def test_one_of_many_exclusive_declarations_wins_and_the_others_are_locked_out(
-    nodes: LocalCluster, name: str
-) -> None:
+def test_one_of_many_exclusive_declarations_wins_and_the_others_are_locked_out(nodes: LocalCluster, name: str) -> None:
     with ExitStack() as stack:
         wires = [stack.enter_context(Wire(nodes.port(n))).open(1) for n in range(3)]
         for wire in wires:

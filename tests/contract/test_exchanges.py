@@ -57,9 +57,7 @@ def test_a_redeclaration_that_differs_closes_the_channel_with_406(
 
 
 def test_a_name_with_the_reserved_prefix_closes_the_channel_with_403(channel: BlockingChannel) -> None:
-    with channel_refused(
-        channel, 403, "ACCESS_REFUSED - exchange name 'amq.foo' contains reserved prefix 'amq.*'"
-    ):
+    with channel_refused(channel, 403, "ACCESS_REFUSED - exchange name 'amq.foo' contains reserved prefix 'amq.*'"):
         channel.exchange_declare("amq.foo")
 
 
@@ -173,10 +171,7 @@ def test_without_x_match_a_headers_binding_asks_for_all(channel: BlockingChannel
 
 
 def test_an_unknown_x_match_closes_the_channel_with_406(channel: BlockingChannel) -> None:
-    text = (
-        'PRECONDITION_FAILED - Invalid x-match field value <<"bogus">>; '
-        "expected all, any, all-with-x, or any-with-x"
-    )
+    text = 'PRECONDITION_FAILED - Invalid x-match field value <<"bogus">>; expected all, any, all-with-x, or any-with-x'
     queue = queue_of(channel)
     with channel_refused(channel, 406, text):
         channel.queue_bind(queue, "amq.headers", "", {"x-match": "bogus"})

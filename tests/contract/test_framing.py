@@ -138,9 +138,7 @@ def test_nothing_that_follows_a_framing_error_is_carried_out(wire: Wire, name: s
         (m.BasicRecoverAsync(False), "requeue=false"),
     ],
 )
-def test_what_rabbitmq_does_not_implement_closes_the_connection_with_540(
-    wire: Wire, method: Method, text: str
-) -> None:
+def test_what_rabbitmq_does_not_implement_closes_the_connection_with_540(wire: Wire, method: Method, text: str) -> None:
     wire.call(method)
     wire.assert_connection_closed(540, f"NOT_IMPLEMENTED - {text}")
 

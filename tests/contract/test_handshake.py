@@ -73,8 +73,7 @@ def test_a_login_that_does_not_fit_closes_with_403_and_tells_no_more(stranger: W
     stranger.log_in(user, password)
     stranger.assert_connection_closed(
         403,
-        "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. "
-        "For details see the broker logfile.",
+        "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker logfile.",
     )
 
 
@@ -124,9 +123,7 @@ def test_frames_keep_to_the_negotiated_frame_max_both_ways(stranger: Wire) -> No
 def test_a_channel_above_the_negotiated_channel_max_closes_with_530(stranger: Wire) -> None:
     stranger.open(3, channel_max=3)
     stranger.call(m.ChannelOpen(), 4)
-    stranger.assert_connection_closed(
-        530, "NOT_ALLOWED - channel id 4 is higher than the negotiated channel_max (3)"
-    )
+    stranger.assert_connection_closed(530, "NOT_ALLOWED - channel id 4 is higher than the negotiated channel_max (3)")
 
 
 def test_more_channels_than_negotiated_close_with_530(stranger: Wire) -> None:

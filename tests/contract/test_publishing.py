@@ -200,9 +200,7 @@ def test_what_a_channel_published_is_there_for_its_next_method(channel: Blocking
 
 
 @pytest.mark.parametrize("end", ["channel", "connection", "break"])
-def test_what_was_published_before_the_end_is_there_after_it(
-    clients: Clients, wire: Wire, name: str, end: str
-) -> None:
+def test_what_was_published_before_the_end_is_there_after_it(clients: Clients, wire: Wire, name: str, end: str) -> None:
     channel = clients.channel()
     channel.queue_declare(name, durable=True)
     sent = publish("", name, b"x") * 20

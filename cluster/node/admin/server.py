@@ -46,9 +46,7 @@ async def serve_admin(
         task_status.started(int(binds[0].rpartition(":")[2]))
 
 
-def _assemble(
-    source: NodeSource, host: str, port: int, https: ssl.SSLContext | None
-) -> tuple[ASGIFramework, Config]:
+def _assemble(source: NodeSource, host: str, port: int, https: ssl.SSLContext | None) -> tuple[ASGIFramework, Config]:
     import hypercorn.trio  # noqa: F401 - imported here, in the thread, so that the loop turns on
     from hypercorn.config import Config
 

@@ -13,9 +13,7 @@ from tests.broker.catalog.build import Founded
 def declared(
     cluster: Founded, name: str, *, durable: bool = True, exclusive: bool = False, auto_delete: bool = True
 ) -> QueueDefinition:
-    queue = cluster.ok(
-        DeclareQueue("/", name, durable, exclusive, auto_delete, owner="o", home=1, incarnation=1)
-    )
+    queue = cluster.ok(DeclareQueue("/", name, durable, exclusive, auto_delete, owner="o", home=1, incarnation=1))
     assert isinstance(queue, QueueDefinition)
     return queue
 

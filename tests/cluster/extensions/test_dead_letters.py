@@ -82,9 +82,7 @@ def over_the_length(stage: Stage) -> Iterator[None]:
 
 def over_the_delivery_limit(stage: Stage) -> Iterator[None]:
     grave = stage.queue()
-    queue = stage.queue(
-        queue_type="quorum", delivery_limit=2, dead_letter_exchange="", dead_letter_routing_key=grave
-    )
+    queue = stage.queue(queue_type="quorum", delivery_limit=2, dead_letter_exchange="", dead_letter_routing_key=grave)
     stage.publish(queue, b"x")
     for count in range(3):
         if count == 2:

@@ -36,9 +36,7 @@ async def load_at_start(path: str, document: Any, catalog: Catalog, operations: 
             break
     for line in imported.warnings:
         log.warning(line, file=path)
-    log.info(
-        "loaded", file=path, created=imported.created, changed=imported.changed, unchanged=imported.unchanged
-    )
+    log.info("loaded", file=path, created=imported.created, changed=imported.changed, unchanged=imported.unchanged)
 
 
 def _loader() -> Callable[[Any, Catalog, Operations], Awaitable[Any]]:
