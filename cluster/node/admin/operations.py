@@ -6,6 +6,7 @@ as unavailable, in time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from struct import Struct
 from typing import Any
@@ -89,9 +90,9 @@ class NodeOperations:
             raise Refused(Refusal.UNAVAILABLE, str(error)) from error
         return int(count or 0)
 
-    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int | None:
+    async def delete_queue(self, find: Callable[[], QueueDefinition | None], *, if_unused: bool, if_empty: bool) -> int:
         try:
-            return await self._broker.delete_queue(queue, if_unused=if_unused, if_empty=if_empty)
+            return await self._broker.delete_found(find, if_unused=if_unused, if_empty=if_empty)
         except NoQuorum as error:
             raise Refused(Refusal.UNAVAILABLE, str(error)) from error
 

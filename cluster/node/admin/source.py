@@ -6,7 +6,7 @@ source: a peer that does not answer becomes a member without a report, never a w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Protocol
 
@@ -67,8 +67,8 @@ class Operations(Protocol):
     async def retry(self, queue: QueueDefinition) -> int:
         """Parked messages become ready again, their deliveries forgotten. How many."""
 
-    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int | None:
-        """How many messages went with it. Raises BrokerError."""
+    async def delete_queue(self, find: Callable[[], QueueDefinition | None], *, if_unused: bool, if_empty: bool) -> int:
+        """Of what `find` finds, 0 for nothing: how many messages went with it. Raises BrokerError."""
 
     async def pass_through(self, queue: QueueDefinition) -> None:
         """Bring a message into a replicated queue, with a quorum, and take out what is in it."""

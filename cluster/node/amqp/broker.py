@@ -248,6 +248,14 @@ class Broker:
         deleted = await self.submit(c.DeleteQueue(queue.vhost, queue.name, queue.id))
         return int(value or 0) if deleted is not None else None
 
+    async def delete_found(self, find: Callable[[], QueueDefinition | None], *, if_unused: bool, if_empty: bool) -> int:
+        """Delete what `find` finds, or what it finds then if that had gone before: as `delete_queue`. 0 for nothing."""
+        while (queue := find()) is not None:
+            count = await self.delete_queue(queue, if_unused=if_unused, if_empty=if_empty)
+            if count is not None:
+                return count
+        return 0
+
     async def consumer_comes(self, queue: QueueDefinition) -> None:
         """Before the first consumer of a queue that goes with its last: whoever leads its shard next has to know.
 

@@ -252,17 +252,11 @@ async def queue_purge(connection: Connection, channel: Channel, method: m.QueueP
 async def queue_delete(connection: Connection, channel: Channel, method: m.QueueDelete) -> None:
     broker, owner = connection.broker, ConnectionId(connection.id)
     name = one_line(queue_name(channel, method.queue))
-    check = partial(broker.catalog.checks.delete_queue, connection.user, connection.vhost, name, owner)
-    queue = check()
-    if queue is None:
+    find = partial(broker.catalog.checks.delete_queue, connection.user, connection.vhost, name, owner)
+    if find() is None:
         await broker.catch_up()
-        queue = check()
-    count: int | None = None
-    while queue is not None and count is None:
-        count = await broker.delete_queue(queue, if_unused=method.if_unused, if_empty=method.if_empty)
-        # What this node took for it may have gone before: its name is another queue's then, or nobody's.
-        queue = check() if count is None else queue
-    reply(connection, channel, m.QueueDeleteOk(count or 0), no_wait=method.no_wait)
+    count = await broker.delete_found(find, if_unused=method.if_unused, if_empty=method.if_empty)
+    reply(connection, channel, m.QueueDeleteOk(count), no_wait=method.no_wait)
 
 
 async def _readable(connection: Connection, channel: Channel, name: str) -> QueueDefinition:

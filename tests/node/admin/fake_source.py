@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -130,7 +130,9 @@ class FakeOperations:
     async def retry(self, queue: QueueDefinition) -> int:
         return 0
 
-    async def delete_queue(self, queue: QueueDefinition, *, if_unused: bool, if_empty: bool) -> int | None:
+    async def delete_queue(self, find: Callable[[], QueueDefinition | None], *, if_unused: bool, if_empty: bool) -> int:
+        queue = find()
+        assert queue is not None
         await self.submit(DeleteQueue(queue.vhost, queue.name, queue.id))
         return self.messages
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
@@ -243,11 +244,9 @@ async def put(asked: Asked) -> Response:
 async def delete(asked: Asked) -> Response:
     """`?if-empty=true`, `?if-unused=true`."""
     vhost = asked.vhost_to_change()
-    name, check = known_queue(vhost, asked.part("name")).name, asked.catalog.checks.delete_queue
-    if_unused, if_empty = asked.flag("if-unused"), asked.flag("if-empty")
-    while (queue := check(asked.caller.remover, vhost.name, name, NO_CONNECTION)) is not None:
-        if await asked.node.operations.delete_queue(queue, if_unused=if_unused, if_empty=if_empty) is not None:
-            break
+    name = known_queue(vhost, asked.part("name")).name
+    find = partial(asked.catalog.checks.delete_queue, asked.caller.remover, vhost.name, name, NO_CONNECTION)
+    await asked.node.operations.delete_queue(find, if_unused=asked.flag("if-unused"), if_empty=asked.flag("if-empty"))
     return nothing()
 
 
