@@ -236,14 +236,19 @@ def test_purge_and_delete_tell_how_many_messages_went(clients: Clients, name: st
     assert other.queue_delete(name).method.message_count == 1
 
 
+def refused_as_not_empty(clients: Clients, name: str) -> None:
+    """Deleting the queue if it is empty."""
+    channel = clients.channel()
+    with channel_refused(channel, 406, f"PRECONDITION_FAILED - {label(name)} not empty"):
+        channel.queue_delete(name, if_empty=True)
+
+
 def test_a_queue_with_messages_is_not_deleted_if_empty(clients: Clients, name: str) -> None:
     channel = clients.channel()
     channel.queue_declare(name, durable=True)
     channel.confirm_delivery()
     channel.basic_publish("", name, b"x")
-    other = clients.channel()
-    with channel_refused(other, 406, f"PRECONDITION_FAILED - {label(name)} not empty"):
-        other.queue_delete(name, if_empty=True)
+    refused_as_not_empty(clients, name)
     channel.queue_purge(name)
     channel.queue_delete(name, if_empty=True)
     assert not is_there(channel, name)
@@ -258,9 +263,7 @@ def test_a_queue_with_parked_messages_is_not_deleted_if_empty(clients: Clients, 
     method, _, _ = channel.basic_get(name)
     channel.basic_reject(method.delivery_tag, requeue=True)
     wait_until(lambda: admin.get("queues", "/", name)["messages_parked"] == 1, "parked")
-    other = clients.channel()
-    with channel_refused(other, 406, f"PRECONDITION_FAILED - {label(name)} not empty"):
-        other.queue_delete(name, if_empty=True)
+    refused_as_not_empty(clients, name)
     channel.queue_purge(name)
     channel.queue_delete(name, if_empty=True)
     assert not is_there(channel, name)
@@ -273,9 +276,7 @@ def test_a_queue_with_delayed_messages_is_not_deleted_if_empty(clients: Clients,
     channel.queue_bind(name, name)
     channel.confirm_delivery()
     channel.basic_publish(name, "", b"x", pika.BasicProperties(headers={"x-delay": 600_000}))
-    other = clients.channel()
-    with channel_refused(other, 406, f"PRECONDITION_FAILED - {label(name)} not empty"):
-        other.queue_delete(name, if_empty=True)
+    refused_as_not_empty(clients, name)
     channel.queue_delete(name)
     channel.exchange_delete(name)
 

@@ -338,8 +338,11 @@ class LeaderQueue:
 
     def retries_done(self) -> list[Order]:
         """Retries of which nothing is parked any more."""
-        done = [retry for retry in self.retries if not any(self.parked.meets(a, b) for a, b in retry.ranges)]
-        self.retries = deque([retry for retry in self.retries if retry not in done])
+        done: list[Order] = []
+        waiting: deque[Order] = deque()
+        for retry in self.retries:
+            (waiting if any(self.parked.meets(a, b) for a, b in retry.ranges) else done).append(retry)
+        self.retries = waiting
         return done
 
     def forgive(self, parts: list[Range]) -> None:
