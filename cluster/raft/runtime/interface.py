@@ -89,7 +89,7 @@ class RuntimeConfig:
     raft_of: Mapping[GroupId, RaftConfig] = field(default_factory=dict)
     proposal_bytes_max: int = 1 << 20
     patient_bytes: int = 8 << 10
-    fsync_stall_seconds: float = 2.0
+    fsync_stall_seconds: float = 1.0
     full_retry_seconds: float = 0.2
     inbox_messages_max: int = 1 << 16
     inbox_bytes_max: int = 256 << 20

@@ -80,8 +80,8 @@ def test_a_write_of_megabytes_is_no_stall_until_it_has_had_time_for_them():
     rounds = Rounds()
     members = ["a member"]
     rounds.start(pending(1, 16 << 20))
-    assert not rounds.rounds.stalled_members(members, 3.9)  # type: ignore[arg-type]
-    assert rounds.rounds.stalled_members(members, 4.1) == members  # type: ignore[arg-type]
+    assert not rounds.rounds.stalled_members(members, 2.9)  # type: ignore[arg-type]
+    assert rounds.rounds.stalled_members(members, 3.1) == members  # type: ignore[arg-type]
     rounds.end()
     rounds.start(pending(1, 1))
-    assert rounds.rounds.stalled_members(members, 2.1) == members  # type: ignore[arg-type]
+    assert rounds.rounds.stalled_members(members, 1.1) == members  # type: ignore[arg-type]
