@@ -17,9 +17,10 @@ from cluster.broker.shard import dead_letters, keeper
 from cluster.broker.shard.arbiter import Arbiter, Words
 from cluster.broker.shard.death import DeadLetter, Reason, die
 from cluster.broker.shard.entry import Batch, EntryHead
+from cluster.broker.shard.holder import Holder
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.leader import ShardLeader
-from cluster.broker.shard.leader_queue import Holder, LeaderQueue
+from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.messages import AttachedConsumer
 from cluster.broker.shard.queue_state import QueueState
 from cluster.broker.shard.state import Applied, ShardState

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cluster.broker.shard.dispatch import Outbox
-from cluster.broker.shard.leader_queue import Holder, HolderState, LeaderQueue, Order
+from cluster.broker.shard.holder import Holder, HolderState
+from cluster.broker.shard.leader_queue import LeaderQueue, Order
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.proposals import Proposals
 

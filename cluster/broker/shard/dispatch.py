@@ -11,7 +11,8 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from cluster.broker.shard.entry import QueueId
-from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, Holder, LeaderQueue
+from cluster.broker.shard.holder import Holder
+from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, LeaderQueue
 from cluster.broker.shard.messages import Delivery, ReplyStatus, ToHome
 from cluster.broker.shard.payload_cache import PayloadCache
 

@@ -8,7 +8,6 @@ delivered: the home nodes are telling what their channels hold.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,9 +19,11 @@ from cluster.broker.shard.desk import Desk
 from cluster.broker.shard.dispatch import Dispatcher, Outbox
 from cluster.broker.shard.entry import HIDDEN_QUEUES, SHARD_SESSIONS, Batch, QueueId
 from cluster.broker.shard.forwarder import Forwarder
+from cluster.broker.shard.holder import Holder
+from cluster.broker.shard.home_nodes import HomeNodes
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.keeper import Doom, Keeper
-from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, Holder, HolderState, LeaderQueue
+from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, LeaderQueue
 from cluster.broker.shard.messages import AttachedConsumer, RequestOp, ToHome
 from cluster.broker.shard.orphans import Orphans
 from cluster.broker.shard.payload_cache import PayloadCache
@@ -123,8 +124,7 @@ class ShardLeader:
                 answered = self.queues.get(QueueId(number))
                 if answered is not None:
                     answered.lock(answered.state.alive_parts(first, end), tx.node)
-        self._widowed: dict[int, dict[QueueId, None]] = {}
-        """Lost node -> queues that it had consumers of."""
+        self._homes = HomeNodes(self.queues, self._received, self._keeper, self._proposals)
         for queue_id, queue in self.queues.items():
             self._keeper.dooms.extend([Doom(queue_id, a, b, Reason.REJECTED) for a, b in queue.state.limbo])
         for queue_id in self.queues:
@@ -262,7 +262,7 @@ class ShardLeader:
         """What a home node's channels hold; replaces everything this leader knew of that node's consumers."""
         self._part(node)
         self._arbiter.present.add(node)
-        self._widowed.pop(node, None)
+        self._homes.came(node)
         for c in consumers:
             if self._is_dropped(QueueId(c.queue)):
                 if not c.holder:
@@ -282,48 +282,24 @@ class ShardLeader:
             queue.claim(holder, c.held)
             queue.join(holder)
             self._restless[queue.id] = queue
-        self._return_orphans(node)
+        self._homes.return_orphans(node)
         self._receipt(node)
 
     def node_lost(self, node: int) -> None:
         """The link to a node closed: its consumers are gone, what they hold comes back through the log."""
         self._part(node)
         self._arbiter.present.discard(node)
-        self._return_orphans(node)
+        self._homes.return_orphans(node)
 
     def take_widowed(self, node: int) -> list[QueueId]:
-        """Queues that lost a consumer with the node, which has not attached since; told once."""
-        return list(self._widowed.pop(node, ()))
+        """See `HomeNodes.take_widowed`."""
+        return self._homes.take_widowed(node)
 
     def _part(self, node: int) -> None:
         self._out.forget(node)
         self._deferred = [d for d in self._deferred if d[0] != node]
-        for queue in self.queues.values():
-            for key in [k for k in queue.holders if k[0] == node]:
-                holder = queue.holders.pop(key)
-                holder.state = HolderState.GONE
-                queue.used_ms = self._keeper.now_ms
-                if queue.settings is not PLAIN:
-                    self._restless[queue.id] = queue
-                if not holder.passive:
-                    self._widowed.setdefault(node, {})[queue.id] = None
-            for _, _, owner in queue.unacked:
-                if owner.node == node and owner.state is HolderState.PRESENT:
-                    owner.state = HolderState.GONE
-            queue.gets = deque([g for g in queue.gets if g[0] != node])
-            queue.purges = deque([p for p in queue.purges if p.node != node])
-            queue.retries = deque([r for r in queue.retries if r.node != node])
-
-    def _return_orphans(self, node: int) -> None:
-        triples: list[int] = []
-        for queue in self.queues.values():
-            orphans = [part for part in queue.unacked if part[2].state is HolderState.GONE and part[2].node == node]
-            for first, end, _ in orphans:
-                triples += (queue.id, first, end - first)
-            for _, _, owner in orphans:
-                owner.state = HolderState.RETURNING
-        if triples:
-            self._proposals.orphans.add(Orphans(node, self._received.get(node, (0, 0)), triples))
+        for queue in self._homes.part(node):
+            self._restless[queue.id] = queue
 
     def credit(self, node: int, queue_id: QueueId, consumer: int, messages: int, size: int) -> None:
         """The consumer may get more."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from enum import Enum
+from itertools import chain
 
 from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.holder import Holder, HolderState, ghost_of
 from cluster.broker.shard.intervals import IntervalMap, IntervalSet, Range
 from cluster.broker.shard.queue_state import QueueState
 from cluster.broker.shard.ready import Ready
@@ -20,72 +21,6 @@ from cluster.broker.shard.settings import PLAIN, QueueSettings
 
 WATERMARK_CHUNK = 2000
 """Messages of a backlog that are declared as possibly delivered at a time (one replicated operation each)."""
-
-
-class HolderState(Enum):
-    PRESENT = 1
-    GONE = 2
-    """Its node is lost, or has come again without it."""
-    RETURNING = 3
-    """Gone, and what it holds is on its way back through the log."""
-
-
-class Holder:
-    """A consumer, or the basic.get side of a channel, on some home node."""
-
-    __slots__ = (
-        "bytes_credit",
-        "consumer",
-        "credit",
-        "exclusive",
-        "node",
-        "passive",
-        "priority",
-        "queued",
-        "served_end",
-        "state",
-        "waiting",
-    )
-
-    def __init__(
-        self,
-        node: int,
-        consumer: int,
-        credit: int,
-        bytes_credit: int,
-        *,
-        exclusive: bool,
-        passive: bool,
-        priority: int = 0,
-        served_end: int = 0,
-    ) -> None:
-        self.node = node
-        self.consumer = consumer
-        self.credit = credit
-        self.bytes_credit = bytes_credit
-        self.exclusive = exclusive
-        self.passive = passive
-        self.priority = priority
-        self.served_end = served_end
-        """Of what leaders before this one gave it, see `AttachedConsumer`."""
-        self.waiting = False
-        """Another consumer is the active one (x-single-active-consumer)."""
-        self.queued = False
-        self.state = HolderState.PRESENT
-
-    @property
-    def hungry(self) -> bool:
-        return (
-            self.credit > 0
-            and self.bytes_credit > 0
-            and not (self.passive or self.waiting)
-            and self.state is HolderState.PRESENT
-        )
-
-    @property
-    def present(self) -> bool:
-        """Is it a consumer that is still there?"""
-        return not self.passive and self.state is HolderState.PRESENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +31,6 @@ class Order:
     request: int
     count: int
     ranges: list[Range]
-
-
-def _ghost(node: int) -> Holder:
-    """Stands for somebody of a node who is not there."""
-    ghost = Holder(node, 0, 0, 0, exclusive=False, passive=True)
-    ghost.state = HolderState.RETURNING
-    return ghost
 
 
 class LeaderQueue:
@@ -262,7 +190,7 @@ class LeaderQueue:
 
     def lock(self, parts: list[Range], node: int) -> None:
         """A transaction of `node` answers these: whoever holds them keeps them, and nobody else gets them."""
-        ghost = _ghost(node)
+        ghost = ghost_of(node)
         for first, end in parts:
             for place in (self.ready, self.delayed, self.parked):
                 for a, b in place.remove(first, end):
@@ -277,6 +205,24 @@ class LeaderQueue:
                 if owner.state is not HolderState.PRESENT:
                     lost.append((a, b))
         return lost
+
+    def part(self, node: int) -> list[Holder]:
+        """The node is lost, or has come again: what it asked is void, its holders are gone. Returns these."""
+        gone = [self.holders.pop(key) for key in [key for key in self.holders if key[0] == node]]
+        for owner in chain(gone, (owner for _, _, owner in self.unacked if owner.node == node)):
+            if owner.state is HolderState.PRESENT:
+                owner.state = HolderState.GONE
+        self.gets = deque([g for g in self.gets if g[0] != node])
+        self.purges = deque([p for p in self.purges if p.node != node])
+        self.retries = deque([r for r in self.retries if r.node != node])
+        return gone
+
+    def take_orphans(self, node: int) -> list[Range]:
+        """What holders of the node that are gone still have, to be given back through the log; told once."""
+        orphans = [part for part in self.unacked if part[2].state is HolderState.GONE and part[2].node == node]
+        for _, _, owner in orphans:
+            owner.state = HolderState.RETURNING
+        return [(first, end) for first, end, _ in orphans]
 
     def give_back(self, parts: list[Range], node: int) -> None:
         """The log says these came back from `node` (0: from lost nodes): ready again, in their place."""
@@ -426,7 +372,7 @@ class LeaderQueue:
         lost = [
             part for first, end in list(self.ready) for part in self.ready.remove(first, min(end, self.suspect_below))
         ]
-        ghost = _ghost(0)
+        ghost = ghost_of(0)
         for first, end in lost:
             self.unacked.put(first, end, ghost)
         return lost
