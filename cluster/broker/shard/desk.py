@@ -1,7 +1,8 @@
 """What home nodes ask a leader about a queue, and the answers.
 
 Law: an answer comes at once, unless only the log or the watermark can give it (a purge, a retry, a basic.get); then it
-comes when that has. A queue that is being deleted takes no consumer any more.
+comes when that has. A queue that is being deleted takes no consumer any more, and who asks for one that is gone is
+told: its home node may take it for another, which bears its name now.
 """
 
 from __future__ import annotations
@@ -10,17 +11,23 @@ from collections.abc import Iterable, Sequence
 
 from cluster.broker.shard.dispatch import Outbox
 from cluster.broker.shard.holder import Holder, HolderState
+from cluster.broker.shard.keeper import Keeper
 from cluster.broker.shard.leader_queue import LeaderQueue, Order
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.proposals import Proposals
+
+CLOSED_MS = 10_000
+"""How long a queue is closed for whoever deletes it. If the catalog does not know by then, that node has not told it:
+the queue is as it was."""
 
 
 class Desk:
     """One leader's."""
 
-    def __init__(self, out: Outbox, proposals: Proposals) -> None:
+    def __init__(self, out: Outbox, proposals: Proposals, keeper: Keeper) -> None:
         self._out = out
         self._proposals = proposals
+        self._keeper = keeper
 
     def answer(self, queue: LeaderQueue, node: int, request: int, op: RequestOp, args: Sequence[int]) -> bool:
         """See `RequestOp`. True: there may be something to hand out now."""
@@ -36,7 +43,10 @@ class Desk:
             case RequestOp.GET:
                 return self._get(queue, node, request, args[0])
             case RequestOp.INFO:
-                self._out.reply(node, request, ReplyStatus.OK, queue.counts())
+                status = ReplyStatus.GONE if self._is_gone(queue) else ReplyStatus.OK
+                self._out.reply(node, request, status, queue.counts())
+            case RequestOp.PURGE | RequestOp.RETRY if self._is_gone(queue):
+                self._out.reply(node, request, ReplyStatus.GONE)
             case RequestOp.PURGE:
                 purge = queue.purge(node, request)
                 for first, end in purge.ranges:
@@ -56,9 +66,13 @@ class Desk:
                 elif if_empty and not queue.is_empty:
                     self._out.reply(node, request, ReplyStatus.NOT_EMPTY)
                 else:
-                    queue.doomed = True
+                    queue.closed_until_ms = self._keeper.now_ms + CLOSED_MS
                     self._out.reply(node, request, ReplyStatus.OK, queue.ready.count)
         return False
+
+    def _is_gone(self, queue: LeaderQueue) -> bool:
+        """Deleted, or about to be."""
+        return queue.doomed or self._keeper.now_ms < queue.closed_until_ms
 
     def dismiss(self, queue: LeaderQueue) -> None:
         """The queue goes: whoever waits for something of it is told."""
@@ -80,7 +94,7 @@ class Desk:
 
     def _consume(self, queue: LeaderQueue, node: int, request: int, args: Sequence[int]) -> bool:
         consumer, credit, bytes_credit, exclusive, *more = args
-        if queue.doomed:
+        if self._is_gone(queue):
             self._out.reply(node, request, ReplyStatus.GONE)
             return False
         others = queue.others(node, consumer)
@@ -103,7 +117,7 @@ class Desk:
         return True
 
     def _get(self, queue: LeaderQueue, node: int, request: int, consumer: int) -> bool:
-        if queue.doomed:
+        if self._is_gone(queue):
             self._out.reply(node, request, ReplyStatus.GONE)
             return False
         holder = queue.holders.get((node, consumer))

@@ -116,7 +116,7 @@ class ShardLeader:
             hot_backlog_max=limits.hot_backlog_max,
         )
         self._dispatcher = Dispatcher(self._payloads, self._out, self._proposals.watermarks)
-        self._desk = Desk(self._out, self._proposals)
+        self._desk = Desk(self._out, self._proposals, self._keeper)
         self._forwarder = Forwarder(shard=shard, incarnation=incarnation, state=state, payloads=self._payloads)
         self._arbiter = Arbiter(state.transactions, state.sessions, self._proposals)
         for tx, part in state.transactions.prepared.items():

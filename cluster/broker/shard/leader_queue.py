@@ -40,6 +40,7 @@ class LeaderQueue:
         "able_ms",
         "able_since_ms",
         "active",
+        "closed_until_ms",
         "coming",
         "coming_bytes",
         "coming_keys",
@@ -119,6 +120,9 @@ class LeaderQueue:
         self.offered_below = 0
         """What lies below has been there for whoever was waiting."""
         self.doomed = False
+        """Has the catalog deleted it?"""
+        self.closed_until_ms = 0
+        """Somebody is deleting it: Unix milliseconds until when it takes no consumer, unless the catalog says more."""
         for first, end in state.limbo:
             self.ready.remove(first, end)
             self.purging.add(first, end)

@@ -30,7 +30,7 @@ class RequestOp(IntEnum):
 
     CONSUME  queue, consumer, credit, bytes credit, exclusive[, priority] -> [ready, consumers before]
     GET      queue, holder -> None when empty, else [first seq, redelivered, sizes, records, left]
-    INFO     queue[, 1 if that counts as a use of it] -> `LeaderQueue.counts`
+    INFO     queue[, 1 if that counts as a use of it] -> `LeaderQueue.counts`, also of one that is GONE
     PURGE    queue -> number of messages purged
     DELETE   queue, if_unused, if_empty (of ready, delayed and parked messages) -> number of ready ones; the queue
              takes no new consumer after it
@@ -56,7 +56,7 @@ class ReplyStatus(IntEnum):
     IN_USE = 2
     NOT_EMPTY = 3
     GONE = 4
-    """The queue is being deleted."""
+    """The queue is being deleted, or was: its name may be another's by now."""
 
 
 @dataclass(slots=True, eq=False)

@@ -155,6 +155,8 @@ def _answered(
     async def answer(request: Request) -> Response:
         caller = await _caller(source, request)
         caller.require(endpoint.tags)
+        if endpoint.changes_a_vhost:
+            await source.operations.catch_up()
         return await endpoint.handler(Asked(request, caller, source, rates, samples))
 
     return answer

@@ -6,8 +6,8 @@ as unavailable, in time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from struct import Struct
 from typing import Any
 
@@ -33,6 +33,15 @@ _RECORD_HEAD = Struct(">HI")
 _CONTENT_HEADER = Struct(">HHQH")
 _BASIC_CLASS = 60
 _PROBE_BODY = b"aliveness"
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """What has no quorum is refused."""
+    try:
+        yield
+    except NoQuorum as error:
+        raise Refused(Refusal.UNAVAILABLE, str(error)) from error
 
 
 class _Published:
@@ -66,10 +75,8 @@ class NodeOperations:
         return int(self._core.node), self._core.incarnation
 
     async def submit(self, command: SingleCommand) -> None:
-        try:
+        with _in_time():
             await self._broker.submit(command)
-        except NoQuorum as error:
-            raise Refused(Refusal.UNAVAILABLE, str(error)) from error
 
     async def counts(self, queue: QueueDefinition) -> QueueCounts:
         with trio.move_on_after(COUNTS_TIMEOUT_SECONDS), suppress(NoQuorum):
@@ -77,24 +84,21 @@ class NodeOperations:
             return QueueCounts.of(value or ())
         return QueueCounts()
 
-    async def purge(self, queue: QueueDefinition) -> int:
-        return await self._count(queue, RequestOp.PURGE)
+    async def catch_up(self) -> None:
+        with _in_time():
+            await self._broker.catch_up()
 
-    async def retry(self, queue: QueueDefinition) -> int:
-        return await self._count(queue, RequestOp.RETRY)
+    async def purge(self, find: Callable[[], QueueDefinition]) -> int:
+        with _in_time():
+            return await self._broker.on_found(find, self._broker.purge)
 
-    async def _count(self, queue: QueueDefinition, op: RequestOp) -> int:
-        try:
-            _, count = await self._broker.ask(queue, op, ())
-        except NoQuorum as error:
-            raise Refused(Refusal.UNAVAILABLE, str(error)) from error
-        return int(count or 0)
+    async def retry(self, find: Callable[[], QueueDefinition]) -> int:
+        with _in_time():
+            return await self._broker.on_found(find, self._broker.retry)
 
     async def delete_queue(self, find: Callable[[], QueueDefinition | None], *, if_unused: bool, if_empty: bool) -> int:
-        try:
+        with _in_time():
             return await self._broker.delete_found(find, if_unused=if_unused, if_empty=if_empty)
-        except NoQuorum as error:
-            raise Refused(Refusal.UNAVAILABLE, str(error)) from error
 
     async def pass_through(self, queue: QueueDefinition) -> None:
         name = queue.name.encode()
@@ -108,7 +112,8 @@ class NodeOperations:
             await sink.event.wait()
         if not sink.stored:
             raise Refused(Refusal.UNAVAILABLE, f"{queue.label} has no leader with a quorum")
-        await self.purge(queue)
+        with _in_time():
+            await self._broker.purge(queue)
 
     async def close_connection(self, name: str, reason: str) -> bool:
         if self._close_here(name, reason):

@@ -61,11 +61,14 @@ class Operations(Protocol):
     async def counts(self, queue: QueueDefinition) -> QueueCounts:
         """Zeros when the queue's leader does not answer."""
 
-    async def purge(self, queue: QueueDefinition) -> int:
-        """How many messages went."""
+    async def catch_up(self) -> None:
+        """The copy of the catalog has everything that was answered before."""
 
-    async def retry(self, queue: QueueDefinition) -> int:
-        """Parked messages become ready again, their deliveries forgotten. How many."""
+    async def purge(self, find: Callable[[], QueueDefinition]) -> int:
+        """How many messages went of what `find` finds, which may be another queue than it was."""
+
+    async def retry(self, find: Callable[[], QueueDefinition]) -> int:
+        """Parked messages of what `find` finds become ready again, their deliveries forgotten. How many."""
 
     async def delete_queue(self, find: Callable[[], QueueDefinition | None], *, if_unused: bool, if_empty: bool) -> int:
         """Of what `find` finds, 0 for nothing: how many messages went with it. Raises BrokerError."""

@@ -6,10 +6,10 @@ and who has to be written to in this round.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
@@ -18,7 +18,7 @@ from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.queue_rules import in_use, not_empty
-from cluster.broker.errors import BrokerError, not_found
+from cluster.broker.errors import NOT_FOUND, BrokerError, no_queue, not_found
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import ReplyCallback, ShardStream
@@ -37,6 +37,8 @@ from cluster.raft.types import NodeId
 
 if TYPE_CHECKING:
     from cluster.node.amqp.connection import Connection
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,35 @@ class Broker:
             if count is not None:
                 return count
         return 0
+
+    async def purge(self, queue: QueueDefinition) -> int:
+        """How many messages went. Raises BrokerError 404, NoQuorum."""
+        return await self._count(queue, RequestOp.PURGE)
+
+    async def retry(self, queue: QueueDefinition) -> int:
+        """How many parked messages are ready. Raises BrokerError 404, NoQuorum."""
+        return await self._count(queue, RequestOp.RETRY)
+
+    async def _count(self, queue: QueueDefinition, op: RequestOp) -> int:
+        status, count = await self.ask(queue, op, ())
+        if status == ReplyStatus.GONE:
+            raise no_queue(queue.vhost, queue.name)
+        return int(count or 0)
+
+    async def on_found(self, find: Callable[[], QueueDefinition], act: Callable[[QueueDefinition], Awaitable[T]]) -> T:
+        """`act` on what `find` finds; if that has gone, on what it finds when the copy here is up to date, because a
+        name may have become another queue's. Raises what they raise, NoQuorum."""
+        queue = find()
+        while True:
+            try:
+                return await act(queue)
+            except BrokerError as error:
+                if error.code != NOT_FOUND:
+                    raise
+                await self.catch_up()
+                if queue.id in self.catalog.queues:
+                    raise
+            queue = find()
 
     async def consumer_comes(self, queue: QueueDefinition) -> None:
         """Before the first consumer of a queue that goes with its last: whoever leads its shard next has to know.

@@ -1,8 +1,9 @@
 """What each synchronous method does. One function a method; the table at the end names them all.
 
 Law: a handler judges by the catalog's copy first (RabbitMQ's errors, no write when nothing changes), asks the
-queue's leader where only it knows, and answers unless no-wait. Something missing is looked for once more after the
-copy has caught up with the catalog's leader.
+queue's leader where only it knows, and answers unless no-wait. What would refuse it, or leave everything as it is, is
+looked at once more after the copy has caught up with the catalog's leader; but for a queue that is declared as it is:
+its own leader says whether it is still there.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from cluster.broker.catalog.arguments import arguments_of
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.ids import ConnectionId
 from cluster.broker.channel.confirms import Confirms
-from cluster.broker.errors import NOT_FOUND, BrokerError, not_allowed, not_found, precondition_failed
-from cluster.broker.shard.messages import RequestOp
+from cluster.broker.errors import BrokerError, not_allowed, not_found, precondition_failed
+from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.node.amqp.direct_reply import PSEUDO_QUEUE
 from cluster.node.amqp.transaction import Transaction
 from cluster.node.catalog.client import NoQuorum
 
 if TYPE_CHECKING:
+    from cluster.node.amqp.broker import Broker
     from cluster.node.amqp.channel import Channel, ChannelEvent
     from cluster.node.amqp.connection import Connection
 
@@ -43,20 +45,18 @@ def unique_name(prefix: str) -> str:
 
 
 async def fresh(connection: Connection, check: Callable[[], T]) -> T:
-    """`check()`, and if something is not found, again when the catalog's copy is up to date."""
-    try:
+    """`check()`, and if it refuses, again when the catalog's copy is up to date."""
+    with suppress(BrokerError):
         return check()
-    except BrokerError as error:
-        if error.code != NOT_FOUND:
-            raise
     await connection.broker.catch_up()
     return check()
 
 
 async def _needed(connection: Connection, check: Callable[[], bool]) -> bool:
-    """`check()`, and if there is nothing to remove, again when the catalog's copy is up to date."""
-    if check():
-        return True
+    """`check()`: is there something to change? If not, or if it refuses, again with the catalog's copy up to date."""
+    with suppress(BrokerError):
+        if check():
+            return True
     await connection.broker.catch_up()
     return check()
 
@@ -143,7 +143,8 @@ async def exchange_declare(connection: Connection, channel: Channel, method: m.E
             method.internal,
             arguments_of(method.arguments).table,
         )
-        if broker.catalog.checks.declare_exchange(connection.user, command) is None:
+        checks = broker.catalog.checks
+        if await _needed(connection, lambda: checks.declare_exchange(connection.user, command) is None):
             await broker.submit(command)
     reply(connection, channel, m.ExchangeDeclareOk(), no_wait=method.no_wait)
 
@@ -161,7 +162,7 @@ async def exchange_bind(connection: Connection, channel: Channel, method: m.Exch
     table = arguments_of(method.arguments).table
     destination, source = one_line(method.destination), one_line(method.source)
     command = c.BindExchange(connection.vhost, destination, source, method.routing_key, table)
-    if await fresh(connection, lambda: broker.catalog.checks.bind_exchange(connection.user, command)):
+    if await _needed(connection, lambda: broker.catalog.checks.bind_exchange(connection.user, command)):
         await broker.submit(command)
     reply(connection, channel, m.ExchangeBindOk(), no_wait=method.no_wait)
 
@@ -182,16 +183,13 @@ async def exchange_unbind(connection: Connection, channel: Channel, method: m.Ex
 async def queue_declare(connection: Connection, channel: Channel, method: m.QueueDeclare) -> None:
     broker, vhost, owner = connection.broker, connection.vhost, ConnectionId(connection.id)
     checks = broker.catalog.checks
-    queue: QueueDefinition | None
-    made = False
     replies = broker.replies
     if method.queue == PSEUDO_QUEUE or (replies.is_address(method.queue) and replies.reachable(method.queue)):
         reply(connection, channel, m.QueueDeclareOk(method.queue, 0, 1), no_wait=method.no_wait)
         return
     name = one_line(method.queue)
-    if method.passive:
-        queue = await fresh(connection, lambda: checks.passive_queue(vhost, name, owner))
-    else:
+    command = None
+    if not method.passive:
         name = name or unique_name("amq.gen-")
         command = c.DeclareQueue(
             vhost,
@@ -204,21 +202,39 @@ async def queue_declare(connection: Connection, channel: Channel, method: m.Queu
             broker.node,
             broker.incarnation,
         )
-        queue = checks.declare_queue(connection.user, command, server_named=not method.queue)
         broker.counters.queues_declared += 1
-        if queue is None:
-            connection.owns_queues = connection.owns_queues or method.exclusive
-            await broker.submit(command)
-            made = True
-            queue = await fresh(connection, lambda: checks.passive_queue(vhost, name, owner))
-    channel.last_queue = name
-    if method.no_wait:
-        return
-    ready, consumers = 0, 0
-    if not made:
-        _, value = await broker.ask(queue, RequestOp.INFO, (1,))
-        ready, _, consumers, *_ = value or (0, 0, 0)
-    reply(connection, channel, m.QueueDeclareOk(name, ready, consumers))
+    counts = None
+    while counts is None:
+        made = command is not None and await _make_queue(connection, command, server_named=not method.queue)
+        queue = await fresh(connection, lambda: checks.passive_queue(vhost, name, owner))
+        channel.last_queue = name
+        counts = (0, 0) if made else await _ready_and_consumers(broker, queue)
+    reply(connection, channel, m.QueueDeclareOk(name, *counts), no_wait=method.no_wait)
+
+
+async def _make_queue(connection: Connection, command: c.DeclareQueue, *, server_named: bool) -> bool:
+    """False: it is there. Raises BrokerError, NoQuorum."""
+    broker = connection.broker
+
+    def is_new() -> bool:
+        return broker.catalog.checks.declare_queue(connection.user, command, server_named=server_named) is None
+
+    is_needed = await fresh(connection, is_new)
+    if is_needed:
+        connection.owns_queues = connection.owns_queues or command.exclusive
+        await broker.submit(command)
+    return is_needed
+
+
+async def _ready_and_consumers(broker: Broker, queue: QueueDefinition) -> tuple[int, int] | None:
+    """None: it has gone, as the copy of the catalog knows now."""
+    status, value = await broker.ask(queue, RequestOp.INFO, (1,))
+    if status == ReplyStatus.GONE:
+        await broker.catch_up()
+        if queue.id not in broker.catalog.queues:
+            return None
+    ready, _, consumers, *_ = value or (0, 0, 0)
+    return ready, consumers
 
 
 async def queue_bind(connection: Connection, channel: Channel, method: m.QueueBind) -> None:
@@ -227,7 +243,7 @@ async def queue_bind(connection: Connection, channel: Channel, method: m.QueueBi
     routing_key = method.routing_key or ("" if method.queue else name)
     table = arguments_of(method.arguments).table
     command = c.BindQueue(connection.vhost, one_line(method.exchange), name, routing_key, table)
-    if await fresh(connection, lambda: broker.catalog.checks.bind_queue(connection.user, command, owner)):
+    if await _needed(connection, lambda: broker.catalog.checks.bind_queue(connection.user, command, owner)):
         await broker.submit(command)
     reply(connection, channel, m.QueueBindOk(), no_wait=method.no_wait)
 
@@ -244,26 +260,30 @@ async def queue_unbind(connection: Connection, channel: Channel, method: m.Queue
 
 
 async def queue_purge(connection: Connection, channel: Channel, method: m.QueuePurge) -> None:
-    queue = await _readable(connection, channel, method.queue)
-    _, count = await connection.broker.ask(queue, RequestOp.PURGE, ())
-    reply(connection, channel, m.QueuePurgeOk(count or 0), no_wait=method.no_wait)
+    # The leader of a queue that is gone need not know that either.
+    await connection.broker.catch_up()
+    count = await _with_queue(connection, channel, method.queue, connection.broker.purge)
+    reply(connection, channel, m.QueuePurgeOk(count), no_wait=method.no_wait)
 
 
 async def queue_delete(connection: Connection, channel: Channel, method: m.QueueDelete) -> None:
     broker, owner = connection.broker, ConnectionId(connection.id)
     name = one_line(queue_name(channel, method.queue))
     find = partial(broker.catalog.checks.delete_queue, connection.user, connection.vhost, name, owner)
-    if find() is None:
+    if await fresh(connection, find) is None:
         await broker.catch_up()
     count = await broker.delete_found(find, if_unused=method.if_unused, if_empty=method.if_empty)
     reply(connection, channel, m.QueueDeleteOk(count), no_wait=method.no_wait)
 
 
-async def _readable(connection: Connection, channel: Channel, name: str) -> QueueDefinition:
-    name = queue_name(channel, name)
-    checks = connection.broker.catalog.checks
-    owner = ConnectionId(connection.id)
-    return await fresh(connection, lambda: checks.read_queue(connection.user, connection.vhost, name, owner))
+async def _with_queue(
+    connection: Connection, channel: Channel, name: str, act: Callable[[QueueDefinition], Awaitable[T]]
+) -> T:
+    """`act` on the queue that bears the name: see `Broker.on_found`."""
+    name, checks, owner = queue_name(channel, name), connection.broker.catalog.checks, ConnectionId(connection.id)
+    find = partial(checks.read_queue, connection.user, connection.vhost, name, owner)
+    await fresh(connection, find)
+    return await connection.broker.on_found(find, act)
 
 
 # ---- basic
@@ -289,8 +309,7 @@ async def basic_consume(connection: Connection, channel: Channel, method: m.Basi
         channel.reply_consumer = connection.broker.replies.open(channel, tag)
         reply(connection, channel, m.BasicConsumeOk(tag), no_wait=method.no_wait)
         return
-    queue = await _readable(connection, channel, method.queue)
-    await channel.consume(queue, method, tag)
+    await _with_queue(connection, channel, method.queue, lambda queue: channel.consume(queue, method, tag))
 
 
 async def basic_cancel(connection: Connection, channel: Channel, method: m.BasicCancel) -> None:
@@ -305,8 +324,7 @@ async def basic_cancel(connection: Connection, channel: Channel, method: m.Basic
 
 
 async def basic_get(connection: Connection, channel: Channel, method: m.BasicGet) -> None:
-    queue = await _readable(connection, channel, method.queue)
-    await channel.get(queue, no_ack=method.no_ack)
+    await _with_queue(connection, channel, method.queue, partial(channel.get, no_ack=method.no_ack))
 
 
 async def basic_recover(connection: Connection, channel: Channel, method: m.BasicRecover) -> None:

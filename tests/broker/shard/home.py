@@ -224,7 +224,7 @@ class Home:
 
     def purge(self, queue: QueueId) -> None:
         def answered(status: int, value: object) -> None:
-            assert isinstance(value, int)
+            assert isinstance(value, int) or status == ReplyStatus.GONE
 
         self.stream.request(RequestOp.PURGE, queue, (), answered)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cluster.broker.shard.desk import CLOSED_MS
 from cluster.broker.shard.entry import Batch, QueueId
 from cluster.broker.shard.leader import LeaderLimits, ShardLeader
 from cluster.broker.shard.messages import AttachedConsumer, Delivery, Reply, ReplyStatus, RequestOp, ToHome
@@ -378,6 +379,21 @@ def test_delete_refuses_as_it_was_asked_to() -> None:
     scene.run()
     expected = [ReplyStatus.IN_USE, ReplyStatus.NOT_EMPTY, ReplyStatus.OK, ReplyStatus.GONE]
     assert [status for _, status, _ in scene.replies()] == expected
+
+
+def test_a_queue_whose_deletion_the_catalog_does_not_hear_of_is_open_again() -> None:
+    scene = Scene()
+    scene.publish(b"a")
+    scene.ask(RequestOp.DELETE, 0, 0)
+    scene.leader.tick(CLOSED_MS - 1)
+    for op in (RequestOp.INFO, RequestOp.PURGE, RequestOp.RETRY):
+        scene.ask(op)
+    scene.run()
+    gone = [(status, value) for _, status, value in scene.replies()[1:]]
+    assert gone == [(ReplyStatus.GONE, [1, 0, 0, 0, 1, 0, 0]), (ReplyStatus.GONE, None), (ReplyStatus.GONE, None)]
+    scene.leader.tick(CLOSED_MS)
+    scene.consume(1)
+    assert scene.seqs() == [(1, 0, False)]
 
 
 def test_a_queue_that_held_nothing_goes_without_an_entry() -> None:

@@ -102,7 +102,9 @@ class FakeOperations:
     def __init__(self) -> None:
         self.founded = Founded()
         self.commands: list[SingleCommand] = []
-        self.purged: list[str] = []
+        self.missed: list[SingleCommand] = []
+        """What this node's copy of the catalog does not have yet."""
+        self.purged: list[QueueDefinition] = []
         self.closed: list[tuple[str, str]] = []
         self.messages = 9
         self.enqueued = 100
@@ -113,21 +115,30 @@ class FakeOperations:
         return 1, 1
 
     async def submit(self, command: SingleCommand) -> None:
-        if not self.has_quorum:
-            raise Refused(Refusal.UNAVAILABLE, "the catalog has no leader with a quorum")
+        self._need_quorum()
         self.commands.append(command)
         outcome = self.founded.apply(command)
         if isinstance(outcome, RefusedCommand):
             raise outcome.error
 
+    def _need_quorum(self) -> None:
+        if not self.has_quorum:
+            raise Refused(Refusal.UNAVAILABLE, "the catalog has no leader with a quorum")
+
     async def counts(self, queue: QueueDefinition) -> QueueCounts:
         return QueueCounts(self.messages, 1, 2, 0, self.enqueued, self.enqueued - self.messages, self.enqueued)
 
-    async def purge(self, queue: QueueDefinition) -> int:
-        self.purged.append(queue.name)
+    async def catch_up(self) -> None:
+        self._need_quorum()
+        for command in self.missed:
+            self.founded.ok(command)
+        self.missed.clear()
+
+    async def purge(self, find: Callable[[], QueueDefinition]) -> int:
+        self.purged.append(find())
         return self.messages
 
-    async def retry(self, queue: QueueDefinition) -> int:
+    async def retry(self, find: Callable[[], QueueDefinition]) -> int:
         return 0
 
     async def delete_queue(self, find: Callable[[], QueueDefinition | None], *, if_unused: bool, if_empty: bool) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cluster.broker.catalog.commands import DeclareQueue, PutUser, SetPermissions
+from cluster.broker.catalog.commands import DeclareQueue, DeleteQueue, PutUser, SetPermissions
 from cluster.node.admin.report import QueueFlow
 from cluster.node.amqp.password_hash import verify
 from tests.node.admin.client import Client, served
@@ -209,11 +209,23 @@ async def test_a_queue_shows_its_counts_its_replicas_and_its_policy() -> None:
     assert queue | expected == queue
 
 
+async def test_what_changes_a_vhost_is_judged_by_a_copy_of_the_catalog_that_is_up_to_date() -> None:
+    source = FakeSource()
+    (first,) = source.catalog.queues.values()
+    again = (DeleteQueue("/", "orders", first.id), DeclareQueue("/", "orders", True, False, False))
+    source.operations.missed += again
+    async with served(source) as client:
+        assert (await client.delete("queues/%2F/orders/contents")).status == 204
+        source.operations.missed.append(DeclareQueue("/", "later", True, False, False))
+        assert (await client.post("bindings/%2F/e/amq.direct/q/later", {"routing_key": "k"})).status == 201
+    assert [queue.id for queue in source.operations.purged] not in ([], [first.id])
+
+
 async def test_a_queue_is_purged_and_deleted() -> None:
     source = FakeSource()
     async with served(source) as client:
         assert (await client.delete("queues/%2F/orders/contents")).status == 204
-        assert source.operations.purged == ["orders"]
+        assert [queue.name for queue in source.operations.purged] == ["orders"]
         assert (await client.delete("queues/%2F/orders?if-unused=false")).status == 204
         assert await names(client, "queues") == []
 

@@ -175,3 +175,8 @@ class Endpoint:
     path: str
     tags: frozenset[str]
     handler: Handler
+
+    @property
+    def changes_a_vhost(self) -> bool:
+        """Then it is judged by a copy of the catalog that is up to date."""
+        return self.method != "GET" and "{vhost}" in self.path

@@ -250,20 +250,20 @@ async def delete(asked: Asked) -> Response:
     return nothing()
 
 
+def _reader(asked: Asked) -> Callable[[], QueueDefinition]:
+    """The queue in the path, each time. Raises HTTPException 404, BrokerError 403, 405."""
+    vhost, name, check = asked.vhost_to_change(), asked.part("name"), asked.catalog.checks.read_queue
+    return lambda: check(asked.caller.remover, vhost.name, known_queue(vhost, name).name, NO_CONNECTION)
+
+
 async def purge(asked: Asked) -> Response:
-    vhost = asked.vhost_to_change()
-    queue = known_queue(vhost, asked.part("name"))
-    asked.catalog.checks.read_queue(asked.caller.remover, vhost.name, queue.name, NO_CONNECTION)
-    await asked.node.operations.purge(queue)
+    await asked.node.operations.purge(_reader(asked))
     return nothing()
 
 
 async def retry(asked: Asked) -> Response:
     """Messages that came back too often are delivered again. `{"retried"}` says how many there were."""
-    vhost = asked.vhost_to_change()
-    queue = known_queue(vhost, asked.part("name"))
-    asked.catalog.checks.read_queue(asked.caller.remover, vhost.name, queue.name, NO_CONNECTION)
-    return found(asked, {"retried": await asked.node.operations.retry(queue)})
+    return found(asked, {"retried": await asked.node.operations.retry(_reader(asked))})
 
 
 ENDPOINTS = (
