@@ -2,20 +2,25 @@
 
 Law: everything here is kept outside the members under test and only ever grows: who led which term, what each
 (term, index) holds, what is committed. A contradiction is an AssertionError at the moment it arises.
-Sources: Raft paper figure 3 (election safety, log matching, leader completeness, state machine safety).
+Sources: Raft paper figure 3 (election safety, log matching, leader completeness, state machine safety); Raft thesis
+§4.1 and §5.1.1 (who belongs to a group is what the log's last configuration says, or the snapshot at its index).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from cluster.raft.group import RaftGroup, Role
-from cluster.raft.membership import quorum_value
+from cluster.raft.log import RaftLog
+from cluster.raft.membership import decode_configuration, quorum_value
 from cluster.raft.messages import AppendReply, Message, PreVoteReply, SnapshotChunkReply, VoteReply
 from cluster.raft.storage import Compacted, GroupWrite
 from cluster.raft.types import Configuration, Entry, EntryKind, LogIndex, NodeId, Term
 from tests.raft.disk import Disk
+
+_decoded = lru_cache(decode_configuration)
 
 
 def extend_digest(digest: bytes, entry: Entry) -> bytes:
@@ -28,7 +33,9 @@ def extend_digest(digest: bytes, entry: Entry) -> bytes:
 class Checks:
     """See the law of this file."""
 
-    def __init__(self) -> None:
+    def __init__(self, founding: Configuration) -> None:
+        self.configurations: list[tuple[LogIndex, Configuration]] = [(LogIndex(0), founding)]
+        """The committed ones, by index."""
         self.leaders: dict[Term, NodeId] = {}
         self.entries: dict[tuple[Term, LogIndex], tuple[EntryKind, bytes, Term]] = {}
         self.committed: list[Entry] = []
@@ -50,6 +57,9 @@ class Checks:
         assert disk.hard_state().term == group.term
         assert disk.hard_state().vote == group.node
         log = group._state.log
+        assert group.configuration == self._configuration_of(log, disk), (
+            f"node {group.node} leads term {group.term} by other members than its log says"
+        )
         for entry in reversed(self.committed):
             if entry.index <= max(disk.meta.index, log.snapshot_index):
                 break
@@ -57,10 +67,47 @@ class Checks:
                 f"node {group.node} leads term {group.term} without the committed entry {entry.index}"
             )
 
+    # -- members
+
+    def configuration_at(self, index: LogIndex) -> Configuration:
+        """In force where everything up to `index`, which is committed, is the log."""
+        return next(one for at, one in reversed(self.configurations) if at <= index)
+
+    def goes_by(self, group: RaftGroup) -> None:
+        """Called after anything that may have changed a member's log. One that has lost its log knows no members."""
+        log, index = group._state.log, group._state.membership.current_index
+        if group._state.repair is not None:
+            return
+        if index <= log.snapshot_index:
+            held = self.configuration_at(log.snapshot_index)
+        elif (entry := log.recent(index)) is not None:
+            assert entry.kind is EntryKind.CONFIG
+            held = _decoded(entry.data)
+        else:
+            return
+        assert group.configuration == held, f"node {group.node} goes by members that its log does not name at {index}"
+
+    def _configuration_of(self, log: RaftLog, disk: Disk) -> Configuration:
+        """The latest in a log, committed or not."""
+        # The disk may have a snapshot that the member has not heard of.
+        base = max(log.snapshot_index, disk.meta.index)
+        found, first = self.configuration_at(base), LogIndex(base + 1)
+        while first <= log.last_index:
+            entries = log.read(first, 1 << 20)
+            for entry in entries:
+                if entry.kind is EntryKind.CONFIG:
+                    found = _decoded(entry.data)
+            first = LogIndex(entries[-1].index + 1)
+        return found
+
     # -- log matching
 
     def wrote(self, disk: Disk, write: GroupWrite) -> None:
         """Called before a write takes effect: an entry's term and index say what it and the one before are."""
+        for meta in (write.install, write.snapshot[0] if write.snapshot is not None else None):
+            assert meta is None or meta.configuration == self.configuration_at(meta.index), (
+                f"a snapshot up to {meta.index} holds other members"
+            )
         if not write.entries:
             return
         previous = write.entries[0].index - 1
@@ -89,6 +136,8 @@ class Checks:
             entry = log.read(LogIndex(self.commit_index + 1), 1)[0]
             self.committed.append(entry)
             self.digests.append(extend_digest(self.digests[-1], entry))
+            if entry.kind is EntryKind.CONFIG:
+                self.configurations.append((entry.index, _decoded(entry.data)))
 
     def _check_durable(self, group: RaftGroup, configuration: Configuration, disks: Mapping[NodeId, Disk]) -> None:
         """Committed means: on the disks of a quorum, whoever else has it in memory."""

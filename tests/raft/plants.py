@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 from cluster.raft.leadership import Leadership
-from cluster.raft.membership import quorum_value
-from cluster.raft.types import LogIndex, NodeId
+from cluster.raft.membership import MembershipHistory, quorum_value
+from cluster.raft.types import Configuration, LogIndex, NodeId
 from tests.patched import patched
+from tests.raft.simulate import Kind
 
 Plant = Callable[[], AbstractContextManager[None]]
 
@@ -40,8 +42,39 @@ def read_without_a_round() -> AbstractContextManager[None]:
     return patched(Leadership, "read_index", hasty)
 
 
-PLANTS: dict[str, Plant] = {
-    "an old term's entry committed by counting": old_term_committed_by_counting,
-    "a read without a round": read_without_a_round,
+def change_not_undone() -> AbstractContextManager[None]:
+    """A change of members whose entry is truncated stays in force until the next one."""
+    truncate_from = MembershipHistory.truncate_from
+
+    def forgetful(self: MembershipHistory, index: LogIndex) -> bool:
+        before = self.current
+        changed = truncate_from(self, index)
+        self.current = before
+        return changed
+
+    return patched(MembershipHistory, "truncate_from", forgetful)
+
+
+def snapshot_of_members_before() -> AbstractContextManager[None]:
+    """A snapshot that ends with a change of members carries those before it."""
+    at = MembershipHistory.at
+
+    def late(self: MembershipHistory, index: LogIndex) -> Configuration:
+        return at(self, LogIndex(max(index - 1, self._entries[0][0])))
+
+    return patched(MembershipHistory, "at", late)
+
+
+class Planted(NamedTuple):
+    plant: Plant
+    kind: Kind = "common"
+    """Of the storms that show it."""
+
+
+PLANTS: dict[str, Planted] = {
+    "an old term's entry committed by counting": Planted(old_term_committed_by_counting),
+    "a read without a round": Planted(read_without_a_round),
+    "a change of members not undone": Planted(change_not_undone, "turnover"),
+    "a snapshot of the members before": Planted(snapshot_of_members_before, "turnover"),
 }
 """By mistake."""

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from random import Random
+from typing import Literal, get_args
 
 from cluster.raft.group import RaftConfig
 from cluster.raft.membership import all_members
@@ -22,6 +23,11 @@ from tests.raft.world import TICK, Member, Weather, World
 
 STORM_TICKS = 220
 CALM_TICKS = 400
+
+Kind = Literal["common", "damage", "turnover"]
+"""Of storms. damage: logs rot as well, one at a time, and members are not changed. turnover: leaders go while a change
+of members that they have begun is under way, and snapshots end wherever it is."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def make_weather(random: Random) -> Weather:
@@ -49,8 +55,7 @@ def make_weather(random: Random) -> Weather:
 class Storm:
     """Clients and faults, each a process of its own in virtual time, until the storm is over."""
 
-    def __init__(self, seed: int, *, damage: bool = False) -> None:
-        """`damage`: logs rot as well, one at a time; members are not changed then."""
+    def __init__(self, seed: int, kind: Kind = "common") -> None:
         self.random = Random(seed)
         nodes = self.random.randint(3, 5)
         founders = self.random.randint(min(3, nodes), nodes) if self.random.random() < 0.9 else 1
@@ -63,7 +68,7 @@ class Storm:
         for mean_ticks, fault in (
             (self.random.choice([20, 40]), self._partition),
             (45, self._crash),
-            (self.random.choice([12, 60]), self._damage if damage else self._change_members),
+            (self.random.choice([12, 60]), self._damage if kind == "damage" else self._change_members),
             (60, self._transfer),
             (90, self._step_down),
             (90, self._campaign),
@@ -72,6 +77,9 @@ class Storm:
         ):
             if self.random.random() < 0.7:
                 self._repeat(mean_ticks * TICK, fault)
+        if kind == "turnover":
+            self._repeat(15 * TICK, self._turn_over)
+            self._repeat(5 * TICK, self._snapshot_all)
 
     def _repeat(self, mean: int, act: Callable[[], None]) -> None:
         def again() -> None:
@@ -128,12 +136,32 @@ class Storm:
             self.world.after(self.random.randint(1, 30 * TICK), partial(self.world.start, member.node))
 
     def _change_members(self) -> None:
+        target = self._some_members()
+        self.world.act(self._leader_or_any(), lambda group: group.propose_configuration(target))
+
+    def _some_members(self) -> Configuration:
         nodes = list(self.world.members)
         voters = self.random.sample(nodes, self.random.randint(1, len(nodes)))
         rest = [node for node in nodes if node not in voters]
         learners = self.random.sample(rest, self.random.randint(0, len(rest)))
-        target = Configuration(tuple(sorted(voters)), (), tuple(sorted(learners)))
-        self.world.act(self._leader_or_any(), lambda group: group.propose_configuration(target))
+        return Configuration(tuple(sorted(voters)), (), tuple(sorted(learners)))
+
+    def _turn_over(self) -> None:
+        """A leader begins to change the members, and some or all of them do not hear it any more."""
+        world = self.world
+        for leader in world.leaders():
+            target = self._some_members()
+            world.act(leader, lambda group, target=target: group.propose_configuration(target))  # type: ignore[misc]
+            others = [node for node in world.members if node != leader.node]
+            deaf = self.random.sample(others, self.random.randint(0, len(others)))
+            pairs = {pair for node in deaf for pair in ((leader.node, node), (node, leader.node))}
+            world.set_cut(world.cut | pairs)
+            world.after(self.random.randint(TICK, 40 * TICK), lambda: world.set_cut(set()))
+
+    def _snapshot_all(self) -> None:
+        """Whoever has something to make one of."""
+        for member in self.world.up():
+            self.world.snapshot(member)
 
     def _damage(self) -> None:
         """Any member's, while all others are sound and another can lead."""
@@ -221,12 +249,12 @@ class Storm:
         )
 
 
-def run_seed(seed: int, *, damage: bool = False) -> World:
-    return Storm(seed, damage=damage).run()
+def run_seed(seed: int, kind: Kind = "common") -> World:
+    return Storm(seed, kind).run()
 
 
-def command(seed: int, *, damage: bool = False) -> str:
-    return f"python -m tests.raft.simulate --seeds 1 --first {seed}" + (" --damage" if damage else "")
+def command(seed: int, kind: Kind = "common") -> str:
+    return f"python -m tests.raft.simulate --seeds 1 --first {seed} --kind {kind}"
 
 
 def main() -> int:
@@ -234,20 +262,22 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many seeds")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
     parser.add_argument("--keep-going", action="store_true", help="go on after a failure")
-    parser.add_argument("--damage", action="store_true", help="logs rot as well")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="of storms (default: all)")
     options = parser.parse_args()
     if options.seeds < 1:
         parser.error("--seeds: what plays nothing holds nothing")
     began = time.monotonic()
     entries = reads = installs = repairs = failures = 0
-    for seed in range(options.first, options.first + options.seeds):
+    kinds: tuple[Kind, ...] = tuple(options.kind or KINDS)
+    plays = [(seed, kind) for seed in range(options.first, options.first + options.seeds) for kind in kinds]
+    for seed, kind in plays:
         try:
-            world = run_seed(seed, damage=options.damage)
+            world = run_seed(seed, kind)
         except Exception:  # noqa: BLE001 - whatever it is, the seed is told
             failures += 1
             if failures <= 3:
                 traceback.print_exc()
-            print(f"seed {seed} failed; repeat with: {command(seed, damage=options.damage)}", flush=True)
+            print(f"seed {seed} failed; repeat with: {command(seed, kind)}", flush=True)
             if not options.keep_going:
                 return 1
             continue
@@ -256,7 +286,7 @@ def main() -> int:
         installs += world.snapshots_installed
         repairs += world.repairs
     print(
-        f"{options.seeds} seeds, {failures} failed: {entries} entries committed, {reads} reads answered, "
+        f"{len(plays)} storms, {failures} failed: {entries} entries committed, {reads} reads answered, "
         f"{installs} snapshots installed, {repairs} logs repaired, {time.monotonic() - began:.1f} s"
     )
     return 1 if failures else 0

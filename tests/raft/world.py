@@ -67,7 +67,7 @@ class World:
         self.random = Random(seed)
         self.weather = weather
         self.now = 0
-        self.checks = Checks()
+        self.checks = Checks(configuration)
         self.members = {NodeId(node): Member(NodeId(node), Disk(configuration)) for node in range(1, nodes + 1)}
         self.disks = {node: member.disk for node, member in self.members.items()}
         self.cut: set[tuple[NodeId, NodeId]] = set()
@@ -200,6 +200,7 @@ class World:
         if group is None:
             return
         check_invariants(group)
+        self.checks.goes_by(group)
         member.configuration = group.configuration
         persist = group.take_persist()
         if persist is not None:
