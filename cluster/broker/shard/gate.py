@@ -176,16 +176,19 @@ def _is_known(queue: LeaderQueue, key: int, keys_max: int, ttl_ms: int | None, n
 
 
 def _has_room(queue: LeaderQueue) -> bool:
-    """Would one more message, after what waiting consumers take, still be within the limits? Delayed ones count."""
+    """Would one more message, after what waiting consumers take, still be within the limits? What is delayed or parked
+    counts."""
     settings = queue.settings
     if settings.overflow is Overflow.DROP_HEAD:
         return True
     wanted = queue.appetite
-    present = queue.ready.count + queue.delayed.count + queue.coming
+    present = sum([place.count for place in queue.waiting]) + queue.coming
     if settings.max_length is not None and present >= settings.max_length + wanted:
         return False
     size_max = settings.max_length_bytes
-    if size_max is None or wanted > present or not isinstance(queue.ready, SortedReady):
+    if size_max is None or wanted > present:
         return True
-    may_grow = queue.ready.is_weighed or queue.ready.grown + queue.coming_bytes < size_max // UNWEIGHED_SHARE
-    return may_grow and queue.ready.bytes_about + queue.coming_bytes < size_max
+    places = [place for place in queue.waiting if isinstance(place, SortedReady)]
+    grown = sum([place.grown for place in places if not place.is_weighed])
+    may_grow = all(place.is_weighed for place in places) or grown + queue.coming_bytes < size_max // UNWEIGHED_SHARE
+    return may_grow and sum([place.bytes_about for place in places]) + queue.coming_bytes < size_max

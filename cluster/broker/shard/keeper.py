@@ -10,9 +10,10 @@ at the head of the queue (of each priority), as RabbitMQ does.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from functools import partial
+from heapq import heapify, heappop, heappush
 
 from cluster.broker.shard.death import Reason
 from cluster.broker.shard.entry import QueueId
@@ -20,7 +21,7 @@ from cluster.broker.shard.intervals import IntervalSet, Range
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.payload_cache import PayloadCache
-from cluster.broker.shard.ready import SortedReady, heads
+from cluster.broker.shard.ready import Ready, SortedReady, heads, move
 from cluster.broker.shard.settings import Overflow
 
 ZERO_TTL_MS = 50
@@ -32,7 +33,7 @@ WEIGHED_AT_ONCE = 4 << 20
 _MESSAGE_COSTS = 512
 LEAVING_AT_ONCE = 2_000
 """Messages that leave one by one, by their own expiration or too heavy, before others have a turn; and what came to the
-queue by so many entries, where all of it has one TTL."""
+queue by so many entries, where all of it has one TTL; and those whose delays are over."""
 AGAIN_MS = 1000
 """When an unused queue is named again if the catalog has not deleted it."""
 
@@ -45,6 +46,14 @@ class Doom:
     first: int
     end: int
     reason: Reason
+
+
+def _stretches(seqs: Iterable[int]) -> IntervalSet:
+    """Those that follow each other, together. `seqs` ascend."""
+    stretches = IntervalSet()
+    for seq in seqs:
+        stretches.add(seq, seq + 1)
+    return stretches
 
 
 class Keeper:
@@ -89,36 +98,31 @@ class Keeper:
     @staticmethod
     def _is_behind(queue: LeaderQueue) -> bool:
         """Is there more of it to be looked at in the next tick?"""
-        ready, settings = queue.ready, queue.settings
-        if not isinstance(ready, SortedReady):
+        settings = queue.settings
+        places = [place for place in queue.waiting if isinstance(place, SortedReady)]
+        if not all(place.is_sorted and place.is_weighed for place in places):
+            return True
+        size_max = settings.max_length_bytes
+        if size_max is None or settings.overflow is not Overflow.DROP_HEAD:
             return False
-        heavy = settings.max_length_bytes is not None and ready.bytes > settings.max_length_bytes
-        return not (ready.is_sorted and ready.is_weighed) or (heavy and settings.overflow is Overflow.DROP_HEAD)
+        return any(place.bytes > size_max for place in places if place is not queue.delayed)
 
     # ---- a queue, before and after its messages are handed out
 
     def settings_changed(self, queue: LeaderQueue) -> None:
         """Everything that is not held or leaving finds its place anew."""
-        parked, queue.parked = queue.parked, IntervalSet()
-        loose = [*queue.ready, *parked]
         settings, state = queue.settings, queue.state
-        if settings.max_priority or settings.max_length_bytes is not None:
-            priority_max = settings.max_priority
+        loose = [*queue.ready, *queue.parked]
+        priority_max = settings.max_priority
 
-            def priority_of(seq: int) -> int:
-                return min(queue.state.value(seq, Mark.PRIORITY) or 0, priority_max)
+        def priority_of(seq: int) -> int:
+            return min(state.value(seq, Mark.PRIORITY) or 0, priority_max)
 
-            weighs = settings.max_length_bytes is not None
-            queue.ready = ready = SortedReady(
-                priority_of if priority_max else None,
-                (lambda first, end, patience: self._sizes(queue, first, end, patience)) if weighs else None,
-                loose,
-            )
+        queue.ready = ready = self._place(queue, loose, priority_of if priority_max else None)
+        if isinstance(ready, SortedReady):
             ready.sort(SORTED_AT_ONCE)
-        else:
-            queue.ready = IntervalSet()
-            for first, end in loose:
-                queue.ready.add(first, end)
+        queue.parked = self._place(queue, ())
+        queue.delayed = self._place(queue, list(queue.delayed))
         if not settings.single_active_consumer:
             for holder in queue.holders.values():
                 holder.waiting = False
@@ -126,6 +130,19 @@ class Keeper:
         self.hold_back(queue, state.head, state.next_seq)
         if settings.delivery_limit is not None:
             self.returned(queue, state.returned.above(settings.delivery_limit))
+
+    def _place(
+        self, queue: LeaderQueue, parts: Iterable[Range], priority_of: Callable[[int], int] | None = None
+    ) -> Ready:
+        """Of messages of the queue: sorted and weighed as far as its settings want that."""
+        weighs = queue.settings.max_length_bytes is not None
+        if weighs or priority_of is not None:
+            sizes_of = partial(self._sizes, queue) if weighs else None
+            return SortedReady(priority_of, sizes_of, parts)
+        place = IntervalSet()
+        for first, end in parts:
+            place.add(first, end)
+        return place
 
     def _sizes(self, queue: LeaderQueue, first: int, end: int, patience: int) -> tuple[list[int], int]:
         """See `SortedReady`. What has to be read for it is not kept: nobody is going to get it now."""
@@ -149,13 +166,26 @@ class Keeper:
         delays = queue.state.marks.get(Mark.DELAY)
         if delays is None:
             return
-        for seq in range(first, end) if end - first <= len(delays) else sorted(delays):
-            delay = delays.value(seq) if first <= seq < end else None
-            if delay is not None:
-                due_ms = self._enqueued_ms(queue, seq) + delay
-                if due_ms > self.now_ms and queue.ready.remove(seq, seq + 1):
-                    queue.delayed.add(seq, seq + 1)
-                    heappush(queue.due, (due_ms, seq))
+        waiting: list[tuple[int, int]] = []
+        enqueued_ms = run_end = 0
+        for seq in delays.within(first, end):
+            if seq >= run_end:
+                enqueued_ms, run_end = self._enqueued_ms(queue, seq), queue.state.run_end(seq)
+            due_ms = enqueued_ms + delays[seq]
+            if due_ms > self.now_ms:
+                waiting.append((due_ms, seq))
+        held = IntervalSet()
+        for a, b in _stretches([seq for _, seq in waiting]):
+            for c, d in move(queue.ready, queue.delayed, a, b):
+                held.add(c, d)
+        if held.count < len(waiting):
+            waiting = [each for each in waiting if each[1] in held]
+        if len(waiting) > len(queue.due):
+            queue.due += waiting
+            heapify(queue.due)
+        else:
+            for each in waiting:
+                heappush(queue.due, each)
 
     def returned(self, queue: LeaderQueue, parts: Iterable[Range]) -> None:
         """Ready messages that came back too often leave, or are parked where there is no dead letter exchange."""
@@ -164,12 +194,12 @@ class Keeper:
             return
         for first, end in parts:
             for a, b, count in queue.state.returned.runs(first, end):
-                gone = queue.ready.remove(a, b) if count > limit else []
+                if count <= limit:
+                    continue
                 if queue.settings.dead_letter_exchange is not None:
-                    self.doom(queue, gone, Reason.DELIVERY_LIMIT)
+                    self.doom(queue, queue.ready.remove(a, b), Reason.DELIVERY_LIMIT)
                 else:
-                    for c, d in gone:
-                        queue.parked.add(c, d)
+                    move(queue.ready, queue.parked, a, b)
 
     def before(self, queue: LeaderQueue) -> bool:
         """Delays that are over end; what is too old leaves; one of the consumers is the active one.
@@ -177,11 +207,11 @@ class Keeper:
         False: there is more to be done before anything is handed out, and another tick for it.
         """
         ready = queue.ready
-        if isinstance(ready, SortedReady):
-            if not ready.is_sorted:
-                ready.sort(SORTED_AT_ONCE)
-            if not ready.is_weighed:
-                ready.weigh(WEIGHED_AT_ONCE)
+        unweighed = [place for place in queue.waiting if isinstance(place, SortedReady) and not place.is_weighed]
+        for place in unweighed[:1]:
+            place.weigh(WEIGHED_AT_ONCE)
+        if isinstance(ready, SortedReady) and not ready.is_sorted:
+            ready.sort(SORTED_AT_ONCE)
             if not ready.is_sorted:
                 return False
         if queue.due:
@@ -199,14 +229,8 @@ class Keeper:
         queue.used_ms = queue.used_ms or self.now_ms
         queue.offered_below = queue.state.watermark if queue.turn or queue.gets else queue.state.next_seq
         if settings.overflow is Overflow.DROP_HEAD and (isinstance(ready, IntervalSet) or ready.is_sorted):
-            if settings.max_length is not None and ready.count > settings.max_length:
-                excess = ready.count - settings.max_length
-                self.doom(queue, ready.take(excess, queue.state.next_seq), Reason.MAXLEN)
-            if settings.max_length_bytes is not None and isinstance(ready, SortedReady):
-                for _ in range(LEAVING_AT_ONCE):
-                    if ready.bytes <= settings.max_length_bytes:
-                        break
-                    self.doom(queue, ready.take(1, queue.state.next_seq), Reason.MAXLEN)
+            self._cut(queue, ready)
+            self._cut(queue, queue.parked)
         if settings.expires_ms is not None and not queue.doomed:
             if queue.consumers:
                 queue.used_ms = self.now_ms
@@ -215,6 +239,17 @@ class Keeper:
                 queue.used_ms = self.now_ms - settings.expires_ms + AGAIN_MS
         self.note(queue)
 
+    def _cut(self, queue: LeaderQueue, place: Ready) -> None:
+        """What is too much there leaves, the first first."""
+        count_max, size_max = queue.settings.max_length, queue.settings.max_length_bytes
+        if count_max is not None and place.count > count_max:
+            self.doom(queue, place.take(place.count - count_max, queue.state.next_seq), Reason.MAXLEN)
+        if size_max is not None and isinstance(place, SortedReady):
+            for _ in range(LEAVING_AT_ONCE):
+                if place.bytes <= size_max:
+                    break
+                self.doom(queue, place.take(1, queue.state.next_seq), Reason.MAXLEN)
+
     def doom(self, queue: LeaderQueue, parts: Iterable[Range], reason: Reason) -> None:
         """Messages that have just been taken out of their place leave the queue."""
         for first, end in parts:
@@ -222,10 +257,12 @@ class Keeper:
             self.dooms.append(Doom(queue.id, first, end, reason))
 
     def _release(self, queue: LeaderQueue) -> None:
-        while queue.due and queue.due[0][0] <= self.now_ms:
-            _, seq = heappop(queue.due)
-            for first, end in queue.delayed.remove(seq, seq + 1):
-                queue.ready.add(first, end)
+        """What has waited longest over its delay, and a piece of it at once."""
+        over: list[int] = []
+        while queue.due and queue.due[0][0] <= self.now_ms and len(over) < LEAVING_AT_ONCE:
+            over.append(heappop(queue.due)[1])
+        for first, end in _stretches(sorted(over)):
+            move(queue.delayed, queue.ready, first, end)
 
     def _expire(self, queue: LeaderQueue) -> bool:
         """False: there is more that is too old."""

@@ -79,10 +79,10 @@ class LeaderQueue:
             self.ready.add(first, end)
         self.unacked: IntervalMap[Holder] = IntervalMap()
         self.purging = IntervalSet()
-        self.delayed = IntervalSet()
+        self.delayed: Ready = IntervalSet()
         self.due: list[tuple[int, int]] = []
         """A heap of (Unix milliseconds, seq) for `delayed`; may name some that have left."""
-        self.parked = IntervalSet()
+        self.parked: Ready = IntervalSet()
         self.deadline_ms: int | None = None
         """When time has something to do here, as the keeper noted it; None for never."""
         self.used_ms = 0
@@ -126,6 +126,11 @@ class LeaderQueue:
         for first, end in state.limbo:
             self.ready.remove(first, end)
             self.purging.add(first, end)
+
+    @property
+    def waiting(self) -> tuple[Ready, Ready, Ready]:
+        """What nobody holds and what is not leaving, by its places."""
+        return self.ready, self.delayed, self.parked
 
     def counts(self) -> list[int]:
         """Ready, unacked, consumers, parked; and of all time enqueued and settled, of this leader's delivered."""
@@ -196,7 +201,7 @@ class LeaderQueue:
         """A transaction of `node` answers these: whoever holds them keeps them, and nobody else gets them."""
         ghost = ghost_of(node)
         for first, end in parts:
-            for place in (self.ready, self.delayed, self.parked):
+            for place in self.waiting:
                 for a, b in place.remove(first, end):
                     self.unacked.put(a, b, ghost)
 
@@ -241,17 +246,15 @@ class LeaderQueue:
         for first, end in parts:
             cut = self.unacked.cut(first, end)
             if len(cut) != 1 or cut[0][1] - cut[0][0] != end - first:
-                self.ready.remove(first, end)
-                self.purging.remove(first, end)
-                self.delayed.remove(first, end)
-                self.parked.remove(first, end)
+                for place in (*self.waiting, self.purging):
+                    place.remove(first, end)
 
     def reject(self, parts: list[Range]) -> list[Range]:
         """The log says that a consumer will not have these: on their way out. Returns those that were not before."""
         leaving: list[Range] = []
         for first, end in parts:
             leaving += [(a, b) for a, b, _ in self.unacked.cut(first, end)]
-            for place in (self.ready, self.delayed, self.parked):
+            for place in self.waiting:
                 leaving += place.remove(first, end)
         for first, end in leaving:
             self.purging.add(first, end)
@@ -384,7 +387,7 @@ class LeaderQueue:
     @property
     def is_empty(self) -> bool:
         """Is nothing lost if it goes? (What consumers hold does not count, as in RabbitMQ.)"""
-        return not (self.ready or self.delayed or self.parked)
+        return not any(self.waiting)
 
     @property
     def appetite(self) -> int:

@@ -46,6 +46,14 @@ class MarkValues(Mapping[int, int]):
         chunk = self._chunks.get(seq >> _CHUNK_BITS)
         return chunk.get(seq) if chunk is not None else None
 
+    def within(self, first: int, end: int) -> list[int]:
+        """Who in `[first, end)` has one, ascending."""
+        if end - first < 1 << _CHUNK_BITS:
+            return [seq for seq in range(first, end) if self.value(seq) is not None]
+        numbers = range(first >> _CHUNK_BITS, (end - 1 >> _CHUNK_BITS) + 1)
+        chunks = [chunk for number, chunk in self._chunks.items() if number in numbers]
+        return sorted([seq for chunk in chunks for seq in chunk if first <= seq < end])
+
     def put(self, seq: int, value: int) -> None:
         number = seq >> _CHUNK_BITS
         chunk = self._chunks.get(number)

@@ -1,4 +1,4 @@
-"""The ready messages of a queue that has priorities, or a limit of bytes.
+"""The ready messages of a queue that has priorities, or a limit of bytes; and others of it, where they are weighed.
 
 Law: as an `IntervalSet`, but what goes next is the lowest seq of the highest priority; `starts[0]` is that one. What
 stands below the watermark does not overtake what is more urgent and stands above it. `bytes` is the sum of what is
@@ -143,6 +143,29 @@ class SortedReady:
         gone += self._unsorted.remove(first, end)
         return self._removed(sorted(gone))
 
+    def move(self, first: int, end: int, to: SortedReady) -> list[Range]:
+        """What is inside of `[first, end)` goes there, as heavy as it is known to be: nothing is weighed for it."""
+        sizes = {seq: size for seq in range(first, end) if (size := self._sizes.get(seq)) is not None}
+        gone = self.remove(first, end)
+        for a, b in gone:
+            to._unsorted.add(a, b) if to._unsorted else to._place(a, b)
+            to.count += b - a
+            if to._sizes_of is not None:
+                to._unweighed.add(a, b)
+        if to._sizes_of is not None:
+            for seq in sizes:
+                to._unweighed.remove(seq, seq + 1)
+            to._sizes |= sizes
+            to.bytes += sum(sizes.values())
+        return gone
+
+    def meets(self, first: int, end: int) -> bool:
+        return self._unsorted.meets(first, end) or any(lane.meets(first, end) for lane in self._lanes.values())
+
+    def clear(self) -> None:
+        for first, end in list(self):
+            self.remove(first, end)
+
     def take(self, count: int, below: int) -> list[Range]:
         taken: list[Range] = []
         for priority in self._order:
@@ -195,6 +218,16 @@ class SortedReady:
 
 
 Ready = IntervalSet | SortedReady
+
+
+def move(source: Ready, target: Ready, first: int, end: int) -> list[Range]:
+    """What is inside of `[first, end)` goes from one to the other. Returns those parts."""
+    if isinstance(source, SortedReady) and isinstance(target, SortedReady):
+        return source.move(first, end, target)
+    gone = source.remove(first, end)
+    for a, b in gone:
+        target.add(a, b)
+    return gone
 
 
 def heads(ready: Ready) -> list[int]:

@@ -25,7 +25,8 @@ class QueueSettings:
     """Times in milliseconds; None is no limit.
 
     name             the queue's, for the death certificates of its messages
-    max_length, max_length_bytes  of ready messages; bytes are those of bodies
+    max_length, max_length_bytes  of ready messages, and where publishes are refused of delayed and parked ones as well
+                     (else of parked ones by themselves); bytes are those of bodies
     max_priority     0: the queue has no priorities
     is_quorum        deliveries say how often a message came back
     keys_max, keys_ttl_ms  deduplication keys remembered, and for how long; 0: no deduplication

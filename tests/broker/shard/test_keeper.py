@@ -11,7 +11,7 @@ from cluster.amqp.properties import BasicProperties
 from cluster.broker.shard import keeper
 from cluster.broker.shard.columns import unpack_column
 from cluster.broker.shard.entry import QueueId
-from cluster.broker.shard.leader import ShardLeader
+from cluster.broker.shard.leader import LeaderLimits, ShardLeader
 from cluster.broker.shard.mark import Mark, pack_memory
 from cluster.broker.shard.messages import AttachedConsumer, ReplyStatus, RequestOp
 from cluster.broker.shard.settings import Overflow, QueueSettings
@@ -340,6 +340,82 @@ def test_a_limit_of_bytes_that_refuses_holds_within_a_batch_and_for_what_is_on_i
     scene.run()
     scene.publish_marked(9, [])
     assert len(scene.alive) == 5
+
+
+def test_what_is_delayed_counts_towards_a_limit_of_bytes_that_refuses() -> None:
+    scene = Timed(max_length_bytes=5, overflow=Overflow.REJECT)
+    scene.publish_marked(4, [(n, Mark.DELAY, 100) for n in range(4)])
+    scene.change_leader()
+    scene.publish_marked(9, [])
+    assert len(scene.alive) == 5
+    scene.pass_time(100)
+    scene.publish_marked(1, [])
+    assert len(scene.alive) == 5
+    assert scene.leader.queues[QUEUE].ready.count == 5
+
+
+def test_what_has_been_weighed_is_not_read_again_when_its_delay_is_over() -> None:
+    scene = Timed(max_length_bytes=50)
+    scene.limits = LeaderLimits(payload_cache_bytes=0)
+    scene.change_leader()
+    scene.publish_marked(4, [(n, Mark.DELAY, 100) for n in range(4)])
+    scene.publish_marked(1, [])
+    reads = scene.leader.payload_reads
+    scene.pass_time(100)
+    assert scene.leader.payload_reads == reads
+    assert scene.leader.queues[QUEUE].ready.bytes == 5  # type: ignore[union-attr]
+
+
+def test_a_queue_that_drops_its_oldest_spares_what_is_delayed_until_its_wait_is_over() -> None:
+    scene = Timed(max_length=2)
+    scene.publish_marked(4, [(n, Mark.DELAY, 100) for n in range(4)])
+    scene.publish_marked(3, [])
+    assert scene.alive == [0, 1, 2, 3, 5, 6]
+    scene.pass_time(100)
+    assert scene.alive == [5, 6]
+
+
+@pytest.mark.parametrize("limit", ["max_length", "max_length_bytes"])
+def test_no_more_is_parked_than_a_queue_may_hold(limit: str) -> None:
+    scene = Timed(delivery_limit=0, is_quorum=True, **{limit: 2})
+    scene.consume(1)
+    for seq in range(5):
+        scene.publish_marked(1, [])
+        assert [s for _, s, _ in scene.seqs()] == [seq]
+        scene.batch(returns=[(QUEUE, seq, 1)])
+        scene.run()
+    assert scene.alive == [3, 4]
+    assert scene.leader.queues[QUEUE].parked.count == 2
+    scene.change_leader()
+    assert scene.alive == [3, 4]
+
+
+@pytest.mark.parametrize("limit", ["max_length", "max_length_bytes"])
+def test_what_is_parked_counts_towards_a_limit_that_refuses(limit: str) -> None:
+    scene = Timed(delivery_limit=0, is_quorum=True, overflow=Overflow.REJECT, **{limit: 2})
+    scene.publish_marked(2, [])
+    scene.consume(1)
+    scene.batch(returns=[(QUEUE, 0, 2)])
+    scene.run()
+    scene.ask(RequestOp.CANCEL, 1)
+    scene.publish_marked(1, [])
+    assert scene.alive == [0, 1]
+    scene.ask(RequestOp.PURGE)
+    scene.run()
+    scene.publish_marked(1, [])
+    assert scene.alive == [2]
+
+
+def test_delays_that_are_over_together_end_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "LEAVING_AT_ONCE", 4)
+    scene = Timed()
+    scene.publish_marked(10, [(n, Mark.DELAY, 100 - n % 2) for n in range(10)])
+    scene.pass_time(100)
+    ready = scene.leader.queues[QUEUE].ready
+    assert list(ready) == [(1, 2), (3, 4), (5, 6), (7, 8)], "the soonest first"
+    scene.pass_time(1)
+    scene.pass_time(1)
+    assert list(ready) == [(0, 10)]
 
 
 def test_a_queue_that_refuses_takes_little_while_a_new_leader_weighs_it(monkeypatch: pytest.MonkeyPatch) -> None:

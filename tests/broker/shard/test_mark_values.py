@@ -26,6 +26,8 @@ def test_values_are_what_a_dictionary_says_and_a_frozen_copy_stays(seed: int) ->
         assert values == plain, f"seed {seed}"
         assert len(values) == len(plain)
         assert values.value(seq) == plain.get(seq)
+        end = seq + random.choice([1, 100, 20_000])
+        assert values.within(seq, end) == sorted(n for n in plain if seq <= n < end)
     for chunks, then in frozen:
         flat = [(seq, chunk[seq]) for chunk in chunks for seq in sorted(chunk)]
         assert flat == sorted(then.items()), f"seed {seed}"
