@@ -44,6 +44,9 @@ SHARD_SESSIONS = 1 << 20
 ENTRY_VERSION = 1
 _LENGTH = Struct("<I")
 _RECORD_HEAD = Struct(">HI")
+HEAVY_BATCH_BYTES = 4 << 20
+"""A batch that takes longer to write than a commit takes: it goes by itself, so that no small one waits for it that
+could go first."""
 _VIEW_BYTES_MIN = 64 << 10
 """Records from here on are not copied out of an entry."""
 

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 from cluster.broker.shard.columns import pack_numbers, unpack_column
 from cluster.broker.shard.dead_letters import Morgue
-from cluster.broker.shard.entry import NO_OPS, SHARD_SESSIONS, Batch, LeaderOps, QueueId, encode_entry
+from cluster.broker.shard.entry import (
+    HEAVY_BATCH_BYTES,
+    NO_OPS,
+    SHARD_SESSIONS,
+    Batch,
+    LeaderOps,
+    QueueId,
+    encode_entry,
+)
 from cluster.broker.shard.gate import Passed, asks_memory, guard
 from cluster.broker.shard.keeper import Doom, Keeper
 from cluster.broker.shard.leader_queue import LeaderQueue
@@ -20,6 +28,11 @@ from cluster.broker.shard.orphans import Orphanage, Orphans
 from cluster.broker.shard.settings import PLAIN
 from cluster.broker.shard.surroundings import Surroundings
 from cluster.broker.shard.tx_ops import TxId, TxOp
+
+
+def _fits(weight: int, before: int, room: int) -> bool:
+    """May a batch join the one before it in an entry? All in bytes."""
+    return weight <= room and max(weight, before) < HEAVY_BATCH_BYTES
 
 
 @dataclass(slots=True, eq=False)
@@ -107,7 +120,10 @@ class Proposals:
         self.batch_bytes += batch.weight
 
     def take(self, time_ms: int, bytes_max: int) -> bytes:
-        """The next entry: as many waiting batches as fit (at least one), and the leader's own operations."""
+        """The next entry: as many waiting batches as fit (at least one), and the leader's own operations.
+
+        A heavy batch has it for itself: others would wait until it is written.
+        """
         keeper = self._keeper
         keeper.now_ms = max(keeper.now_ms, time_ms)
         batches: list[Batch] = []
@@ -119,7 +135,7 @@ class Proposals:
         morgue: Morgue | None = None
         passed: Passed | None = None
         dooms: list[Doom] = []
-        while waiting and (not batches or size + waiting[0].weight <= bytes_max):
+        while waiting and (not batches or _fits(waiting[0].weight, batches[-1].weight, bytes_max - size)):
             batch = waiting.popleft()
             size += batch.weight
             batches.append(batch)

@@ -15,7 +15,7 @@ from itertools import islice
 
 from cluster.amqp.pieces import Octets
 from cluster.broker.shard.columns import unpack_column
-from cluster.broker.shard.entry import Batch, QueueId
+from cluster.broker.shard.entry import HEAVY_BATCH_BYTES, Batch, QueueId
 from cluster.broker.shard.flight import Flight
 from cluster.broker.shard.holdings import Holdings
 from cluster.broker.shard.messages import AttachedConsumer, FromHome, ReplyStatus, Request, RequestOp, ToHome
@@ -91,6 +91,12 @@ class ShardStream:
         batch = self._open
         batch.publish(queues, records, sizes, size, sink, first)
         if batch.record_bytes >= self._limits.batch_bytes_max and not batch.held_together:
+            self._seal()
+
+    def make_way(self, size: int) -> None:
+        """So many bytes are published next: if it takes long to write them, what came before does not wait for that."""
+        batch = self._open
+        if size >= HEAVY_BATCH_BYTES and batch.runs and not batch.held_together:
             self._seal()
 
     def hold_together(self) -> None:

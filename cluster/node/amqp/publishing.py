@@ -142,6 +142,7 @@ class Publishing(Side):
         sink: PublishSink = Countdown(self, len(targets), first, count, size) if len(targets) > 1 else self
         marks = marks_of(route, parts) if route.prioritized or header_of(parts, 0)[12] & SPECIAL_HIGH else ()
         for stream, queues in targets:
+            stream.make_way(size)
             if marks:
                 stream.mark(marks)
             stream.publish(queues, parts, sizes, size, sink, first)

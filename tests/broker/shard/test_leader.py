@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from cluster.broker.shard.columns import unpack_column
 from cluster.broker.shard.desk import CLOSED_MS
-from cluster.broker.shard.entry import Batch, QueueId
+from cluster.broker.shard.entry import HEAVY_BATCH_BYTES, Batch, QueueId
 from cluster.broker.shard.leader import LeaderLimits, ShardLeader
 from cluster.broker.shard.messages import AttachedConsumer, Delivery, Reply, ReplyStatus, RequestOp, ToHome
 from cluster.broker.shard.state import ShardState
@@ -328,6 +329,19 @@ def test_a_refused_entry_is_offered_again_as_it_was() -> None:
     scene.leader.entry_refused()
     assert scene.leader.batch_bytes == bytes_before
     assert scene.leader.take_entry(0, WINDOW) == first
+
+
+def test_a_large_message_has_an_entry_of_its_own() -> None:
+    scene = Scene()
+    for node, size in ((1, 1), (2, 2), (1, HEAVY_BATCH_BYTES), (2, 4), (1, 5)):
+        scene.batch(node, records=[bytes(size)], runs=[(QUEUE, 0, 1)])
+    while scene.leader.wants_entry:
+        scene.append(1 << 30)
+    entries = [len(data) >= HEAVY_BATCH_BYTES for data in scene.entries.values()]
+    assert entries == [False, True, False]
+    scene.consume(1, size=1 << 30)
+    got = [unpack_column("I", sizes)[i] for _, _, _, n, _, sizes, _ in scene.deliveries() for i in range(n)]
+    assert got == [1, 2, HEAVY_BATCH_BYTES, 4, 5]
 
 
 def test_basic_get_gives_one_message_and_says_how_many_are_left() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cluster.broker.shard.entry import Batch, QueueId
+from cluster.broker.shard.entry import HEAVY_BATCH_BYTES, Batch, QueueId
 from cluster.broker.shard.messages import AttachedConsumer, FromHome, Reply, ReplyStatus, RequestOp, ToHome
 from cluster.broker.shard.stream import ShardStream, StreamLimits
 from tests.broker.shard.batches import Triples
@@ -73,6 +73,15 @@ def reply(stream: ShardStream, request: int, value: object, *, receipt: int | No
 
 def runs(batch: Batch) -> Triples:
     return triples(batch.runs)
+
+
+def test_what_came_before_a_large_message_does_not_share_its_batch() -> None:
+    stream, sink = make_stream(), Sink()
+    large = bytes(HEAVY_BATCH_BYTES)
+    for first, record in ((0, b"a"), (1, large), (2, b"b")):
+        stream.make_way(len(record))
+        publish(stream, sink, first, record)
+    assert [len(batch.payload) for batch in out(stream).batches] == [1, len(large), 1]
 
 
 def test_publishes_gather_in_one_batch_and_neighbours_in_one_run() -> None:
