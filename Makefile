@@ -14,7 +14,7 @@ BACKLOG ?= 1000000
 NODES ?= 3
 AMQP_PORT ?= 5672
 DATA ?= .data/dev
-BENCH_LIMITS := many_queues depth many_clients
+BENCH_LIMITS := many_queues depth many_clients rebuild
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -31,11 +31,11 @@ help:
 	@echo 'make chaos              a real cluster under every fault, judged: FAULTS=$(FAULTS) DURATION=30m SEED=7'
 	@echo 'make chaos-kill-leader  the same, and only leaders are killed: DURATION=300'
 	@echo 'make chaos-deep         little memory, and leaders killed, over a backlog: BACKLOG=$(BACKLOG)'
-	@echo 'make soak               a steady load for an hour, memory and disk drawn: DURATION=3600'
+	@echo 'make soak               a steady load for an hour, drawn, and ten minutes at full speed: DURATION=3600'
 	@echo 'make bench              beside RabbitMQ, medians of 3 runs, with plots (about 40 minutes)'
 	@echo 'make bench-quick        the main rows of it, once (under 2 minutes)'
 	@echo 'make bench-growth       what one more of each costs: connections, bindings, bytes, nodes'
-	@echo 'make bench-limits       many queues, deep queues, many clients, each against its goal (part of make bench)'
+	@echo 'make bench-limits       many queues, deep queues, many clients, a lost disk, each against its goal (part of make bench)'
 	@echo 'make bench-micro        the micro benchmarks of the parts'
 
 install: $(STAMP)
@@ -76,7 +76,8 @@ chaos: install
 	$(BIN)/python -m chaos run --faults $(FAULTS) --duration $(DURATION) $(if $(SEED),--seed $(SEED)) $(if $(OTHER),--other $(OTHER))
 
 soak: install
-	$(BIN)/python -m bench.soak --seconds $(DURATION)
+	@missed=0; $(BIN)/python -m bench.soak --seconds $(DURATION) || missed=1; \
+		$(BIN)/python -m bench.full_speed --seconds $$(($(DURATION) / 6 + 1)) || missed=1; exit $$missed
 
 chaos-kill-leader: install
 	$(BIN)/python -m chaos run --faults kill-leader --duration $(DURATION) $(if $(SEED),--seed $(SEED))

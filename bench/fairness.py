@@ -67,12 +67,12 @@ def _alone_and_beside(program: Path, system: System, greed: Greed, seconds: int)
         declare(system.ports[0], queue, {"x-queue-type": "quorum"})
     port = system.leader_port(_POLITE_QUEUE)
     try:
-        alone = _run(program, port, seconds)
+        alone = polite(program, port, _POLITE_QUEUE, seconds)
         command = _command(program, port, _GREEDY_QUEUE, greed.arguments, seconds + 4)
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as greedy:
             try:
                 time.sleep(2)  # it is at full speed
-                beside = _run(program, port, seconds)
+                beside = polite(program, port, _POLITE_QUEUE, seconds)
                 if greedy.poll() not in (None, 0):
                     raise RuntimeError("the greedy client failed")
             finally:
@@ -84,8 +84,9 @@ def _alone_and_beside(program: Path, system: System, greed: Greed, seconds: int)
     return alone["confirm_us"]["p99"] / 1000, beside["confirm_us"]["p99"] / 1000
 
 
-def _run(program: Path, port: int, seconds: int) -> Answer:
-    command = _command(program, port, _POLITE_QUEUE, POLITE, seconds)
+def polite(program: Path, port: int, queue: str, seconds: int) -> Answer:
+    """The polite client's figures. Raises RuntimeError when it found something wrong."""
+    command = _command(program, port, queue, POLITE, seconds)
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds + 60)
     if done.returncode != 0:
         raise RuntimeError(f"exit {done.returncode}: {done.stderr.strip()[-300:]}")
