@@ -44,7 +44,8 @@ class Queue(Record, frozen=True, kw_only=True, tag="queue"):
 
     single_active: one consumer at a time. counted: x-delivery-count is exact. dead_letters: where its dead go.
     expires: what is in it dies of age. overflows: what is in it dies of others. deduplicates: a message that is
-    published again is there once.
+    published again is there once. lives_seconds: the age that everything in it dies of; 0: its messages have their own.
+    delivery_limit: what has come back more often dies.
     """
 
     name: str
@@ -54,14 +55,20 @@ class Queue(Record, frozen=True, kw_only=True, tag="queue"):
     expires: bool = False
     overflows: bool = False
     deduplicates: bool = False
+    lives_seconds: float = 0.0
+    delivery_limit: int | None = None
 
 
 class Stream(Record, frozen=True, kw_only=True, tag="stream"):
-    """A publishing channel on `node`; each of its messages goes to all of `queues`. Transactions say so themselves."""
+    """A publishing channel on `node`; each of its messages goes to all of `queues`. Transactions say so themselves.
+
+    lives_seconds: the age that its messages die of; 0: that of the queue.
+    """
 
     s: str
     node: int
     queues: tuple[str, ...]
+    lives_seconds: float = 0.0
 
 
 class Published(Record, frozen=True, kw_only=True, tag="pub"):
@@ -171,7 +178,8 @@ class Looked(Record, frozen=True, kw_only=True, tag="look"):
 class FaultBegan(Record, frozen=True, kw_only=True, tag="fault"):
     """`nodes` are disturbed; those of them that are `down` cannot be part of a majority; a client of one in `minority`
     can reach it although it cannot reach a majority. `cut`: pairs of nodes that do not hear each other, besides.
-    `claims` names invariants that a run with this fault promises to check."""
+    `clocks`: nodes whose wall clock is wrong. `claims` names invariants that a run with this fault promises to
+    check."""
 
     number: int
     kind: str
@@ -179,6 +187,7 @@ class FaultBegan(Record, frozen=True, kw_only=True, tag="fault"):
     down: tuple[int, ...] = ()
     minority: tuple[int, ...] = ()
     cut: tuple[tuple[int, int], ...] = ()
+    clocks: tuple[int, ...] = ()
     claims: tuple[str, ...] = ()
 
 

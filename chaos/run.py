@@ -255,6 +255,7 @@ class Run:
                 down=struck.down,
                 minority=struck.minority,
                 cut=struck.cut,
+                clocks=struck.clocks,
                 claims=one.claims,
             )
         )

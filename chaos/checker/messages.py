@@ -1,4 +1,5 @@
-"""What becomes of messages: none is lost, none is made up, none comes back that was settled, and flags never lie.
+"""What becomes of messages: each is answered once, none is lost, none is made up, none comes back that was settled, and
+flags never lie.
 
 Law: a message that the broker took has to be answered for good by a consumer of each queue that it went to, or of the
 queue where that one's dead go. Where a client's answer may not have arrived, nothing is held against the broker.
@@ -9,13 +10,30 @@ from __future__ import annotations
 from itertools import pairwise
 
 from chaos.checker.finding import Finding
-from chaos.checker.trail import REFUSED, Delivery, Trail
-from chaos.history import NO_COUNT, MessageId
+from chaos.checker.trail import OPEN, REFUSED, Delivery, Trail
+from chaos.history import MessageId
 
 
-def is_answered(deliveries: list[Delivery]) -> bool:
-    """Did a consumer take it for good?"""
-    return any(one.how == "ack" for one in deliveries)
+def answers(trail: Trail) -> Finding:
+    """Each publish is confirmed or refused, not both, and nothing is answered that was not published."""
+    finding = Finding("answers")
+    for stream in trail.streams.values():
+        finding.checks += len(stream.answers) - 1 - stream.answers.count(OPEN)
+        for number in stream.contradicted:
+            finding.check(holds=False)
+            finding.show(f"{stream.name}/{number} was answered twice, in two ways, or never published")
+    return finding
+
+
+def _is_gone(trail: Trail, queue: str, message: MessageId) -> bool:
+    """Did a consumer take it for good, from the queue or from among its dead? Or may it have died where the dead are
+    not kept?"""
+    traits, seen = trail.queues.get(queue), trail.of(queue).get(message, [])
+    if traits is not None and traits.dead_letters:
+        seen = seen + trail.of(traits.dead_letters).get(message, [])
+    elif any(one.how == "reject" for one in seen) or (traits is not None and (traits.expires or traits.overflows)):
+        return True
+    return any(one.how == "ack" for one in seen)
 
 
 def lost(trail: Trail) -> Finding:
@@ -35,8 +53,7 @@ def lost(trail: Trail) -> Finding:
             traits = trail.queues.get(queue)
             if traits is not None and traits.dead_letters:
                 places.append(traits.dead_letters)
-            seen = [one for place in places for one in trail.of(place).get(message, [])]
-            holds = is_answered(seen)
+            holds = _is_gone(trail, queue, message)
             for place in places if not holds else ():
                 if left.get(place, 0) > 0:
                     left[place] -= 1
@@ -61,8 +78,9 @@ def phantom(trail: Trail) -> Finding:
         for message, deliveries in messages.items():
             stream = trail.streams[message[0]]
             goes_here = queue in stream.queues or graves.get(queue) in stream.queues
-            # Refused where it goes to several queues: the others may have it (a transaction is judged as one).
-            refused = stream.answer(message[1]) == REFUSED and len(stream.queues) == 1
+            # Refused where it goes to several queues: the others may have it (a transaction is judged as one). What is
+            # refused because the queue is full may be among its dead.
+            refused = stream.answer(message[1]) == REFUSED and stream.queues == (queue,)
             for _ in deliveries:
                 if finding.check(holds=goes_here and not refused):
                     finding.show(f"{'refused' if refused else 'sent elsewhere'}: {trail.tell(queue, message)}")
@@ -120,36 +138,6 @@ def once(trail: Trail) -> Finding:
     return finding
 
 
-def counts(trail: Trail) -> Finding:
-    """Where x-delivery-count is exact, it is never less than the deliveries that were provably returned."""
-    finding = Finding("counts")
-    for queue, messages in trail.deliveries.items():
-        traits = trail.queues.get(queue)
-        if traits is None or not traits.counted:
-            continue
-        for message, deliveries in messages.items():
-            for index, one in enumerate(deliveries):
-                before = sum(1 for other in deliveries[:index] if _was_returned(trail, other, one))
-                if not before or trail.may_be_late(one, deliveries[0].at):
-                    continue
-                if finding.check(holds=one.count != NO_COUNT and one.count >= before):
-                    finding.show(f"{before} returns before: {trail.tell(queue, message)}")
-    return finding
-
-
-def _was_returned(trail: Trail, other: Delivery, one: Delivery) -> bool:
-    """Is it proven that `other` was given back before `one` was handed out?
-
-    By a synchronous reply between them; or by `one` itself, as nobody else gets what an undisturbed consumer holds.
-    """
-    if other.how != "requeue":
-        return False
-    if other.committed < one.at:
-        return trail.counts(other)
-    stayed = one.at < trail.consumers[other.consumer].ended
-    return other.settled <= one.at and stayed and not trail.disturbed(trail.node_of(other), other.at, one.at)
-
-
 def kept(trail: Trail) -> Finding:
     """What an undisturbed consumer holds goes to nobody else."""
     finding = Finding("kept")
@@ -176,31 +164,6 @@ def _was_let_go(trail: Trail, one: Delivery, other: Delivery) -> bool:
         return True
     # A node that stood still hands out late what it was given before: then `other` was the first.
     return trail.may_be_late(other, one.at)
-
-
-def order(trail: Trail) -> Finding:
-    """First deliveries of one publishing channel's messages come to a consumer in the order of publishing."""
-    finding = Finding("order")
-    for queue, messages in trail.deliveries.items():
-        traits = trail.queues.get(queue)
-        if traits is not None and traits.deduplicates:
-            continue  # a second try comes when it comes
-        arrivals: dict[tuple[str, str], list[tuple[float, int]]] = {}
-        for (stream, number), deliveries in messages.items():
-            if queue not in trail.streams[stream].queues:
-                continue  # dead letters come in the order in which they died
-            for one in deliveries:
-                if not one.redelivered:
-                    arrivals.setdefault((stream, one.consumer), []).append((one.at, number))
-        for (stream, consumer), arrived in arrivals.items():
-            # Records of one moment stand in the order of writing, which sorting by time alone keeps.
-            arrived.sort(key=lambda pair: pair[0])
-            latest = 0
-            for _, number in arrived:
-                if finding.check(holds=number > latest):
-                    finding.show(f"{queue}: {consumer} got {stream}/{number} after {latest}")
-                latest = max(latest, number)
-    return finding
 
 
 def duplicates(trail: Trail) -> int:

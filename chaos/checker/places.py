@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from chaos.checker.finding import Finding
 from chaos.checker.trail import ConsumerSeen, Delivery, Trail
-from chaos.history import MessageId, Queue, Transaction
+from chaos.history import How, MessageId, Queue, Transaction
 
 
 def dead_letters(trail: Trail) -> Finding:
     """A message is settled in its queue, or it died there and is among that queue's dead: never both, never neither.
+    It died of what it could die of.
 
     Where two consumers answered, one of them on a node that was out of touch, either answer may have been the first.
     What is dead at the end of a run that was interrupted may be on its way.
@@ -29,16 +30,27 @@ def _buried(trail: Trail, source: Queue, finding: Finding) -> None:
         lives, deaths = here.get(message, []), there.get(message, [])
         sure = {one.how for one in lives if trail.counts(one)}
         maybe = {one.how for one in lives if not trail.counts(one)}
-        rejected = "reject" in sure | maybe
-        reason = "rejected" if rejected else "maxlen" if source.overflows else "expired"
+        reasons = _reasons(source, sure, maybe)
         well = (
             not ("ack" in sure and deaths and "reject" not in maybe)
             and not ("reject" in sure and not deaths and "ack" not in maybe)
-            and not (deaths and not rejected and not source.expires and not source.overflows)
-            and all(one.died == reason and one.from_queue == source.name for one in deaths)
+            and all(one.died in reasons and one.from_queue == source.name for one in deaths)
         )
         if finding.check(holds=well):
             finding.show(f"{trail.tell(source.name, message)} | {trail.tell(source.dead_letters, message)}")
+
+
+def _reasons(source: Queue, sure: set[How | None], maybe: set[How | None]) -> set[str]:
+    """What a message may have died of, consumers having answered so."""
+    if "reject" in sure:
+        return {"rejected"}
+    possible = {
+        "rejected": "reject" in sure | maybe,
+        "expired": source.expires,
+        "maxlen": source.overflows,
+        "delivery_limit": source.delivery_limit is not None,
+    }
+    return {reason for reason, may_be in possible.items() if may_be}
 
 
 def transactions(trail: Trail) -> Finding:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -48,6 +49,8 @@ UNPUBLISHED, OPEN, CONFIRMED, REFUSED = 0, 1, 2, 3
 NEVER = math.inf
 AFTERMATH_SECONDS = 2.0
 """What a fault explains, it explains so long after its end, too: links that are made anew, clients that notice."""
+ARRIVAL_SECONDS = 5.0
+"""What is sent to two clients at one moment may reach them so far apart on a busy machine."""
 
 
 class Delivery:
@@ -71,23 +74,26 @@ class Delivery:
 
 @dataclass(slots=True)
 class StreamSeen:
-    """`answers[number]` is UNPUBLISHED, OPEN, CONFIRMED or REFUSED; number 0 is none. `published_at` and
-    `answered_at` hold (time, first, end) of ranges."""
+    """`answers[number]` is UNPUBLISHED, OPEN, CONFIRMED or REFUSED, as it was answered first; number 0 is none.
+    `published_at` holds (time, first, end) of ranges."""
 
     name: str
     node: int
     queues: tuple[str, ...]
     opened: float
+    lives_seconds: float = 0.0
     ended: float = NEVER
     orderly: bool = False
     answers: bytearray = field(default_factory=lambda: bytearray(1))
     published_at: list[tuple[float, Number, Number]] = field(default_factory=list)
     confirmed_at: array[float] = field(default_factory=lambda: array("d"))
     settled_at: dict[Number, float] = field(default_factory=dict)
-    """When a number was answered; only for those published while its node was in a minority."""
+    """When a number was answered; only for those published while its node was in a minority, or that die of age."""
     transactions: bool = False
     again: set[Number] = field(default_factory=set)
     """Published more than once."""
+    contradicted: list[Number] = field(default_factory=list)
+    """Confirmed and refused, or answered and never published."""
 
     def answer(self, number: Number) -> int:
         return self.answers[number] if 0 < number < len(self.answers) else UNPUBLISHED
@@ -100,7 +106,19 @@ class StreamSeen:
         self.published_at.append((at, first, end))
 
     def settle(self, first: Number, end: Number, answer: int) -> None:
-        self.answers[first:end] = bytes([answer]) * (end - first)
+        """A second try that is refused says nothing of the first."""
+        for number in range(first, end):
+            before = self.answer(number)
+            if before in (OPEN, answer):
+                self.answers[number] = OPEN if answer == REFUSED and number in self.again else answer
+            else:
+                self.contradicted.append(number)
+
+    def began_at(self, number: Number) -> float:
+        """When it was published first."""
+        if number in self.again:
+            return min(at for at, first, end in self.published_at if first <= number < end)
+        return self.published_at[bisect_right(self.published_at, number, key=lambda one: one[1]) - 1][0]
 
 
 @dataclass(slots=True)
@@ -125,13 +143,18 @@ class FaultSeen:
     down: tuple[int, ...]
     minority: tuple[int, ...]
     cut: tuple[tuple[int, int], ...]
+    clocks: tuple[int, ...]
     began: float
     mended: float = NEVER
     over: float = NEVER
 
     def disturbs(self, node: int, since: float, until: float) -> bool:
         """Whether it, or what comes after it, may explain something of `node` between two moments."""
-        return node in self.nodes and self.began <= until and since <= self.over + AFTERMATH_SECONDS
+        return node in self.nodes and self.is_felt(since, until)
+
+    def is_felt(self, since: float, until: float) -> bool:
+        """By anybody, it or what comes after it."""
+        return self.began <= until and since <= self.over + AFTERMATH_SECONDS
 
 
 class Trail:
@@ -147,6 +170,8 @@ class Trail:
         self.unpublished: list[tuple[str, MessageId, float]] = []
         """Delivered (queue, message, when), and not published before."""
         self.consumers: dict[str, ConsumerSeen] = {}
+        self.farewells: dict[str, list[float]] = {}
+        """Queue -> when consumers of it ended."""
         self.transactions: list[Transaction] = []
         self.defined: list[Defined] = []
         self.looked: list[Looked] = []
@@ -185,7 +210,9 @@ class Trail:
                 stream.settle(record.first, record.end, REFUSED)
                 self._answered(stream, record.t, record.first, record.end)
             case Stream():
-                self.streams[record.s] = StreamSeen(record.s, record.node, record.queues, record.t)
+                self.streams[record.s] = StreamSeen(
+                    record.s, record.node, record.queues, record.t, record.lives_seconds
+                )
             case StreamEnded():
                 stream = self.streams[record.s]
                 stream.ended, stream.orderly = record.t, record.orderly
@@ -196,6 +223,7 @@ class Trail:
             case ConsumerEnded():
                 consumer = self.consumers[record.k]
                 consumer.ended, consumer.orderly = record.t, record.orderly
+                self.farewells.setdefault(consumer.queue, []).append(record.t)
             case Defined():
                 self.defined.append(record)
             case Looked():
@@ -203,7 +231,14 @@ class Trail:
             case FaultBegan():
                 self.claims.update(dict.fromkeys(record.claims))
                 self.faults[record.number] = FaultSeen(
-                    record.number, record.kind, record.nodes, record.down, record.minority, record.cut, record.t
+                    record.number,
+                    record.kind,
+                    record.nodes,
+                    record.down,
+                    record.minority,
+                    record.cut,
+                    record.clocks,
+                    record.t,
                 )
             case FaultMended():
                 self.faults[record.number].mended = record.t
@@ -261,7 +296,8 @@ class Trail:
         consumer.unsynced = [one for one in consumer.unsynced if one.settled > record.asked]
 
     def _answered(self, stream: StreamSeen, at: float, first: Number, end: Number) -> None:
-        if any(stream.node in fault.minority and fault.over == NEVER for fault in self.faults.values()):
+        in_minority = any(stream.node in fault.minority and fault.over == NEVER for fault in self.faults.values())
+        if in_minority or any(self.life_of(stream, queue) for queue in stream.queues):
             stream.settled_at.update((number, at) for number in range(first, end))
 
     def _transact(self, record: Transaction) -> None:
@@ -292,6 +328,21 @@ class Trail:
 
     def disturbed(self, node: int, since: float, until: float) -> bool:
         return any(fault.disturbs(node, since, until) for fault in self.faults.values())
+
+    def felt(self, since: float, until: float) -> list[FaultSeen]:
+        """The faults between two moments, whomever they disturb."""
+        return [fault for fault in self.faults.values() if fault.is_felt(since, until)]
+
+    def goodbyes(self, queue: str, since: float, until: float) -> int:
+        """How many consumers of a queue ended between two moments."""
+        ends = self.farewells.get(queue, [])
+        return bisect_right(ends, until) - bisect_left(ends, since)
+
+    def life_of(self, stream: StreamSeen, queue: str) -> float:
+        """The age in seconds that a stream's messages die of in a queue; 0: they do not, or nobody knows it."""
+        traits = self.queues.get(queue)
+        lives = [stream.lives_seconds, traits.lives_seconds if traits is not None else 0.0]
+        return min([life for life in lives if life], default=0.0)
 
     def counts(self, delivery: Delivery) -> bool:
         """Has its answer taken effect for sure? Not so where its node was out of touch meanwhile: the message may

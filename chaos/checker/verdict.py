@@ -14,21 +14,26 @@ from chaos.checker import messages
 from chaos.checker.availability import availability, connections, minority, recovery
 from chaos.checker.definitions import definitions
 from chaos.checker.ending import disk, drained, replicas, same_cluster
+from chaos.checker.expiry import expiry
 from chaos.checker.finding import Finding
+from chaos.checker.order import order
 from chaos.checker.places import dead_letters, single_active, transactions
+from chaos.checker.returns import counts
 from chaos.checker.trail import CONFIRMED, REFUSED, Trail
 from chaos.history import AnyRecord
 
 Judge = Callable[[Trail], Finding]
 INVARIANTS: dict[str, Judge] = {
+    "answers": messages.answers,
     "lost": messages.lost,
     "phantom": messages.phantom,
     "settled": messages.settled,
     "flags": messages.flags,
     "once": messages.once,
-    "counts": messages.counts,
+    "counts": counts,
     "kept": messages.kept,
-    "order": messages.order,
+    "order": order,
+    "expiry": expiry,
     "definitions": definitions,
     "single active": single_active,
     "transactions": transactions,

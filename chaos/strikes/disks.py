@@ -126,7 +126,7 @@ class Clock(Strike):
 
     def choose(self) -> None:
         self._node = self.field.random.choice(self.field.nodes)
-        self.struck = Struck()
+        self.struck = Struck(clocks=(self._node,))
 
     def begin(self) -> None:
         self.field.grounds.disks[self._node].shift_clock(self.field.random.choice((-3600, -5, -0.5, 0.5, 5, 3600)))

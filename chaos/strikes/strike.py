@@ -21,13 +21,15 @@ from chaos.machine.network import Weather
 class Struck:
     """Nodes: `nodes` are disturbed, `down` cannot be part of a majority, `minority` serve clients without one.
 
-    `cut`: pairs of nodes that do not hear each other, although both may be part of a majority.
+    `cut`: pairs of nodes that do not hear each other, although both may be part of a majority. `clocks`: nodes whose
+    wall clock is wrong.
     """
 
     nodes: tuple[int, ...] = ()
     down: tuple[int, ...] = ()
     minority: tuple[int, ...] = ()
     cut: tuple[tuple[int, int], ...] = ()
+    clocks: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)

@@ -105,6 +105,7 @@ class Publisher:
 
     def _answered(self, number: int, multiple: bool, ack: bool) -> None:
         oracle = self._world.oracle
+        assert multiple or number in self._unanswered, f"{self._name}: {number} is answered and was answered before"
         for told in [n for n in self._unanswered if n == number or (multiple and n <= number)]:
             message = self._unanswered.pop(told)
             if ack:

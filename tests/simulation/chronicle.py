@@ -16,6 +16,7 @@ from chaos.checker.verdict import INVARIANTS
 from chaos.history import AnyRecord, FaultBegan, FaultMended, FaultOver
 
 CLAIMS = (
+    "answers",
     "lost",
     "phantom",
     "settled",
@@ -23,6 +24,7 @@ CLAIMS = (
     "counts",
     "kept",
     "order",
+    "expiry",
     "single active",
     "transactions",
     "dead letters",
@@ -47,9 +49,9 @@ class Chronicle:
         """A name that nobody else has."""
         return f"{kind}{next(self._numbers)}"
 
-    def fault_begins(self, number: int, kind: str, nodes: tuple[int, ...]) -> None:
+    def fault_begins(self, number: int, nodes: tuple[int, ...], clocks: tuple[int, ...] = ()) -> None:
         """`nodes`: those whose clients may see something of it that is not promised otherwise."""
-        self.write(FaultBegan(t=self.now, number=number, kind=kind, nodes=nodes))
+        self.write(FaultBegan(t=self.now, number=number, kind="", nodes=nodes, clocks=clocks))
 
     def fault_is_over(self, number: int) -> None:
         self.write(FaultMended(t=self.now, number=number))

@@ -83,7 +83,15 @@ class Faults:
         for mend in list(self._mends.values()):
             mend()
 
-    def _for(self, seconds: float, mend: Callable[[], None], *, links: bool, nodes: tuple[int, ...] = ()) -> None:
+    def _for(
+        self,
+        seconds: float,
+        mend: Callable[[], None],
+        *,
+        links: bool,
+        nodes: tuple[int, ...] = (),
+        clocks: tuple[int, ...] = (),
+    ) -> None:
         """`mend` runs once, after `seconds` or with everything else. Clients of `nodes` are disturbed, those of all
         nodes if `links` are."""
         oracle, chronicle = self._world.oracle, self._world.chronicle
@@ -92,7 +100,7 @@ class Faults:
         calms = [oracle.everything, oracle.links] if links else [oracle.everything]
         for calm in calms:
             calm.begin()
-        chronicle.fault_begins(number, "", tuple(self._world.nodes) if links else nodes)
+        chronicle.fault_begins(number, tuple(self._world.nodes) if links else nodes, clocks)
 
         def once() -> None:
             if self._mends.pop(number, None) is not None:
@@ -202,7 +210,7 @@ class Faults:
         def mend() -> None:
             skews[node] = 0
 
-        self._for(self._random.uniform(0.5, 5), mend, links=False)
+        self._for(self._random.uniform(0.5, 5), mend, links=False, clocks=(node,))
 
     def _slow_link(self) -> None:
         way = self._random.choice(list(self._world.network.ways))
@@ -309,6 +317,9 @@ class Faults:
                 with suppress(KeyError):
                     if hand_over(process.core, group, NodeId(target)):
                         self._world.note(f"group {group} moves from node {process.node} to {target}")
+                        self._number += 1
+                        self._world.chronicle.fault_begins(self._number, ())
+                        self._world.chronicle.fault_is_over(self._number)
                         return
 
     def _latecomer(self) -> None:

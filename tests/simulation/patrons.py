@@ -115,7 +115,16 @@ class Vendor:
                     self._world.expiring[outlet.stream] = None
                 if plan.no_ack:
                     self._world.glanced[outlet.stream] = None
-                chronicle.write(Stream(t=chronicle.now, s=outlet.stream, node=self._node, queues=(plan.name,)))
+                lives_seconds = EXPIRATION_MS / 1000 if brief else 0.0
+                chronicle.write(
+                    Stream(
+                        t=chronicle.now,
+                        s=outlet.stream,
+                        node=self._node,
+                        queues=(plan.name,),
+                        lives_seconds=lives_seconds,
+                    )
+                )
                 yield outlet
 
     def _say(self, client: Client, tag: int, outlet: Outlet, number: int) -> None:
@@ -126,6 +135,7 @@ class Vendor:
 
     def _answered(self, tag: int, multiple: bool, ack: bool) -> None:
         chronicle = self._world.chronicle
+        assert multiple or tag in self._open, f"{self._name}: {tag} is answered and was answered before"
         for told in [t for t in self._open if t == tag or (multiple and t <= tag)]:
             stream, number = self._open.pop(told)
             if not ack:
@@ -267,7 +277,7 @@ class Stay:
         if died == "expired":
             lasting = BY_NAME[place].brief_streams and message[0] not in self._world.expiring
             assert not lasting, f"{message} of {place} expired and has no time to live"
-            self._world.checks["expiry"] += 1
+            self._world.checks["a death of age, of who has an age"] += 1
         if self._plan.no_ack:
             return
         if method.consumer_tag != self._name:

@@ -56,7 +56,7 @@ PLANS = (
     Plan(Queue(t=0, name="mortal", dead_letters="graves"), _dies_to("graves"), requeue=0.1, reject=0.3),
     Plan(Queue(t=0, name="graves"), consumers=1, weight=0),
     Plan(
-        Queue(t=0, name="brief", dead_letters="old-graves", expires=True),
+        Queue(t=0, name="brief", dead_letters="old-graves", expires=True, lives_seconds=TTL_MS / 1000),
         _dies_to("old-graves", **{"x-message-ttl": TTL_MS}),
         consumers=0,
         weight=0.5,
