@@ -8,8 +8,12 @@ while the role is LEADER, the ballot exactly while it is PRE_CANDIDATE or CANDID
     FOLLOWER      -> CANDIDATE      its leader hands over (TimeoutNow)
     PRE_CANDIDATE -> CANDIDATE      a majority would vote for it
     CANDIDATE     -> LEADER         a majority did
-    CANDIDATE     -> PRE_CANDIDATE  nobody won in time
+    CANDIDATE     -> PRE_CANDIDATE  nobody won in time, and somebody voted otherwise
     any           -> FOLLOWER       a higher term, a leader of this term, a lost ballot, a lost quorum
+
+A disk may need longer for a vote than `election_ticks`: another term would only be another write for it. So nobody
+stands again before what it promised last is durable, and a candidate that nobody has refused asks again in its term
+and helps nobody else to another one.
 """
 
 from __future__ import annotations
@@ -45,11 +49,15 @@ class Election:
             if not self.leadership.tick(beats):
                 self.follow(self._state.term, NOBODY)
         elif self._watch.tick():
-            if self.may_stand():
-                self._ask_pre_votes()
-            else:
+            if not self.may_stand():
                 # Without a vote it can only forget a leader that is silent, and wait for the next.
                 self.follow(self._state.term, NOBODY)
+            elif self._state.hard_state_is_durable():
+                if self._is_undisputed():
+                    self._watch.restart()
+                    self._solicit(transfer=False)
+                else:
+                    self._ask_pre_votes()
 
     def stand(self) -> None:
         """Start a pre-vote now, if this member is a voter that does not lead."""
@@ -106,7 +114,7 @@ class Election:
 
     def pre_vote_requested(self, message: PreVoteRequest) -> None:
         state, watch = self._state, self._watch
-        if message.term <= state.term or state.repair is not None:
+        if message.term <= state.term or state.repair is not None or self._is_undisputed():
             self._refuse_pre_vote(message.source)
         elif watch.is_loyal():
             watch.defer(message)
@@ -157,6 +165,11 @@ class Election:
         if state.role is Role.CANDIDATE and state.own_vote_is_durable():
             self._count(state.node, True)
 
+    def _is_undisputed(self) -> bool:
+        """Is this member a candidate that nobody has refused a vote?"""
+        ballot = self._ballot
+        return self._state.role is Role.CANDIDATE and ballot is not None and not ballot.is_disputed()
+
     def _count(self, voter: NodeId, granted: bool) -> None:
         state, ballot = self._state, self._ballot
         assert ballot is not None
@@ -180,12 +193,16 @@ class Election:
         self._count(state.node, True)
 
     def _ask_votes(self, *, transfer: bool) -> None:
-        state, log = self._state, self._state.log
+        state = self._state
         state.term, state.vote = Term(state.term + 1), state.node
         state.role, state.leader = Role.CANDIDATE, NOBODY
         self._watch.restart()
         self._ballot = Ballot(state.configuration)
-        # The requests may leave before the own vote is durable: until it is, this member does not win.
+        self._solicit(transfer=transfer)
+
+    def _solicit(self, *, transfer: bool) -> None:
+        """The requests may leave before the own vote is durable: until it is, this member does not win."""
+        state, log = self._state, self._state.log
         for voter in self._other_voters():
             state.outbox.append(
                 VoteRequest(state.group, state.node, voter, state.term, log.last_index, log.last_term, transfer)

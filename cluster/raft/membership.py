@@ -119,6 +119,10 @@ class Ballot:
         """True when the missing answers cannot win it any more."""
         return quorum_value(self._configuration, lambda voter: int(self._votes.get(voter, True))) == 0
 
+    def is_disputed(self) -> bool:
+        """Has somebody answered with a no?"""
+        return not all(self._votes.values())
+
 
 class MembershipHistory:
     """The configurations of a log: the snapshot's, then one per CONFIG entry, the last one in force."""

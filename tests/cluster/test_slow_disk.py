@@ -18,7 +18,7 @@ from tests.cluster.publisher import Publisher
 
 pytestmark = pytest.mark.skipif(bool(missing_for_shim()), reason=f"shim: {missing_for_shim()}")
 
-STALL_LIMIT_SECONDS = 2.0
+STALL_LIMIT_SECONDS = 1.0
 """Of the default configuration."""
 
 

@@ -229,6 +229,42 @@ def test_refused_by_a_majority_a_candidate_becomes_a_follower() -> None:
     assert ensemble.groups[1].term == 1
 
 
+def test_nobody_stands_anew_before_a_slow_disk_has_what_was_promised_last() -> None:
+    ensemble = Ensemble()
+    ensemble.do(1, RaftGroup.campaign)
+    ensemble.deliver(1, 2)
+    ensemble.deliver(2, 1)
+    ensemble.deliver(1, 2, VoteRequest)
+    for node in (1, 2):
+        ensemble.tick(node, 60)
+    assert (ensemble.role(1), ensemble.role(2)) == (Role.CANDIDATE, Role.FOLLOWER)
+    assert {ensemble.groups[node].term for node in (1, 2)} == {1}
+    ensemble.write(2)
+    ensemble.deliver(2, 1)
+    ensemble.write(1)
+    assert ensemble.role(1) is Role.LEADER
+    assert ensemble.groups[1].term == 1
+
+
+def test_a_candidate_that_nobody_refused_asks_again_in_its_term_and_grants_no_other() -> None:
+    ensemble = Ensemble()
+    ensemble.do(1, RaftGroup.campaign)
+    ensemble.deliver(1, 2)
+    ensemble.deliver(2, 1)
+    ensemble.write(1)
+    ensemble.take()
+    ensemble.tick(1, 20)
+    again = [message for message in ensemble.take(1) if type(message) is VoteRequest]
+    assert {(message.term, message.transfer) for message in again} == {(1, False)}
+    ensemble.do(3, RaftGroup.campaign)
+    ensemble.take(3)
+    ensemble.hand(PreVoteRequest(GROUP, THREE, ONE, Term(2), LogIndex(0), Term(0)))
+    assert [message.granted for message in ensemble.take(1, 3) if type(message) is PreVoteReply] == [False]
+    ensemble.hand(VoteReply(GROUP, TWO, ONE, Term(1), False))
+    ensemble.tick(1, 20)
+    assert ensemble.role(1) is Role.PRE_CANDIDATE
+
+
 def test_a_learner_never_stands() -> None:
     ensemble = Ensemble([1, 2], others=[3])
     ensemble.do(3, RaftGroup.campaign)

@@ -1,7 +1,8 @@
 """What the handlers of a node's groups have to propose, and when they are asked for it.
 
 Law: a handler that said that it has something is asked until it has nothing. It waits while its group cannot write, and
-while little that was proposed is not committed: what comes up meanwhile goes into the next entry.
+while little that was proposed is not committed: what comes up meanwhile goes into the next entry. But it does not wait
+for that longer than two ticks: on a slow disk the next write may take both.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Proposals:
         "_bytes_max",
         "_dirty",
         "_held",
+        "_impatient",
         "_patient",
         "_patient_bytes",
         "_roster",
@@ -37,8 +39,10 @@ class Proposals:
         self._rounds = rounds
         self._dirty: dict[GroupId, None] = {}
         """The handler may have something to propose."""
-        self._patient: dict[GroupId, None] = {}
-        """The same, once what it proposed last is committed."""
+        self._patient: dict[GroupId, int] = {}
+        """The same, once what it proposed last is committed; and the ticks that it has waited for that."""
+        self._impatient: dict[GroupId, None] = {}
+        """Waited long enough."""
         self._held: dict[GroupId, None] = {}
         """A proposal was dropped: dirty again at the next tick."""
         self.entries = 0
@@ -53,9 +57,14 @@ class Proposals:
         self._dirty[group] = None
 
     def tick(self) -> None:
-        """What was dropped is tried again."""
+        """What was dropped is tried again, and what was waited for is waited for no more."""
         self._dirty |= self._held
         self._held = {}
+        for group, ticks in list(self._patient.items()):
+            self._patient[group] = ticks + 1
+            if ticks:
+                del self._patient[group]
+                self._impatient[group] = self._dirty[group] = None
 
     def end_patience(self, touched: Container[GroupId]) -> None:
         """Groups that something happened to since may propose: it may have been the commit they wait for."""
@@ -73,9 +82,10 @@ class Proposals:
             if self._rounds.is_blocked(member):
                 self._held[group] = None
                 continue
-            if member.raft.has_little_under_way(self._patient_bytes):
-                self._patient[group] = None
+            if group not in self._impatient and member.raft.has_little_under_way(self._patient_bytes):
+                self._patient.setdefault(group, 0)
                 continue
+            self._impatient.pop(group, None)
             data = self._roster.guard(group, member.handler.take_proposal, self._bytes_max)
             if data is None:
                 continue

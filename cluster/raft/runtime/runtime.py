@@ -338,9 +338,10 @@ class Runtime:
             self._listener.group_damaged(group, fault)
 
     def _has_unwritten(self) -> bool:
-        if self._unwritten or self._forgotten:
-            return True
-        return self._rounds.has_waiting and self._rounds.is_due(trio.current_time())
+        now = trio.current_time()
+        if self._rounds.rests(now):
+            return False
+        return bool(self._unwritten or self._forgotten) or (self._rounds.has_waiting and self._rounds.is_due(now))
 
     def _step_inbox(self) -> None:
         members = self._roster.members

@@ -4,6 +4,8 @@ Law: every persist that is offered comes back exactly once, as durable or as cor
 node stops. A disk that is full keeps what it refused and is asked again; what gives space back passes it.
 A damaged record is found by writing the groups of the failed write one at a time. Groups do not wait for each other's
 megabytes: what is heavy goes by itself, one group at a time, and between two of those everything else has a write.
+A disk that takes long for little rests for a moment between two writes: what follows elsewhere from the one, and would
+come too late for the next (an entry after a vote, a batch after a commit), is in that.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ HEAVY_BYTES = 4 << 20
 """Entries of one group that take the disk longer than a commit does."""
 SLOW_BYTES_PER_SECOND = 8 << 20
 """What a disk that works may still take for its time."""
+SLUGGISH_SECONDS = 0.2
+"""A write of less than `HEAVY_BYTES` that takes so long is followed by a rest."""
+REST_SECONDS = 0.01
+"""At least; the next tick ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class WriteRounds:
         self._retry_at = 0.0
         self._started_at = 0.0
         self._blocked_since = 0.0
+        self._rests_until = 0.0
         self._latencies: deque[float] = deque(maxlen=config.latency_window)
         self.full_text = ""
         """What is full; "" while nothing is blocked."""
@@ -120,6 +127,10 @@ class WriteRounds:
         if self._blocked and now - self._blocked_since > limit:
             return [pending.member for pending in self._blocked]
         return ()
+
+    def rests(self, now: float) -> bool:
+        """Is it too early for the next write?"""
+        return now < self._rests_until
 
     def start(self, offered: list[Pending], writer: Writer, done: Done, now: float) -> None:
         """Begin the next write, if there is anything; `offered` is in it or waits for a better moment."""
@@ -176,6 +187,8 @@ class WriteRounds:
             case result:
                 result.unwrap()
         self._count(batch, ended.seconds)
+        if ended.seconds >= SLUGGISH_SECONDS and not any(pending.is_heavy() for pending in batch):
+            self._rests_until = now + REST_SECONDS
         if not self._blocked:
             self.full_text = ""
         return Finished(durable=batch)

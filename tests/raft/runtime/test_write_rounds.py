@@ -85,3 +85,15 @@ def test_a_write_of_megabytes_is_no_stall_until_it_has_had_time_for_them():
     rounds.end()
     rounds.start(pending(1, 1))
     assert rounds.rounds.stalled_members(members, 1.1) == members  # type: ignore[arg-type]
+
+
+def test_a_disk_that_takes_long_for_little_rests_after_it() -> None:
+    rounds = Rounds()
+    rounds.start(pending(1, 1))
+    rounds.rounds.finish(WriteOutcome(0.5, outcome.Value(None)), 1.0)
+    assert rounds.rounds.rests(1.005)
+    assert not rounds.rounds.rests(1.02)
+    for seconds, size in ((0.1, 1), (0.5, HEAVY_BYTES)):
+        rounds.start(pending(1, size), now=2.0)
+        rounds.rounds.finish(WriteOutcome(seconds, outcome.Value(None)), 3.0)
+        assert not rounds.rounds.rests(3.001)
