@@ -38,6 +38,8 @@ class Disk:
     def __init__(self, agenda: Agenda, random: Random, first: Sequence[GroupWrite]) -> None:
         self.incarnation = 0
         self.latency_seconds = 0.002
+        self.is_even = False
+        """Does every write take just that? Else half of it, or up to twice as long."""
         self.stalled = False
         """No write comes to an end."""
         self.broken = False
@@ -153,7 +155,8 @@ class Disk:
             self._under_way.remove(writes)
             end()
 
-        self._agenda.after(self.latency_seconds * self._random.uniform(0.5, 2), ended)
+        spread = 1.0 if self.is_even else self._random.uniform(0.5, 2)
+        self._agenda.after(self.latency_seconds * spread, ended)
 
     def carry_out(self, writes: Sequence[GroupWrite]) -> None:
         """Raises what the store raises, and StorageIO."""

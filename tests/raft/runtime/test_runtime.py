@@ -47,6 +47,22 @@ async def test_what_is_wanted_until_little_is_committed_goes_into_one_entry(auto
     assert await _entries_of_three_wishes(RuntimeConfig()) == 2
 
 
+async def test_nothing_is_waited_for_longer_than_two_ticks(autojump_clock):
+    async with running_cluster() as cluster:
+        leader = await cluster.leader(G)
+        for node in cluster.nodes:
+            if node is not leader:
+                node.disk.freeze()
+        entries = leader.runtime.statistics().entries_proposed
+        leader.machines[G].want(b"a")
+        await trio.sleep(0.02)
+        leader.machines[G].want(b"b")
+        await trio.sleep(0.02)
+        assert leader.runtime.statistics().entries_proposed == entries + 1
+        await trio.sleep(0.1)
+        assert leader.runtime.statistics().entries_proposed == entries + 2
+
+
 async def test_more_is_proposed_while_much_is_not_committed(autojump_clock):
     assert await _entries_of_three_wishes(RuntimeConfig(patient_bytes=0)) == 3
 
