@@ -136,6 +136,11 @@ class Batch:
         return bool(self.transactions) and unpack_column("Q", self.transactions[:8])[0] in ALONE
 
     @property
+    def rows(self) -> int:
+        """Stretches of messages that it settles, gives back or rejects."""
+        return (len(self.settles) + len(self.returns) + len(self.rejects)) // 24
+
+    @property
     def weight(self) -> int:
         """Bytes it takes in an entry, about."""
         columns = len(self.sizes) + len(self.runs) + len(self.settles) + len(self.returns)

@@ -23,12 +23,14 @@ class StreamLimits:
     """batches_in_flight    numbered batches without a receipt; beyond it operations wait in the open batch
     flight_bytes_max     the same in bytes: no further batch goes while so much is out
     batch_bytes_max      payload bytes at which the open batch is closed and the next one begins
+    batch_rows_max       the same of stretches of messages that are settled, rejected or given back
     settles_held_max     settled messages at which a batch goes that holds nothing else; fewer wait until `hasten`
     """
 
     batches_in_flight: int = 4
     flight_bytes_max: int = 24 << 20
     batch_bytes_max: int = 1 << 20
+    batch_rows_max: int = 500
     settles_held_max: int = 0
 
 
@@ -85,6 +87,11 @@ class OpenBatch:
         self._settle_sinks: dict[SettleSink, int] = {}
         self._transactions: list[int] = []
         self._parts: list[tuple[PartSink, list[int]]] = []
+
+    @property
+    def rows(self) -> int:
+        """Stretches of messages that are answered in it."""
+        return (len(self._settles) + len(self._returns) + len(self._rejects)) // 3
 
     @property
     def is_open(self) -> bool:

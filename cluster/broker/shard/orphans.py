@@ -7,7 +7,7 @@ counts first, and cannot hit a later delivery.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.broker.shard.entry import Batch
 
@@ -36,13 +36,18 @@ class Orphanage:
     def add(self, orphans: Orphans) -> None:
         self._waiting.append(orphans)
 
-    def take(self, batches: Collection[Batch]) -> list[Orphans]:
-        """Those whose node has no earlier batch among `batches`, which stay for a later entry."""
+    def take(self, batches: Collection[Batch], rows_max: int) -> list[Orphans]:
+        """So many triples of those whose node has no earlier batch among `batches`; the rest waits for the next."""
         due: list[Orphans] = []
         later: list[Orphans] = []
         for o in self._waiting:
             early = any(b.node == o.node and (b.incarnation, b.number) <= o.barrier for b in batches)
-            (later if early else due).append(o)
+            count = 0 if early else min(3 * rows_max, len(o.triples))
+            rows_max -= count // 3
+            if count:
+                due.append(replace(o, triples=o.triples[:count]))
+            if count < len(o.triples):
+                later.append(replace(o, triples=o.triples[count:]) if count else o)
         self._waiting = later
         return due
 

@@ -29,6 +29,11 @@ from cluster.broker.shard.settings import PLAIN
 from cluster.broker.shard.surroundings import Surroundings
 from cluster.broker.shard.tx_ops import TxId, TxOp
 
+ENTRY_ROWS_MAX = 1000
+"""Stretches of messages that are settled, rejected or given back, up to which an entry takes one more batch; and so
+many that the leader settles, gives back and forgives itself, of each. Every replica looks at all of them in one go,
+while it hears nobody: the next entry has the rest."""
+
 
 def _fits(weight: int, before: int, room: int) -> bool:
     """May a batch join the one before it in an entry? All in bytes."""
@@ -135,9 +140,13 @@ class Proposals:
         morgue: Morgue | None = None
         passed: Passed | None = None
         dooms: list[Doom] = []
+        rows = 0
         while waiting and (not batches or _fits(waiting[0].weight, batches[-1].weight, bytes_max - size)):
+            if rows >= ENTRY_ROWS_MAX:
+                break
             batch = waiting.popleft()
             size += batch.weight
+            rows += batch.rows
             batches.append(batch)
             runs = unpack_column("Q", batch.runs)
             guarded = remembered = asks_memory(batch)
@@ -153,14 +162,15 @@ class Proposals:
                 morgue = morgue or self._morgue(time_ms)
                 guard(batch, runs, queues, passed, time_ms, morgue.kept_out)
         self.batch_bytes -= size
-        orphans = self.orphans.take(waiting) if self.orphans else []
-        settles = self.settles
+        orphans = self.orphans.take(waiting, ENTRY_ROWS_MAX) if self.orphans else []
+        settles = taken_settles = self.settles[: 3 * ENTRY_ROWS_MAX]
+        forgives = self.forgives[: 3 * ENTRY_ROWS_MAX]
         if self._may_bury():
             morgue = morgue or self._morgue(time_ms)
             dooms = self._bury(morgue, max(1, bytes_max - size))
             settles = [*settles, *morgue.settles]
         ops = NO_OPS
-        own = hot or self.watermarks or settles or orphans or self.drops or self.forgives or self.verdicts
+        own = hot or self.watermarks or settles or orphans or self.drops or forgives or self.verdicts
         if own or morgue is not None:
             ops = LeaderOps(
                 pack_numbers(list(hot)),
@@ -168,16 +178,15 @@ class Proposals:
                 pack_numbers(settles) if settles else b"",
                 pack_numbers([n for o in orphans for n in o.triples]) if orphans else b"",
                 pack_numbers(self.drops) if self.drops else b"",
-                pack_numbers(self.forgives) if self.forgives else b"",
+                pack_numbers(forgives) if forgives else b"",
                 verdicts=pack_numbers(self.verdicts),
             )
             if morgue is not None:
                 morgue.write(ops)
-        self._taken = _Taken(batches, ops, orphans, self.settles, dooms, passed)
+        self._taken = _Taken(batches, ops, orphans, taken_settles, dooms, passed)
         self.watermarks.clear()
-        self.settles = []
+        del self.settles[: len(taken_settles)], self.forgives[: len(forgives)]
         self.drops.clear()
-        self.forgives.clear()
         self.verdicts.clear()
         return encode_entry(time_ms, batches, ops)
 

@@ -12,8 +12,10 @@ queues should.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import msgpack
 
@@ -29,6 +31,8 @@ REFUSALS_KEPT = 16
 """Batches of a session whose refused publishes are remembered, the latest: more than may be in flight."""
 Refusals = tuple[tuple[int, bytes], ...]
 """(batch number, `Batch.refused`) of batches of which something was refused, ascending."""
+_SLOT = itemgetter(0)
+"""Of a row of marks."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,20 +42,20 @@ class Applied:
     index: int
     enqueued: list[tuple[QueueId, int, int]] = field(default_factory=list)
     settled: list[tuple[QueueId, list[Range]]] = field(default_factory=list)
-    returned: tuple[tuple[QueueId, list[Range], int], ...] = ()
+    returned: list[tuple[QueueId, list[Range], int]] = field(default_factory=list)
     """Third: the node that gave them back, 0 for the leader on behalf of a lost one."""
-    rejected: tuple[tuple[QueueId, list[Range]], ...] = ()
-    forgiven: tuple[tuple[QueueId, list[Range]], ...] = ()
+    rejected: list[tuple[QueueId, list[Range]]] = field(default_factory=list)
+    forgiven: list[tuple[QueueId, list[Range]]] = field(default_factory=list)
     watermarks: list[QueueId] = field(default_factory=list)
     dropped: list[QueueId] = field(default_factory=list)
     """Also those that had no contents."""
     sessions: list[int] = field(default_factory=list)
     """Nodes whose session's last number has to be told to them."""
-    locked: tuple[tuple[QueueId, list[Range], int], ...] = ()
+    locked: list[tuple[QueueId, list[Range], int]] = field(default_factory=list)
     """Third: the home node of the transaction that answers them."""
-    unlocked: tuple[tuple[QueueId, list[Range]], ...] = ()
+    unlocked: list[tuple[QueueId, list[Range]]] = field(default_factory=list)
     """Answered by a transaction that came to nothing."""
-    verdicts: tuple[tuple[TxOp, TxId], ...] = ()
+    verdicts: list[tuple[TxOp, TxId]] = field(default_factory=list)
     """What the leader said of transactions."""
 
 
@@ -166,7 +170,7 @@ class ShardState:
         for queue_id, first, end in part.answers():
             queue = self.queues.get(QueueId(queue_id))
             if queue is not None:
-                applied.locked += ((queue.id, queue.lock(first, end), tx.node),)
+                applied.locked.append((queue.id, queue.lock(first, end), tx.node))
 
     def _conclude(self, op: TxOp, tx: TxId, time_ms: int, applied: Applied) -> None:
         """Everything that can be said of a transaction when it has no batch of its own."""
@@ -184,7 +188,7 @@ class ShardState:
             if queue is not None:
                 parts = queue.unlock(first, end)
                 if op is TxOp.ABORT:
-                    applied.unlocked += ((queue.id, parts),)
+                    applied.unlocked.append((queue.id, parts))
         if op is TxOp.COMMIT:
             self._carry_out(part.index, part.batch, time_ms, applied, was_prepared=True)
         elif part.births:
@@ -202,19 +206,20 @@ class ShardState:
 
     def _mark(self, batch: BatchHead, enqueued: Sequence[tuple[QueueId, int, int]], time_ms: int) -> None:
         marks, runs = batch.marks, batch.runs
+        rows = sorted(zip(marks[::3], marks[1::3], marks[2::3], strict=True), key=_SLOT)
         for i, (queue_id, first, end) in enumerate(enqueued):
             queue = self.queues[queue_id]
-            distance = first - runs[3 * i + 1]
-            for j in range(0, len(marks), 3):
-                if first <= marks[j] + distance < end:
-                    queue.mark(marks[j] + distance, marks[j + 1], marks[j + 2], time_ms)
+            slot = runs[3 * i + 1]
+            low, high = bisect_left(rows, slot, key=_SLOT), bisect_left(rows, slot + end - first, key=_SLOT)
+            for at, kind, value in rows[low:high]:
+                queue.mark(first + at - slot, kind, value, time_ms)
 
     def _reject(self, triples: array[int], applied: Applied) -> None:
         for i in range(0, len(triples), 3):
             queue = self.queues.get(QueueId(triples[i]))
             if queue is not None:
                 parts = queue.reject(triples[i + 1], triples[i + 1] + triples[i + 2])
-                applied.rejected += ((queue.id, parts),)
+                applied.rejected.append((queue.id, parts))
 
     def _move(self, head: EntryHead, applied: Applied) -> None:
         """Enqueue all records whose source is alive, then settle the sources."""
@@ -250,7 +255,7 @@ class ShardState:
             for i in range(0, len(rows), 4):
                 op, tx = TxOp(rows[i]), TxId(*rows[i + 1 : i + 4])
                 self._conclude(op, tx, head.time_ms, applied)
-                applied.verdicts += ((op, tx),)
+                applied.verdicts.append((op, tx))
         if ops.hot:
             for queue_id in unpack_column("Q", ops.hot):
                 queue = self.queues.get(QueueId(queue_id))
@@ -274,7 +279,7 @@ class ShardState:
                 queue = self.queues.get(QueueId(triples[i]))
                 if queue is not None:
                     parts = queue.forgive(triples[i + 1], triples[i + 1] + triples[i + 2])
-                    applied.forgiven += ((queue.id, parts),)
+                    applied.forgiven.append((queue.id, parts))
         if ops.moves:
             self._move(head, applied)
         if ops.drops:
@@ -313,7 +318,7 @@ class ShardState:
             queue = self.queues.get(QueueId(triples[i]))
             if queue is not None:
                 parts = queue.give_back(triples[i + 1], triples[i + 1] + triples[i + 2])
-                applied.returned += ((queue.id, parts, node),)
+                applied.returned.append((queue.id, parts, node))
 
     def take_dead(self, up_to: int) -> list[int]:
         """Dead entries at or below `up_to`, ascending, handed out once."""

@@ -138,6 +138,12 @@ class ShardStream:
     def settle(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
         """Messages are done with (ack, reject without requeue, automatic ack)."""
         self._open.settle(queue, first, count, sink)
+        self._answer_more()
+
+    def _answer_more(self) -> None:
+        """Each stretch of messages costs every replica some time: the batch takes no more of them than it may."""
+        if self._open.rows >= self._limits.batch_rows_max and not self._open.held_together:
+            self._seal()
 
     def hasten(self) -> None:
         """Settles that wait for others to go with wait no longer."""
@@ -146,10 +152,12 @@ class ShardStream:
     def reject(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
         """A consumer will not have these messages, and they shall not come again (basic.reject, basic.nack)."""
         self._open.reject(queue, first, count, sink)
+        self._answer_more()
 
     def give_back(self, queue: QueueId, first: int, count: int, sink: SettleSink) -> None:
         """Messages come back to the queue, counted as delivered once more."""
         self._open.give_back(queue, first, count, sink)
+        self._answer_more()
 
     def credit(self, queue: QueueId, consumer: int, messages: int, size: int) -> None:
         """The consumer may get more. Lost with the leader: a new one is told the whole credit."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from cluster.broker.shard import proposals
 from cluster.broker.shard.columns import unpack_column
 from cluster.broker.shard.desk import CLOSED_MS
 from cluster.broker.shard.entry import HEAVY_BATCH_BYTES, Batch, QueueId
@@ -342,6 +345,50 @@ def test_a_large_message_has_an_entry_of_its_own() -> None:
     scene.consume(1, size=1 << 30)
     got = [unpack_column("I", sizes)[i] for _, _, _, n, _, sizes, _ in scene.deliveries() for i in range(n)]
     assert got == [1, 2, HEAVY_BATCH_BYTES, 4, 5]
+
+
+def test_an_entry_ends_where_it_answers_for_many_stretches_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proposals, "ENTRY_ROWS_MAX", 2)
+    scene = Scene()
+    scene.consume(1)
+    scene.publish(*[b"a"] * 12)
+    for seqs in ((0, 2), (4,), (6, 8), (10,)):
+        scene.batch(returns=[(QUEUE, seq, 1) for seq in seqs])
+    before = len(scene.entries)
+    scene.run()
+    assert len(scene.entries) == before + 3
+    assert [seq for _, seq, _ in scene.seqs()] == [0, 2, 4, 6, 8, 10]
+
+
+def test_what_a_lost_node_held_comes_back_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proposals, "ENTRY_ROWS_MAX", 2)
+    scene = Scene()
+    scene.consume(1, credit=11)
+    scene.publish(*[b"a"] * 11)
+    scene.batch(settles=[(QUEUE, seq, 1) for seq in (1, 3, 5, 7, 9)])
+    scene.run()
+    before = len(scene.entries)
+    scene.leader.node_lost(1)
+    scene.run()
+    assert len(scene.entries) == before + 3
+    scene.consume(2, node=2)
+    assert [seq for _, seq, _ in scene.seqs(2)] == [0, 2, 4, 6, 8, 10]
+
+
+def test_a_purge_of_many_stretches_is_answered_when_all_of_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proposals, "ENTRY_ROWS_MAX", 2)
+    scene = Scene()
+    scene.publish(*[b"a"] * 10)
+    scene.batch(settles=[(QUEUE, seq, 1) for seq in (1, 3, 5, 7)])
+    scene.run()
+    before = len(scene.entries)
+    request = scene.ask(RequestOp.PURGE)
+    scene.append()
+    assert scene.leader.take_out() == {}
+    scene.run()
+    assert scene.replies() == [(request, ReplyStatus.OK, 6)]
+    assert len(scene.entries) == before + 3
+    assert scene.state.queues[QUEUE].alive == 0
 
 
 def test_basic_get_gives_one_message_and_says_how_many_are_left() -> None:

@@ -1,5 +1,6 @@
 """The replicated state against its plain model, and what a snapshot of it keeps."""
 
+import time
 from random import Random
 
 import msgpack
@@ -26,6 +27,20 @@ def touch(state: ShardState, index: int, *, settles: bool, first: int, count: in
     rows: list[tuple[int, int, int]] = [(QUEUE, first, count)]
     batch = make_batch(index, settles=rows) if settles else make_batch(index, returns=rows)
     state.apply(index, encode_entry(0, [batch], LeaderOps()))
+
+
+def test_what_takes_turns_between_queues_and_is_marked_costs_no_more_the_more_there_is() -> None:
+    count = 20_000
+    state = ShardState()
+    runs = [(QUEUE + n % 2, n, 1) for n in range(count)]
+    marks = [(n, int(Mark.EXPIRATION), n) for n in range(count)]
+    batch = make_batch(1, records=[b"x"] * count, runs=runs, marks=marks)
+    began = time.process_time()
+    state.apply(1, encode_entry(0, [batch], LeaderOps()))
+    back = [(QUEUE, seq, 1) for seq in range(0, count // 2, 2)]
+    state.apply(2, encode_entry(0, [make_batch(2, returns=back)], LeaderOps()))
+    assert time.process_time() - began < 5, "each with each would be minutes"
+    assert [state.queues[QueueId(QUEUE + 1)].value(seq, Mark.EXPIRATION) for seq in (0, 9999)] == [1, 19_999]
 
 
 @settings(max_examples=400)

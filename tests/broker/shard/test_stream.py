@@ -84,6 +84,14 @@ def test_what_came_before_a_large_message_does_not_share_its_batch() -> None:
     assert [len(batch.payload) for batch in out(stream).batches] == [1, len(large), 1]
 
 
+def test_answers_to_many_stretches_of_messages_go_in_several_batches() -> None:
+    stream, sink = make_stream(), Sink()
+    most = StreamLimits().batch_rows_max
+    for seq in range(2 * most + 1):
+        (stream.give_back, stream.settle, stream.reject)[seq % 3](QUEUE, 2 * seq, 1, sink)
+    assert [batch.rows for batch in out(stream).batches] == [most, most, 1]
+
+
 def test_publishes_gather_in_one_batch_and_neighbours_in_one_run() -> None:
     stream, sink = make_stream(), Sink()
     publish(stream, sink, 0, b"ab", b"c")
