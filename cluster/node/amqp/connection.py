@@ -342,6 +342,11 @@ class Connection:
                 self.flush_soon()
             self.unblock()
 
+    def answered(self, size: int) -> None:
+        """So many published bytes wait for nothing any more: a client without confirms may have waited for that alone."""
+        if self.budget.returned(size):
+            self.unblock()
+
     def unblock(self) -> None:
         """Something has got smaller: look again whether to read."""
         if self._unblocked is not None and (self._over or not self._blocked()):

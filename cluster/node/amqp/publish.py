@@ -150,8 +150,11 @@ class Budget:
     def taken(self, size: int) -> None:
         self.size += size
 
-    def returned(self, size: int) -> None:
+    def returned(self, size: int) -> bool:
+        """Is that what was waited for?"""
+        was_exhausted = self.exhausted
         self.size -= size
+        return was_exhausted and not self.exhausted
 
     @property
     def exhausted(self) -> bool:

@@ -150,7 +150,7 @@ class Publishing(Side):
 
     def published(self, first: int, count: int, size: int) -> None:
         """`PublishSink`: committed."""
-        self.connection.budget.returned(size)
+        self.connection.answered(size)
         self.done(count)
         if self.state is State.OPEN and self.confirms is not None:
             self.flow.confirm += count
@@ -161,7 +161,7 @@ class Publishing(Side):
         """`PublishSink`: not stored."""
         if self.transaction is not None:
             self.transaction.is_torn = True
-        self.connection.budget.returned(size)
+        self.connection.answered(size)
         self.done(count)
         if self.state is State.OPEN and self.confirms is not None:
             self.confirms.refused(first, count)

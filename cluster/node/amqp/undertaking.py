@@ -80,8 +80,7 @@ class Undertaking:
         elif stage is Stage.FAILED:
             self._failed()
         if stage in (Stage.DONE, Stage.FAILED):
-            self._channel.connection.budget.returned(self._size)
-            self._channel.connection.unblock()
+            self._channel.connection.answered(self._size)
         self._moved.set()
 
     def _parts(self) -> dict[ShardStream, Part]:
