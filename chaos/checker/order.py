@@ -115,4 +115,5 @@ def _may_have_been_away(trail: Trail, queue: str, since: float, until: float, be
     """May somebody have held a message between two moments who left no trace of it? Not a consumer that ended at
     `besides`."""
     known = int(since - ARRIVAL_SECONDS <= besides <= until)
-    return trail.goodbyes(queue, since - ARRIVAL_SECONDS, until) > known or bool(trail.felt(since, until))
+    is_felt = any(fault.nodes for fault in trail.felt(since, until))
+    return is_felt or trail.goodbyes(queue, since - ARRIVAL_SECONDS, until) > known

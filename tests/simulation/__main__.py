@@ -89,7 +89,7 @@ def main() -> int:
         t = history.tally
         told = f"{t.published} published, {t.confirmed} confirmed, {t.refused} refused, {t.delivered} delivered, "
         told += f"{t.redelivered} again, {t.acked} acked, {t.rejected} rejected, {t.died} died, {t.declared} declared, "
-        if cast == "traits":
+        if cast in ("traits", "full"):
             told = f"{sum(history.checks.values())} checks, "
         told += f"{history.messages} messages, healed in {history.healed_seconds:.1f} s; {' '.join(history.faults)}"
         print(f"seed {seed} {cast} {history.trace} {time.process_time() - began:.1f} s: {told}", flush=True)

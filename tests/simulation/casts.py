@@ -7,21 +7,22 @@ have been answered then.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from tests.simulation.actors import Architect, Consumer, Publisher
 from tests.simulation.movers import Mover
 from tests.simulation.patrons import Dealer, Patron, Vendor
 from tests.simulation.sextons import Sexton
-from tests.simulation.traits import PLANS
+from tests.simulation.traits import PLANS, STRICT
 from tests.simulation.transactors import Transactor
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-Cast = Literal["common", "traits", "transactions", "definitions"]
+Cast = Literal["common", "traits", "transactions", "definitions", "full"]
 """Clients of plain queues, who move, build and reject; those of queues with traits; those who do everything in
-transactions; those who declare, bind and delete."""
+transactions; those who declare, bind and delete; those of a queue that refuses, being full."""
 
 
 class Actor(Protocol):
@@ -50,7 +51,7 @@ def common(world: World) -> Players:
 
 
 def traits(world: World) -> Players:
-    vendors = [Vendor(world, f"v{node}", node) for node in world.places]
+    vendors = [Vendor(world, f"v{node}", node, PLANS) for node in world.places]
     actors: list[Actor] = [Dealer(world, "d", 2), Architect(world, "a1")]
     for plan in PLANS:
         world.chronicle.write(plan.traits)
@@ -72,9 +73,19 @@ def definitions(world: World) -> Players:
     )
 
 
+def full(world: World) -> Players:
+    """Each batch has an entry of its own: they wait for each other, those of nodes that are lost meanwhile as well."""
+    world.entry_bytes = 1
+    plan = replace(STRICT, requeue=0.4)
+    world.chronicle.write(plan.traits)
+    vendors = [Vendor(world, f"v{node}", node, (plan,)) for node in world.places]
+    return Players(vendors, [Patron(world, plan, f"p{node}", node) for node in world.places])
+
+
 CASTS: dict[Cast, Callable[[World], Players]] = {
     "common": common,
     "traits": traits,
     "transactions": transactions,
     "definitions": definitions,
+    "full": full,
 }

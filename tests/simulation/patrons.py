@@ -6,7 +6,7 @@ Once the world drains, consumers only acknowledge, and what publishers have sent
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Literal
@@ -35,7 +35,7 @@ from cluster.amqp import methods as m
 from cluster.amqp.properties import BasicProperties, decode_header
 from tests.simulation.actors import body_of, borne, message_in
 from tests.simulation.client import Client, Gone
-from tests.simulation.traits import BY_NAME, EXPIRATION_MS, PLANS, TOGETHER, TOGETHER_EXCHANGE, Plan
+from tests.simulation.traits import BY_NAME, EXPIRATION_MS, TOGETHER, TOGETHER_EXCHANGE, Plan
 from tests.simulation.transactors import LATE, commit
 
 if TYPE_CHECKING:
@@ -58,10 +58,11 @@ class Outlet:
 
 
 class Vendor:
-    """Publishes with confirms to all queues with traits; to those that are only glanced at as well."""
+    """Publishes with confirms to the queues of `plans`; to those that are only glanced at as well."""
 
-    def __init__(self, world: World, name: str, node: int) -> None:
+    def __init__(self, world: World, name: str, node: int, plans: Sequence[Plan]) -> None:
         self.done = False
+        self._plans = plans
         self._world = world
         self._name = name
         self._node = node
@@ -105,7 +106,7 @@ class Vendor:
 
     def _outlets(self) -> Iterator[Outlet]:
         chronicle = self._world.chronicle
-        for plan in PLANS:
+        for plan in self._plans:
             for i in range(plan.streams if plan.weight else 0):
                 brief = str(EXPIRATION_MS) if i < plan.brief_streams else None
                 priority = i if plan.streams > 1 and not plan.brief_streams else None
@@ -139,6 +140,7 @@ class Vendor:
         for told in [t for t in self._open if t == tag or (multiple and t <= tag)]:
             stream, number = self._open.pop(told)
             if not ack:
+                self._world.checks["refused by a full queue"] += 1
                 chronicle.write(WasRefused(t=chronicle.now, s=stream, first=number, end=number + 1))
             elif stream not in self._world.glanced:
                 chronicle.write(Confirmed(t=chronicle.now, s=stream, first=number, end=number + 1))

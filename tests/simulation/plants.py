@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from heapq import heappush
 from typing import Any, NamedTuple
 
 import trio
 
 from cluster.broker.catalog.catalog import Catalog
-from cluster.broker.shard import dead_letters, keeper
+from cluster.broker.shard import dead_letters, keeper, state
 from cluster.broker.shard.arbiter import Arbiter, Words
 from cluster.broker.shard.death import DeadLetter, Reason, die
 from cluster.broker.shard.entry import Batch, EntryHead
@@ -23,6 +24,7 @@ from cluster.broker.shard.leader import ShardLeader
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.messages import AttachedConsumer
 from cluster.broker.shard.queue_state import QueueState
+from cluster.broker.shard.settings import PLAIN
 from cluster.broker.shard.state import Applied, ShardState
 from cluster.broker.shard.stream import ShardStream
 from cluster.broker.shard.tx_ops import TxId, TxOp, Word
@@ -226,6 +228,37 @@ def returned_once_at_most() -> AbstractContextManager[None]:
     return patched(QueueState, "give_back", forgetful)
 
 
+def returned_twice() -> AbstractContextManager[None]:
+    """A return is counted when it is carried out, and once more."""
+    give_back = QueueState.give_back
+
+    def eager(self: QueueState, first: int, end: int) -> list[Range]:
+        give_back(self, first, end)
+        return give_back(self, first, end)
+
+    return patched(QueueState, "give_back", eager)
+
+
+def returned_later() -> AbstractContextManager[None]:
+    """What came back is ready again a while later."""
+    give_back = LeaderQueue.give_back
+
+    def lazy(self: LeaderQueue, parts: list[Range], node: int) -> None:
+        give_back(self, parts, node)
+        for first, end in parts if self.settings is not PLAIN else ():
+            for a, b in self.ready.remove(first, end):
+                self.delayed.add(a, b)
+                for seq in range(a, b):
+                    heappush(self.due, (self.stirred_ms + 500, seq))
+
+    return patched(LeaderQueue, "give_back", lazy)
+
+
+def refusals_of_one_batch() -> AbstractContextManager[None]:
+    """What was refused is remembered of a home node's last batch only."""
+    return patched(state, "REFUSALS_KEPT", 1)
+
+
 def several_active() -> AbstractContextManager[None]:
     """Who comes to a queue with a single active consumer is active, too."""
     join = LeaderQueue.join
@@ -278,7 +311,7 @@ class Planted(NamedTuple):
     """`seeds`: within these it must be found; the first of them found it when this was written."""
 
     plant: Plant
-    seeds: range
+    seeds: Sequence[int]
     cast: Cast = "common"
     kinds: tuple[str, ...] = ()
     """Of faults: those that show it. Without them whatever the seed picks."""
@@ -305,6 +338,9 @@ PLANTS = {
     "age of a neighbour": Planted(age_of_a_neighbour, range(3), "traits"),
     "returned once at most": Planted(returned_once_at_most, range(3, 7), "traits"),
     "suspicion forgotten": Planted(suspicion_forgotten, range(4), kinds=("power_cut", "crash")),
+    "returned twice": Planted(returned_twice, range(3), "traits"),
+    "returned later": Planted(returned_later, range(1, 4), "traits", ("move_leader",)),
+    "refusals of one batch": Planted(refusals_of_one_batch, range(3), "full", ("crash", "slow_disk", "reset")),
     "several active": Planted(several_active, range(3), "traits"),
     "given up without asking": Planted(given_up_without_asking, range(1, 5), "transactions", ("crash",)),
     "transactions refused in part": Planted(

@@ -130,6 +130,8 @@ class Process:
                     wall_clock_ms=self._wall_clock_ms,
                 )
                 self._compact_often(core)
+                if world.entry_bytes:
+                    core.runtime._proposals._bytes_max = world.entry_bytes
                 broker = self.broker = _broker(config, core, self._links, nursery)
                 core.turns.on_round = broker.flush
                 core.on_direct_reply = broker.replies.receive

@@ -13,7 +13,9 @@ from tests.simulation.chronicle import CLAIMS
 from tests.simulation.world import simulate
 
 SECONDS = 5.0
-CALM_SEEDS, CALM_SECONDS, CALM_PACE = 13, 40.0, 0.04
+CALM_SEEDS, CALM_SECONDS, CALM_PACE = 12, 40.0, 0.04
+CALM_CASTS = [cast for cast in CASTS if cast != "full"]
+"""A queue that few publish to is not full."""
 _ROOT = Path(__file__).parents[2]
 
 
@@ -33,7 +35,16 @@ def test_what_is_promised_of_queues_with_traits_holds(seed: int) -> None:
     assert not unchecked, f"never looked at: {unchecked}"
 
 
-@pytest.mark.parametrize("cast", CASTS)
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_full_queue_refuses_is_nowhere_whoever_leads(seed: int) -> None:
+    """Batches wait for each other, receipts are lost: who leads next says the same of a batch that comes again."""
+    kinds = ("crash", "slow_disk", "reset", "move_leader")
+    options = f"--seeds 1 --first {seed} --seconds 8 --pace 2 --cast full --faults {','.join(kinds)}"
+    print(f"python -m tests.simulation {options} --verbose")
+    assert simulate(seed, seconds=8.0, cast="full", pace=2.0, kinds=kinds).checks["refused by a full queue"]
+
+
+@pytest.mark.parametrize("cast", CALM_CASTS)
 @pytest.mark.parametrize("seed", range(CALM_SEEDS))
 def test_a_cluster_with_few_clients_keeps_its_promises_whatever_goes_wrong(seed: int, cast: Cast) -> None:
     """As many faults a second as with many clients."""

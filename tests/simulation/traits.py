@@ -84,6 +84,7 @@ PLANS = (
     Plan(Queue(t=0, name="ranked"), {"x-max-priority": PRIORITIES}, streams=PRIORITIES),
     Plan(Queue(t=0, name="glanced"), consumers=1, no_ack=True, weight=0.5),
 )
+STRICT = next(plan for plan in PLANS if plan.name == "strict")
 BY_NAME = {plan.name: plan for plan in PLANS}
 TOGETHER = ("limited", "ranked")
 """The queues that transactions publish to, each message to both."""

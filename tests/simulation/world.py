@@ -120,6 +120,8 @@ class World:
         """Streams of messages that have a time to live of their own."""
         self.glanced: dict[str, None] = {}
         """Streams to queues whose consumers answer for nothing."""
+        self.entry_bytes = 0
+        """The wished size of an entry; 0: as nodes wish."""
         self.network = Network(self.agenda, Random(f"network {seed}"), self._arrived)
         self.processes: dict[int, Process] = self.network.processes
         self.disks = {
@@ -300,7 +302,7 @@ class World:
                 if queue in self.mortal:
                     arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD}
                 await client.call(m.QueueDeclare(queue, False, True, False, False, False, arguments), m.QueueDeclareOk)
-            if self.cast == "traits":
+            if self.cast in ("traits", "full"):
                 await self._declare_traits(client)
             await client.close()
         except (Gone, Refused) as error:
