@@ -57,7 +57,8 @@ def explain_view(queue: Document, found: list[str]) -> list[str]:
     lines = [
         f"queue {queue['name']} in vhost {queue['vhost']}: {kind}, {queue.get('type', '?')}"
         + (f" ({', '.join(properties)})" if properties else ""),
-        f"messages   {count(queue['messages_ready'])} ready, {count(queue['messages_unacked'])} unacked",
+        f"messages   {count(queue['messages_ready'])} ready, {count(queue['messages_unacked'])} unacked"
+        + (f", {count(leaving)} on their way to dead letters" if (leaving := queue.get("messages_leaving")) else ""),
         f"leader     {queue['leader'] or 'NONE'}"
         + (f"   members {', '.join(queue['members'])}   group {queue['group']}" if replicated else ""),
         f"arguments  {_pairs(queue.get('arguments', {}))}",

@@ -18,7 +18,7 @@ _NODE_COLUMNS = ("NODE", "ROLE", "STATE", "LEADS", "TERM", "APPLIED", "LAG", "FS
 _WIDE_COLUMNS = ("PID", "AMQP", "HTTP", "CHANNELS", "VERSION")
 _RIGHT = frozenset(
     {"LEADS", "TERM", "APPLIED", "LAG", "FSYNC p99", "CONNS", "CHANNELS", "PID", "AMQP", "HTTP"}
-    | {"READY", "UNACKED", "CONSUMERS", "GROUP", "COMMIT"}
+    | {"READY", "UNACKED", "LEAVING", "CONSUMERS", "GROUP", "COMMIT"}
 )
 
 
@@ -119,6 +119,8 @@ def _totals(totals: Document, before: tuple[Document, float] | None) -> str:
         f"QUEUES {count(totals['queues'])}  ready {count(totals['messages_ready'])}  "
         f"unacked {count(totals['messages_unacked'])}  consumers {count(totals['consumers'])}"
     )
+    if leaving := totals.get("messages_leaving"):
+        line += f"  leaving {count(leaving)}"
     if before is None:
         return line
     earlier, seconds = before
@@ -138,13 +140,14 @@ def queues_view(queues: Sequence[Document]) -> list[str]:
             queue["name"],
             count(queue["messages_ready"]),
             count(queue["messages_unacked"]),
+            count(queue.get("messages_leaving", 0)),
             count(queue["consumers"]),
             queue["leader"] or "NONE",
             ", ".join(queue["members"]) or "not replicated",
         ]
         for queue in queues
     ]
-    return table(("VHOST", "NAME", "READY", "UNACKED", "CONSUMERS", "LEADER", "MEMBERS"), rows, right=_RIGHT)
+    return table(("VHOST", "NAME", "READY", "UNACKED", "LEAVING", "CONSUMERS", "LEADER", "MEMBERS"), rows, right=_RIGHT)
 
 
 def connections_view(connections: Sequence[Document], *, now: float) -> list[str]:

@@ -184,6 +184,7 @@ class Reports:
             http_logins_total=self._logins,
             http_logins_refused_total=self._logins_refused,
             entries_read_total=sum([leader.payload_reads for leader in leaders]),
+            messages_leaving=sum([leader.leaving for leader in leaders]),
             processors=os.cpu_count() or 1,
             threads=threading.active_count(),
             threads_max=_THREADS_MAX,
@@ -297,6 +298,7 @@ class Reports:
             enqueued_total=counts.enqueued,
             settled_total=counts.settled,
             delivered_total=counts.delivered,
+            messages_leaving=counts.leaving,
         )
 
     def _leader(self, queue: QueueDefinition) -> str:

@@ -276,9 +276,9 @@ def test_queues_and_connections_are_tables_or_json(admin: FakeAdmin, capsys: pyt
     admin.answers["/api/connections"] = (200, [asdict(connection)])
     assert run(admin, "queues") == run(admin, "connections") == 0
     assert capsys.readouterr().out.splitlines()[:3] == [
-        "VHOST  NAME       READY  UNACKED  CONSUMERS  LEADER  MEMBERS",
-        "/      orders     4,310        0          0  mq-0    mq-0, mq-1, mq-2",
-        "/      amq.gen-x      0        0          0  mq-1    not replicated",
+        "VHOST  NAME       READY  UNACKED  LEAVING  CONSUMERS  LEADER  MEMBERS",
+        "/      orders     4,310        0        0          0  mq-0    mq-0, mq-1, mq-2",
+        "/      amq.gen-x      0        0        0          0  mq-1    not replicated",
     ]
     assert run(admin, "queues", "--json") == 0
     assert json.loads(capsys.readouterr().out)[0]["group"] == 1

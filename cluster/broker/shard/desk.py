@@ -67,7 +67,7 @@ class Desk:
                     self._out.reply(node, request, ReplyStatus.NOT_EMPTY)
                 else:
                     queue.closed_until_ms = self._keeper.now_ms + CLOSED_MS
-                    self._out.reply(node, request, ReplyStatus.OK, queue.ready.count)
+                    self._out.reply(node, request, ReplyStatus.OK, queue.deletable)
         return False
 
     def _is_gone(self, queue: LeaderQueue) -> bool:

@@ -3,7 +3,7 @@
 Law: nothing here happens to a queue that is nothing special. Nothing looks at more than a piece of a deep queue at
 once, and the rest of it comes with the next tick: who leads must not be silent for as long as an election. Time is the
 last `tick` or entry; what is due is found in a heap of deadlines, never by looking at all queues. No message is from
-the future. Messages that are to leave stand in `purging` and in `dooms` until the log has carried that out. TTL looks
+the future. Messages that are to leave stand in `dying` and in `dooms` until the log has carried that out. TTL looks
 at the head of the queue (of each priority), as RabbitMQ does.
 """
 
@@ -234,7 +234,7 @@ class Keeper:
         if settings.expires_ms is not None and not queue.doomed:
             if queue.consumers:
                 queue.used_ms = self.now_ms
-            elif queue.used_ms + settings.expires_ms <= self.now_ms:
+            elif queue.used_ms + settings.expires_ms <= self.now_ms and not queue.leaving:
                 self.unused[queue.id] = None
                 queue.used_ms = self.now_ms - settings.expires_ms + AGAIN_MS
         self.note(queue)
@@ -253,7 +253,7 @@ class Keeper:
     def doom(self, queue: LeaderQueue, parts: Iterable[Range], reason: Reason) -> None:
         """Messages that have just been taken out of their place leave the queue."""
         for first, end in parts:
-            queue.purging.add(first, end)
+            queue.dying.add(first, end)
             self.dooms.append(Doom(queue.id, first, end, reason))
 
     def _release(self, queue: LeaderQueue) -> None:

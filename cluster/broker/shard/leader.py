@@ -384,10 +384,16 @@ class ShardLeader:
 
     # ---- who asks
 
+    @property
+    def leaving(self) -> int:
+        """Dead letters that are not where they go to: in their queues yet, or on their way to another shard."""
+        posted = [queue.alive for queue_id, queue in self._state.queues.items() if queue_id >= HIDDEN_QUEUES]
+        return sum([queue.leaving for queue in self.queues.values()]) + sum(posted)
+
     def figures(self, queue: LeaderQueue, patience: int) -> list[int]:
         """`LeaderQueue.counts`; when something happened last, and the time now (Unix milliseconds); how long consumers
         could take at once what came, in milliseconds, and whether one can now; node and number of the consumer that
-        alone is served (0, 0: none); `Scale.figures`. Raises EntryCorrupt."""
+        alone is served (0, 0: none); `Scale.figures`; messages leaving. Raises EntryCorrupt."""
         chosen, now_ms = queue.chosen, self._keeper.now_ms
         return [
             *queue.counts(),
@@ -397,6 +403,7 @@ class ShardLeader:
             int(queue.is_able),
             *((chosen.node, chosen.consumer) if chosen is not None else (0, 0)),
             *Scale(self._payloads, patience).figures(queue),
+            queue.leaving,
         ]
 
     # ---- time, settings, other shards

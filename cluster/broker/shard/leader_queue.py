@@ -1,7 +1,8 @@
 """One queue as its leader sees it: what is ready, who holds what, who waits.
 
-Law: every alive message of the queue is in exactly one place: `ready`, `unacked` under its holder, `purging` (on its
-way out), `delayed` (not due yet) or `parked` (came back too often, and there is nowhere to send it).
+Law: every alive message of the queue is in exactly one place: `ready`, `unacked` under its holder, `purging` (a purge
+is on its way), `dying` (on its way out by the queue's own rules), `delayed` (not due yet) or `parked` (came back too
+often, and there is nowhere to send it).
 What is on its way by an operation that the log has not applied yet stays where it was until then. Only messages
 below the replicated watermark are handed out.
 """
@@ -49,6 +50,7 @@ class LeaderQueue:
         "delivered",
         "doomed",
         "due",
+        "dying",
         "gets",
         "holders",
         "id",
@@ -79,6 +81,7 @@ class LeaderQueue:
             self.ready.add(first, end)
         self.unacked: IntervalMap[Holder] = IntervalMap()
         self.purging = IntervalSet()
+        self.dying = IntervalSet()
         self.delayed: Ready = IntervalSet()
         self.due: list[tuple[int, int]] = []
         """A heap of (Unix milliseconds, seq) for `delayed`; may name some that have left."""
@@ -125,12 +128,17 @@ class LeaderQueue:
         """Somebody is deleting it: Unix milliseconds until when it takes no consumer, unless the catalog says more."""
         for first, end in state.limbo:
             self.ready.remove(first, end)
-            self.purging.add(first, end)
+            self.dying.add(first, end)
 
     @property
     def waiting(self) -> tuple[Ready, Ready, Ready]:
         """What nobody holds and what is not leaving, by its places."""
         return self.ready, self.delayed, self.parked
+
+    @property
+    def leaving(self) -> int:
+        """Messages on their way to where the queue's dead letters go. What just goes is nobody's any more."""
+        return self.dying.count if self.settings.dead_letter_exchange is not None else 0
 
     def counts(self) -> list[int]:
         """Ready, unacked, consumers, parked; and of all time enqueued and settled, of this leader's delivered."""
@@ -246,7 +254,7 @@ class LeaderQueue:
         for first, end in parts:
             cut = self.unacked.cut(first, end)
             if len(cut) != 1 or cut[0][1] - cut[0][0] != end - first:
-                for place in (*self.waiting, self.purging):
+                for place in (*self.waiting, self.purging, self.dying):
                     place.remove(first, end)
 
     def reject(self, parts: list[Range]) -> list[Range]:
@@ -257,7 +265,7 @@ class LeaderQueue:
             for place in self.waiting:
                 leaving += place.remove(first, end)
         for first, end in leaving:
-            self.purging.add(first, end)
+            self.dying.add(first, end)
         return leaving
 
     def purge(self, node: int, request: int) -> Order:
@@ -387,7 +395,12 @@ class LeaderQueue:
     @property
     def is_empty(self) -> bool:
         """Is nothing lost if it goes? (What consumers hold does not count, as in RabbitMQ.)"""
-        return not any(self.waiting)
+        return not self.deletable
+
+    @property
+    def deletable(self) -> int:
+        """Messages that go with it, but for what consumers hold."""
+        return sum([place.count for place in self.waiting]) + self.leaving
 
     @property
     def appetite(self) -> int:

@@ -32,8 +32,8 @@ class RequestOp(IntEnum):
     GET      queue, holder -> None when empty, else [first seq, redelivered, sizes, records, left]
     INFO     queue[, 1 if that counts as a use of it] -> `LeaderQueue.counts`, also of one that is GONE
     PURGE    queue -> number of messages purged
-    DELETE   queue, if_unused, if_empty (of ready, delayed and parked messages) -> number of ready ones; the queue
-             takes no new consumer after it
+    DELETE   queue, if_unused, if_empty -> number of messages that are ready, delayed, parked or on their way to a dead
+             letter exchange (empty: none); the queue takes no new consumer after it
     CANCEL   queue, consumer -> None; no delivery to it follows the reply
     RETRY    queue -> number of parked messages whose returns count no more
     """

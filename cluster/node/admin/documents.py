@@ -22,6 +22,7 @@ _TOTALS = (
     "queues",
     "messages_ready",
     "messages_unacked",
+    "messages_leaving",
     "consumers",
     "published_total",
     "confirmed_total",

@@ -33,6 +33,7 @@ _GAUGES = {
     "queues": "Queues this node leads or owns",
     "messages_ready": "Messages of those queues that wait for a consumer",
     "messages_unacked": "Messages of those queues that consumers hold",
+    "messages_leaving": "Messages of those queues on their way to a dead letter exchange, and on to other shards",
 }
 _COUNTERS = {
     "write_rounds_total": "Write transactions, one fsync each",
@@ -149,8 +150,7 @@ def _rabbitmq_metrics(report: NodeReport) -> Iterator[Metric]:
     for name, field in _RABBITMQ_GAUGES.items():
         text = f"clustermq's {field} under RabbitMQ's name"
         yield GaugeMetricFamily(f"rabbitmq_{name}", text, value=getattr(report, field))
-    messages = report.messages_ready + report.messages_unacked
-    yield GaugeMetricFamily("rabbitmq_queue_messages", "Messages of the queues this node leads", value=messages)
+    yield GaugeMetricFamily("rabbitmq_queue_messages", "Messages of the queues this node leads", value=report.messages)
     for name, field in _RABBITMQ_COUNTERS.items():
         text = f"clustermq's {field} under RabbitMQ's name"
         yield CounterMetricFamily(f"rabbitmq_{name}", text, value=getattr(report, field))

@@ -77,7 +77,7 @@ class QueueFigures:
         if body == _UNWEIGHED:
             async for seat, queue in gently(asked):
                 if seat.leader is not None and (held := seat.leader.queues.get(queue)) is not None:
-                    rows.append([int(queue), *held.counts()])
+                    rows.append([int(queue), *_row(QueueCounts(*held.counts())._replace(leaving=held.leaving))])
             return rows
         left, to_come = _PATIENCE, len(asked)
         async for seat, queue in gently(asked):
@@ -86,7 +86,13 @@ class QueueFigures:
             to_come -= 1
             if row is not None:
                 left -= min(patience, row[0] + row[1] + row[3], left)
-                while row and not row[-1]:
-                    row.pop()
-                rows.append([int(queue), *row])
+                rows.append([int(queue), *_row(row)])
         return rows
+
+
+def _row(figures: Sequence[int]) -> list[int]:
+    """Up to the last one that is not 0."""
+    row = list(figures)
+    while row and not row[-1]:
+        row.pop()
+    return row

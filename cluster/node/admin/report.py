@@ -123,6 +123,13 @@ class NodeReport:
     peer_host: str = ""
     peer_port: int = 0
     links: tuple[LinkReport, ...] = ()
+    messages_leaving: int = 0
+    """Of the queues it leads, on their way to a dead letter exchange or, from there, to another shard."""
+
+    @property
+    def messages(self) -> int:
+        """Ready, unacked and leaving ones."""
+        return self.messages_ready + self.messages_unacked + self.messages_leaving
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +194,13 @@ class QueueCounts(NamedTuple):
     memory_bytes: int = 0
     head_timestamp: int = 0
     """Of the first message that is ready, in Unix seconds as its publisher says; 0 for none."""
+    leaving: int = 0
+    """On their way to a dead letter exchange."""
+
+    @property
+    def messages(self) -> int:
+        """All that are there."""
+        return self.ready + self.unacked + self.parked + self.leaving
 
     @classmethod
     def of(cls, row: Sequence[int]) -> QueueCounts:
@@ -202,7 +216,8 @@ NO_COUNTS: Final = QueueCounts()
 class QueueReport:
     """A queue. `group` is None and `members` empty for one that lives on its node alone; `leader` is then that node,
     and "" for a replicated queue whose group has no leader (its counts are then 0). Parked messages came back more
-    often than the queue's delivery limit allows, and it has no dead letter exchange."""
+    often than the queue's delivery limit allows, and it has no dead letter exchange; leaving ones are on their way to
+    one."""
 
     name: str
     vhost: str
@@ -220,6 +235,7 @@ class QueueReport:
     """Of all time, as `settled_total`; `delivered_total` since the queue has its leader."""
     settled_total: int = 0
     delivered_total: int = 0
+    messages_leaving: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -469,7 +469,7 @@ class World:
             assert shard.leader is not None
             for queue in shard.leader.queues.values():
                 assert not queue.state.locked
-                placed = queue.ready.count + queue.purging.count + queue.unacked.count
+                placed = queue.ready.count + queue.purging.count + queue.dying.count + queue.unacked.count
                 assert placed == queue.state.alive, f"queue {queue.id}"
                 absent = [part for part in queue.unacked if part[2].state.name != "PRESENT"]
                 assert not absent, f"queue {queue.id}: {absent} are with nobody"

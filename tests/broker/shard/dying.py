@@ -232,7 +232,7 @@ class Shard(Group):
     def in_one_place(self, leader: ShardLeader) -> None:
         """Every alive message of every queue is in one place."""
         for queue in leader.queues.values():
-            places = (queue.ready, queue.purging, queue.delayed, queue.parked)
+            places = (queue.ready, queue.purging, queue.dying, queue.delayed, queue.parked)
             everywhere = [n for place in places for a, b in place for n in range(a, b)]
             everywhere += [n for a, b, _ in queue.unacked for n in range(a, b)]
             alive = [n for a, b in queue.state.alive_parts(0, queue.state.next_seq) for n in range(a, b)]

@@ -159,14 +159,16 @@ class Oracle:
             self.fresh_below[queue] = seq + 1
 
     def in_one_place(self, leader: ShardLeader) -> None:
-        """Every alive message is ready, unacked or being purged, and nothing else is."""
+        """Every alive message is ready, unacked, being purged or dying, and nothing else is."""
         for queue_id, queue in leader.queues.items():
             ready, purging = flat(list(queue.ready)), flat(list(queue.purging))
             unacked = flat([(a, b) for a, b, _ in queue.unacked])
-            everywhere = ready + purging + unacked + flat(list(queue.delayed)) + flat(list(queue.parked))
-            assert (len(ready), len(purging), len(unacked)) == (
+            dying = flat(list(queue.dying))
+            everywhere = ready + purging + dying + unacked + flat(list(queue.delayed)) + flat(list(queue.parked))
+            assert (len(ready), len(purging), len(dying), len(unacked)) == (
                 queue.ready.count,
                 queue.purging.count,
+                queue.dying.count,
                 queue.unacked.count,
             )
             state = queue.state

@@ -238,6 +238,7 @@ class FakeSource:
             messages_unacked=counts.unacked,
             consumers=counts.consumers,
             messages_parked=counts.parked,
+            messages_leaving=counts.leaving,
             enqueued_total=counts.enqueued,
             settled_total=counts.settled,
             delivered_total=counts.delivered,

@@ -47,10 +47,10 @@ def found(asked: Asked, document: Document) -> Response:
     return JSONResponse(_with_columns([document], asked.request.query_params.get("columns", ""))[0])
 
 
-def depths(ready: int, unacked: int, parked: int = 0) -> dict[str, int]:
-    """How much lies in queues, in RabbitMQ's words."""
+def depths(ready: int, unacked: int, messages: int) -> dict[str, int]:
+    """How much lies in queues, in RabbitMQ's words. `messages` are all, parked and leaving ones too."""
     return {
-        "messages": ready + unacked + parked,
+        "messages": messages,
         "messages_ready": ready,
         "messages_unacknowledged": unacked,
     }

@@ -63,7 +63,9 @@ def overview_document(cluster: ClusterReport, asked: Asked) -> Document:
             "exchanges": sum(len(vhost.exchanges) for vhost in seen),
             "queues": sum(len(vhost.queues) for vhost in seen),
         },
-        "queue_totals": asked.levels("lengths", "depth", depths(total("messages_ready"), total("messages_unacked"))),
+        "queue_totals": asked.levels(
+            "lengths", "depth", depths(total("messages_ready"), total("messages_unacked"), total("messages"))
+        ),
         "message_stats": asked.counted("msg_rates", "flow", flow | disk),
         "churn_rates": asked.counted(
             "msg_rates",

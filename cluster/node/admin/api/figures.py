@@ -84,7 +84,7 @@ def queue_flow(asked: Asked, report: QueueReport, counts: QueueCounts, taken: Se
 
 def queue_weight(counts: QueueCounts, *, replicated: bool) -> Document:
     """What its messages weigh. All of a queue that is not replicated is in memory, all of another one in the log."""
-    count = counts.ready + counts.unacked + counts.parked
+    count = counts.messages
     size = counts.ready_bytes + counts.unacked_bytes + counts.parked_bytes
     ready, unacked = (
         (counts.ready_in_memory, counts.unacked_in_memory) if replicated else (counts.ready, counts.unacked)

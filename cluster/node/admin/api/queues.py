@@ -43,7 +43,7 @@ _BY_DEFINITION: Final[Mapping[str, Callable[[QueueDefinition], Any]]] = {
 }
 """Columns that the catalog knows, and how queues are ordered by them."""
 _BY_COUNTS: Final[Mapping[str, Callable[[QueueCounts], int]]] = {
-    "messages": lambda counts: counts.ready + counts.unacked + counts.parked,
+    "messages": attrgetter("messages"),
     "messages_ready": attrgetter("ready"),
     "messages_unacknowledged": attrgetter("unacked"),
     "consumers": attrgetter("consumers"),
@@ -121,7 +121,7 @@ def queue_document(queue: QueueDefinition, counts: QueueCounts, asked: Asked, mo
         "single_active_consumer_tag": active_tag,
         "exclusive_consumer_tag": chosen.consumer_tag if chosen is not None and not alone else None,
         **queue_flow(asked, report, counts, more.flows.get(queue.id, ()), queue.id),
-        **asked.levels("lengths", ("depth", queue.id), depths(counts.ready, counts.unacked, counts.parked)),
+        **asked.levels("lengths", ("depth", queue.id), depths(counts.ready, counts.unacked, counts.messages)),
         **queue_weight(counts, replicated=queue.replicated),
         **queue_rest(counts, time.time()),
     }
@@ -148,7 +148,7 @@ def _plain(queue: QueueDefinition, asked: Asked, counts: QueueCounts | None) -> 
     """For `?disable_stats=true`; with counts for `?enable_queue_totals=true`."""
     report = asked.node.queue_report(queue, NO_COUNTS)
     placed = {"leader": report.leader, "members": report.members, "online": report.online} if report.members else {}
-    held = {} if counts is None else depths(counts.ready, counts.unacked, counts.parked)
+    held = {} if counts is None else depths(counts.ready, counts.unacked, counts.messages)
     return {
         **_defined(queue),
         "node": report.leader,

@@ -81,9 +81,9 @@ async def _figures(asked: Asked) -> Callable[[Vhost], Document]:
     states = {member.name: "running" if member.report is not None else "nodedown" for member in cluster.members}
     held: dict[str, tuple[int, int, int]] = {}
     async for queue in gently(list(asked.catalog.queues.values())):
-        ready, unacked, parked = held.get(queue.vhost, (0, 0, 0))
+        ready, unacked, messages = held.get(queue.vhost, (0, 0, 0))
         counted = counts.get(queue.id, NO_COUNTS)
-        held[queue.vhost] = ready + counted.ready, unacked + counted.unacked, parked + counted.parked
+        held[queue.vhost] = ready + counted.ready, unacked + counted.unacked, messages + counted.messages
 
     def figures(vhost: Vhost) -> Document:
         name = vhost.name

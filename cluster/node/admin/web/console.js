@@ -153,6 +153,7 @@ const TABS = {
     ["Ready", (q) => whole(q.messages_ready), "number"],
     ["Unacked", (q) => whole(q.messages_unacknowledged), "number"],
     ["Parked", (q) => whole(q.messages_parked), "number"],
+    ["Leaving", (q) => whole(q.messages_leaving), "number"],
     ["In", (q) => perSecond(q.message_stats?.publish_details.rate), "number"],
     ["Out", (q) => perSecond(q.message_stats?.deliver_get_details.rate), "number"],
     ["Consumers", (q) => whole(q.consumers), "number"],

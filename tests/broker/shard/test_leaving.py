@@ -1,0 +1,100 @@
+"""Messages that have died and have not left their queue yet: they count, they are not forgotten, and they keep pace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster.amqp.properties import BasicProperties
+from cluster.broker.shard.entry import QueueId
+from cluster.broker.shard.messages import ReplyStatus, RequestOp
+from cluster.broker.shard.settings import PLAIN, QueueSettings
+from cluster.broker.shard.surroundings import Target
+from tests.broker.shard.test_keeper import Catalog, Timed
+from tests.broker.shard.test_leader import QUEUE
+
+GRAVE = QueueId(91)
+
+
+class Waiting(Catalog):
+    """Dead letters go to `GRAVE`, while this copy of the catalog is current."""
+
+    is_current: bool = False
+
+    def settings(self, queue: QueueId) -> QueueSettings:
+        return self.of_queue if queue == QUEUE else PLAIN
+
+    def dead_letter_targets(
+        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
+    ) -> Sequence[Target]:
+        return [Target(0, GRAVE, "grave", has_priorities=False)]
+
+
+class Burial(Timed):
+    """A queue with dead letters that cannot leave before `open` is called."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(dead_letter_exchange="dlx", **settings)
+        self.catalog: Waiting = Waiting(self.catalog.of_queue)
+        self.new_leader()
+        self.change_leader()
+
+    def open(self) -> None:
+        self.catalog.is_current = True
+        self.run()
+
+    def answered(self, op: RequestOp, *args: int) -> tuple[int, object]:
+        request = self.ask(op, *args)
+        self.run()
+        return next((status, value) for number, status, value in self.replies() if number == request)
+
+    @property
+    def buried(self) -> int:
+        grave = self.state.queues.get(GRAVE)
+        return grave.alive if grave is not None else 0
+
+
+def test_what_is_on_its_way_to_dead_letters_keeps_a_queue_from_going_if_it_is_empty() -> None:
+    scene = Burial(message_ttl_ms=10)
+    scene.publish_marked(3, [])
+    scene.pass_time(50)
+    assert scene.leader.queues[QUEUE].ready.count == 0
+    assert scene.answered(RequestOp.DELETE, 0, 1) == (ReplyStatus.NOT_EMPTY, None)
+    scene.open()
+    assert scene.buried == 3
+    assert scene.answered(RequestOp.DELETE, 0, 1) == (ReplyStatus.OK, 0)
+
+
+def test_a_deletion_says_how_many_messages_go_with_those_that_had_not_left_yet() -> None:
+    scene = Burial(max_length=2)
+    scene.publish_marked(5, [])
+    assert scene.answered(RequestOp.DELETE, 0, 0) == (ReplyStatus.OK, 5)
+
+
+def test_what_is_dropped_and_goes_nowhere_does_not_keep_a_queue() -> None:
+    scene = Timed(message_ttl_ms=10)
+    scene.publish_marked(3, [])
+    scene.catalog.is_current = False
+    scene.pass_time(50)
+    assert scene.leader.queues[QUEUE].leaving == 0
+    request = scene.ask(RequestOp.DELETE, 0, 1)
+    scene.run()
+    assert scene.answer(request) == 0
+
+
+def test_a_queue_does_not_expire_before_its_dead_letters_have_left() -> None:
+    scene = Burial(message_ttl_ms=10, expires_ms=100)
+    scene.publish_marked(3, [])
+    scene.pass_time(200)
+    assert scene.leader.take_unused() == []
+    scene.open()
+    scene.pass_time(1000)
+    assert scene.leader.take_unused() == [QUEUE]
+
+
+def test_what_leaves_is_counted_until_it_is_where_it_goes_to() -> None:
+    scene = Burial(message_ttl_ms=10)
+    scene.publish_marked(3, [])
+    scene.pass_time(50)
+    assert (scene.leader.leaving, scene.leader.figures(scene.leader.queues[QUEUE], 1000)[-1]) == (3, 3)
+    scene.open()
+    assert (scene.leader.leaving, scene.leader.queues[QUEUE].leaving, scene.buried) == (0, 0, 3)
