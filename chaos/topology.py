@@ -21,13 +21,18 @@ from chaos.machine.grounds import Grounds
 ALL = (0, 1, 2)
 FANOUT = "chaos-fan"
 TTL_MS = 400
+BRIEF_PREFETCH_COUNT, BRIEF_SECONDS = 2, 0.3
+"""Of the consumer of what is brief: too slow for all of it, so that the rest dies of age while some are taken."""
 DELIVERY_LIMIT = 1000
 """High enough that no message reaches it: there is nothing to be seen of one that is parked."""
+DEATH_LIMIT = 2
+"""Where those that reach it are kept among the dead."""
 CANDIDATES = 9
 DEEP_BODY_BYTES, BACKLOG_BODY_BYTES = 4096, 128
 """Of what goes to the deep queue at its rate, and when it is filled beforehand."""
 DEEP = "deep"
 CLAIMS = (
+    "answers",
     "lost",
     "phantom",
     "settled",
@@ -36,6 +41,7 @@ CLAIMS = (
     "counts",
     "kept",
     "order",
+    "expiry",
     "definitions",
     "single active",
     "transactions",
@@ -70,10 +76,20 @@ def queue_plans() -> tuple[QueuePlan, ...]:
         ),
         QueuePlan(traits=Queue(t=0, name="graves"), consumers=(0, 1)),
         QueuePlan(
-            traits=Queue(t=0, name="brief", dead_letters="old-graves", expires=True),
+            traits=Queue(t=0, name="brief", dead_letters="old-graves", expires=True, lives_seconds=TTL_MS / 1000),
             arguments=_dead_letters_to("old-graves", **{"x-message-ttl": TTL_MS}),
+            consumers=(1,),
+            held_seconds=BRIEF_SECONDS,
+            prefetch_count=BRIEF_PREFETCH_COUNT,
         ),
         QueuePlan(traits=Queue(t=0, name="old-graves"), consumers=(2,)),
+        QueuePlan(
+            traits=Queue(t=0, name="weary", counted=True, delivery_limit=DEATH_LIMIT, dead_letters="weary-graves"),
+            arguments=_dead_letters_to("weary-graves", **{**limited, "x-delivery-limit": DEATH_LIMIT}),
+            consumers=(0, 2),
+            requeue=0.8,
+        ),
+        QueuePlan(traits=Queue(t=0, name="weary-graves"), consumers=(1,)),
         QueuePlan(
             traits=Queue(t=0, name="single", single_active=True),
             arguments={"x-single-active-consumer": True},
@@ -85,7 +101,7 @@ def queue_plans() -> tuple[QueuePlan, ...]:
             arguments={"x-message-deduplication": True},
             consumers=ALL,
         ),
-        QueuePlan(traits=Queue(t=0, name=DEEP), consumers=ALL, is_deep=True),
+        QueuePlan(traits=Queue(t=0, name=DEEP), consumers=ALL, requeue=0.02, is_deep=True),
         QueuePlan(traits=Queue(t=0, name="async-0"), consumers=(0, 1), client="asynchronous"),
         QueuePlan(traits=Queue(t=0, name="async-1"), consumers=(2,), client="asynchronous"),
     )
@@ -95,7 +111,7 @@ def routes(rate: float, pairs: dict[bool, tuple[str, str]], backlog: int) -> tup
     """`rate`: messages a second of pika's, over all nodes. `pairs`: in one shard? -> queues of transactions. `backlog`:
     messages that the deep queue has before anything happens."""
     shares = {"plain-0": 0.25, "plain-1": 0.2, "plain-2": 0.1, "limited": 0.1, "mortal": 0.1, "brief": 0.05}
-    shares["single"] = 0.1
+    shares["single"], shares["weary"] = 0.08, 0.02
     steady = [
         Route(exchange="", routing_key=queue, queues=(queue,), nodes=ALL, rate=rate * share / len(ALL))
         for queue, share in shares.items()

@@ -59,6 +59,8 @@ class Outlet:
         self._due_from = time.monotonic()
         self._open: dict[int, MessageId] = {}
         """Delivery tags without an answer, ascending."""
+        self._answered: dict[int, MessageId] = {}
+        """The last of the others, at most `OUTSTANDING_MAX`: an answer that comes twice is taken down twice."""
         self._next_tag = 1
         self._next = 1
         client.chronicle.write(Stream(t=time.monotonic(), s=self.name, node=node, queues=route.queues))
@@ -102,8 +104,9 @@ class Outlet:
         """basic.ack or basic.nack, of one or of everything up to one."""
         last = frame.method.delivery_tag
         tags = [last] if last in self._open else []
+        again = [self._answered[last]] if last in self._answered else []
         if frame.method.multiple:
-            tags = []
+            tags, again = [], []
             for tag in self._open:
                 if tag > last:
                     break
@@ -111,10 +114,14 @@ class Outlet:
         is_ack = isinstance(frame.method, pika.spec.Basic.Ack)
         kind = Confirmed if is_ack else Refused
         chronicle, now = self._client.chronicle, time.monotonic()
-        for stream, first, end in _ranges([self._open.pop(tag) for tag in tags]):
+        for tag in tags:
+            self._answered[tag] = self._open.pop(tag)
+        for stream, first, end in _ranges(again + [self._answered[tag] for tag in tags]):
             # A second try that is refused says nothing of the first.
             if is_ack or stream == self.name:
                 chronicle.write(kind(t=now, s=stream, first=first, end=end))
+        while len(self._answered) > OUTSTANDING_MAX:
+            del self._answered[next(iter(self._answered))]
         chronicle.progress.waiting -= len(tags)
         chronicle.progress.confirmed += len(tags) if is_ack else 0
 

@@ -2,7 +2,7 @@
 
 Law: it answers for everything it gets, `held_seconds` later, and asks now and then whether its answers have arrived: a
 basic.qos is answered after all that its channel acknowledged before is committed. When nothing is published any more it
-only acknowledges.
+only acknowledges, but from a deep queue, of which it gets nothing before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections import deque
 from typing import Any
 
-from chaos.clients.workload import PREFETCH_COUNT, Chronicle, QueuePlan
+from chaos.clients.workload import Chronicle, QueuePlan
 from chaos.history import ConsumerEnded, Consuming, How, MessageId, Settled, Synced
 
 SYNC_SECONDS = 0.7
@@ -35,7 +35,7 @@ class SteadyConsumer:
         self._synced_at = time.monotonic()
         self._settled_at = 0.0
         self._leaves_at = 0.0
-        channel.basic_qos(prefetch_count=PREFETCH_COUNT, callback=lambda _: self._consume())
+        channel.basic_qos(prefetch_count=plan.prefetch_count, callback=lambda _: self._consume())
 
     @property
     def held(self) -> int:
@@ -78,7 +78,8 @@ class SteadyConsumer:
         due: list[tuple[int, MessageId | None, How]] = []
         while self._held and self._held[0][0] <= now - self._plan.held_seconds:
             _, tag, message, redelivered = self._held.popleft()
-            due.append((tag, message, "ack" if is_calm else self._answer(redelivered)))
+            is_answer_free = not is_calm or self._plan.is_deep
+            due.append((tag, message, self._answer(redelivered) if is_answer_free else "ack"))
         self._settle(due)
         if not self._asked and self._synced_at < self._settled_at and now - self._synced_at > SYNC_SECONDS:
             self._sync()
@@ -113,7 +114,8 @@ class SteadyConsumer:
     def _sync(self) -> None:
         self._asked = time.monotonic()
         name, asked = self._name, self._asked
-        self._channel.basic_qos(prefetch_count=PREFETCH_COUNT, callback=lambda _: self._synced(name, asked))
+        prefetch_count = self._plan.prefetch_count
+        self._channel.basic_qos(prefetch_count=prefetch_count, callback=lambda _: self._synced(name, asked))
 
     def _synced(self, name: str, asked: float) -> None:
         self._chronicle.write(Synced(t=time.monotonic(), k=name, asked=asked))

@@ -36,7 +36,8 @@ class QueuePlan(msgspec.Struct, frozen=True, kw_only=True):
     """A queue and how its consumers behave.
 
     held_seconds: from a delivery to its answer. requeue, reject: shares of first deliveries that are given back, or
-    refused for good. cancel_seconds: a consumer goes and comes again so often; 0: never.
+    refused for good. cancel_seconds: a consumer goes and comes again so often; 0: never. prefetch_count: so many
+    deliveries at most wait for its answer.
     """
 
     traits: history.Queue
@@ -47,6 +48,7 @@ class QueuePlan(msgspec.Struct, frozen=True, kw_only=True):
     requeue: float = 0.0
     reject: float = 0.0
     cancel_seconds: float = 0.0
+    prefetch_count: int = PREFETCH_COUNT
     is_deep: bool = False
     """Nobody consumes it until publishing has stopped."""
     client: str = "steady"
