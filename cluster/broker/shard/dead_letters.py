@@ -12,23 +12,28 @@ from array import array
 from collections import deque
 from collections.abc import Mapping
 from struct import Struct
+from typing import NamedTuple
 
 from cluster.broker.shard.columns import pack_column, pack_numbers
-from cluster.broker.shard.death import DeadLetter, Reason, die, goes_round
+from cluster.broker.shard.death import DeadLetter, Reason, die, goes_round, parted
 from cluster.broker.shard.entry import HIDDEN_QUEUES, LeaderOps, QueueId
 from cluster.broker.shard.keeper import Doom
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.payload_cache import PayloadCache
 from cluster.broker.shard.settings import QueueSettings
-from cluster.broker.shard.surroundings import Surroundings
+from cluster.broker.shard.surroundings import Surroundings, Target
 
 _POST = Struct(">QB")
 """What stands before a record in an outbox: target queue, priority."""
 SHORTSTR_MAX = 255
 """Bytes of the name of an exchange or a routing key; what is longer leads nowhere."""
-LETTERS_MAX = 100
-"""Dead letters in one entry; the others wait for the next. One costs 80 us, and heartbeats wait meanwhile."""
+EFFORT_MAX = 1000
+"""What the dead letters of one entry may cost, in units of about 20 us: one for each copy, `_HEADER_EFFORT` for a
+header that has to be made, and one for each `_EFFORT_BYTES` of that. Heartbeats wait meanwhile; what is left, for the
+next entry. So of messages with the same properties nearly 1000 leave at once, and of others 200."""
+_HEADER_EFFORT = 4
+_EFFORT_BYTES = 128
 
 
 def outbox(shard: int) -> QueueId:
@@ -40,6 +45,16 @@ def open_post(post: bytes) -> tuple[QueueId, int, bytes]:
     """(target queue, priority, record) of what stands in an outbox."""
     queue, priority = _POST.unpack_from(post)
     return QueueId(queue), priority, post[_POST.size :]
+
+
+class _Way(NamedTuple):
+    """Where messages go that die alike, and what becomes of their records, see `parted`."""
+
+    letter: DeadLetter
+    before_size: bytes
+    properties: bytes
+    targets: list[Target]
+    has_priorities: bool
 
 
 class Morgue:
@@ -55,7 +70,8 @@ class Morgue:
         payloads: PayloadCache,
     ) -> None:
         self.settles: list[int] = []
-        self.letters = 0
+        self.effort = 0
+        """See EFFORT_MAX."""
         self.size = 0
         """Bytes of records."""
         self.is_unsure = False
@@ -64,6 +80,8 @@ class Morgue:
         self._marks: list[int] = []
         self._sizes: array[int] = array("I")
         self._records: list[bytes] = []
+        self._ways: dict[tuple[int, Reason, bytes, bytes], _Way | None] = {}
+        """By queue, reason, and what makes messages die alike; None for nowhere."""
         self._shard = shard
         self._time_ms = time_ms
         self._queues = queues
@@ -81,7 +99,7 @@ class Morgue:
         """Carry out as many dooms as one entry may, up to the first that goes nowhere, but for the first `sure` of
         them: those do. Returns what was taken off `dooms`. Raises EntryCorrupt."""
         taken: list[Doom] = []
-        while dooms and self.letters < LETTERS_MAX and self.size < bytes_max and not self.is_unsure:
+        while dooms and self.effort < EFFORT_MAX and self.size < bytes_max and not self.is_unsure:
             doom = dooms.popleft()
             queue = self._queues.get(doom.queue)
             if queue is not None:
@@ -101,7 +119,7 @@ class Morgue:
             for seq, count, index, slot in queue.state.places(first, end):
                 payloads = self._payloads.get(index)
                 for i in range(count):
-                    if self.letters >= LETTERS_MAX or self.size >= bytes_max:
+                    if self.effort >= EFFORT_MAX or self.size >= bytes_max:
                         return seq + i
                     if not self.send(queue.id, queue.settings, payloads.record(slot + i), doom.reason, seq + i):
                         if not is_sure:
@@ -115,10 +133,35 @@ class Morgue:
 
         False: it goes nowhere.
         """
+        before_size, size, properties, body = parted(record)
+        alike = (queue, reason, before_size, properties)
+        if alike not in self._ways:
+            self._ways[alike] = self._way(queue, settings, record, reason)
+            self.effort += _HEADER_EFFORT + (len(before_size) + len(properties)) // _EFFORT_BYTES
+        way = self._ways[alike]
+        self.effort += 1
+        if way is None:
+            return False
+        dead = b"".join((way.before_size, size, way.properties, body))
+        own: int | None = None
+        for target in way.targets:
+            if target.shard == self._shard:
+                if own is None:
+                    own = self._add(dead)
+                    self._prioritize(own, way.letter, way.has_priorities)
+                slot, into = own, target.queue
+            else:
+                priority = way.letter.priority if target.has_priorities else 0
+                slot, into = self._add(_POST.pack(target.queue, priority) + dead), outbox(target.shard)
+            self._moves += (queue if seq is not None else 0, seq or 0, into, slot)
+        self.effort += len(way.targets) - 1
+        return True
+
+    def _way(self, queue: QueueId, settings: QueueSettings, record: bytes, reason: Reason) -> _Way | None:
         assert settings.dead_letter_exchange is not None
         for name in (settings.dead_letter_exchange, settings.dead_letter_routing_key or ""):
             if len(name.encode()) > SHORTSTR_MAX:
-                return False
+                return None
         letter = die(
             record,
             queue=settings.name,
@@ -130,23 +173,12 @@ class Morgue:
         targets = self._surroundings.dead_letter_targets(
             queue, settings.dead_letter_exchange, letter.routing_keys, letter.properties
         )
-        own: int | None = None
-        sent = False
-        for target in targets:
-            if goes_round(letter.headers, target.name, reason):
-                continue
-            priority = letter.priority if target.has_priorities else 0
-            if target.shard == self._shard:
-                if own is None:
-                    own = self._add(letter.record)
-                    self._prioritize(own, letter, any(t.has_priorities for t in targets))
-                slot, into = own, target.queue
-            else:
-                slot, into = self._add(_POST.pack(target.queue, priority) + letter.record), outbox(target.shard)
-            self._moves += (queue if seq is not None else 0, seq or 0, into, slot)
-            sent = True
-        self.letters += 1
-        return sent
+        headers = letter.headers
+        taking = [target for target in targets if not goes_round(headers, target.name, reason)]
+        if not taking:
+            return None
+        before_size, _, properties, _ = parted(letter.record)
+        return _Way(letter, before_size, properties, taking, any(target.has_priorities for target in targets))
 
     def kept_out(self, queue: LeaderQueue, record: bytes) -> None:
         """A publish found the queue full, and goes where its dead letters go."""

@@ -19,8 +19,8 @@ from cluster.broker.shard.state import ShardState
 
 AGAIN_MS = 500
 """A question or a stretch without an answer is sent again."""
-STRETCH_MAX = 500
-STRETCH_BYTES = 512 << 10
+STRETCH_MAX = 1000
+STRETCH_BYTES = 1 << 20
 """Messages and bytes after which a stretch ends."""
 
 

@@ -224,7 +224,10 @@ class ShardState:
     def _move(self, head: EntryHead, applied: Applied) -> None:
         """Enqueue all records whose source is alive, then settle the sources."""
         rows = unpack_column("Q", head.leader.moves)
-        marks = unpack_column("Q", head.leader.marks)
+        column = unpack_column("Q", head.leader.marks)
+        marks: dict[int, list[tuple[int, int]]] = {}
+        for at, kind, value in zip(column[::3], column[1::3], column[2::3], strict=True):
+            marks.setdefault(at, []).append((kind, value))
         index, slot = applied.index, head.leader_slot
         leaving: list[int] = []
         born = 0
@@ -239,9 +242,8 @@ class ShardState:
             if target is None:
                 target = self.queues[target_id] = QueueState(target_id)
             seq = target.enqueue(index, slot + rows[i + 3], 1, head.time_ms)
-            for j in range(0, len(marks), 3):
-                if marks[j] == rows[i + 3]:
-                    target.mark(seq, marks[j + 1], marks[j + 2], head.time_ms)
+            for kind, value in marks.get(rows[i + 3], ()):
+                target.mark(seq, kind, value, head.time_ms)
             applied.enqueued.append((target_id, seq, seq + 1))
             born += 1
         if born:

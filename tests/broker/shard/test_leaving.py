@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster.amqp.properties import BasicProperties
-from cluster.broker.shard.entry import QueueId
+from cluster.amqp.deliver import Record
+from cluster.amqp.properties import BasicProperties, decode_header, encode_header
+from cluster.broker.shard.entry import EntryPayloads, QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.settings import PLAIN, QueueSettings
 from cluster.broker.shard.surroundings import Target
+from tests.broker.shard.dying import deaths_of, make_record, message_of
 from tests.broker.shard.test_keeper import Catalog, Timed
 from tests.broker.shard.test_leader import QUEUE
 
@@ -46,6 +48,10 @@ class Burial(Timed):
         request = self.ask(op, *args)
         self.run()
         return next((status, value) for number, status, value in self.replies() if number == request)
+
+    def record_of(self, queue: QueueId, seq: int) -> bytes:
+        ((_, _, index, slot),) = self.state.queues[queue].places(seq, seq + 1)
+        return EntryPayloads(self.entries[index]).record(slot)
 
     @property
     def buried(self) -> int:
@@ -98,3 +104,42 @@ def test_what_leaves_is_counted_until_it_is_where_it_goes_to() -> None:
     assert (scene.leader.leaving, scene.leader.figures(scene.leader.queues[QUEUE], 1000)[-1]) == (3, 3)
     scene.open()
     assert (scene.leader.leaving, scene.leader.queues[QUEUE].leaving, scene.buried) == (0, 0, 3)
+
+
+def test_messages_with_the_same_properties_leave_by_the_thousand() -> None:
+    scene = Burial(message_ttl_ms=10)
+    scene.publish_alike(3000)
+    scene.pass_time(50)
+    before = scene.state.applied_index
+    scene.open()
+    assert scene.buried == 3000
+    assert scene.state.applied_index - before <= 4
+
+
+def test_messages_with_headers_of_their_own_leave_in_pieces_that_take_no_longer() -> None:
+    scene = Burial(message_ttl_ms=10)
+    records = [
+        Record(b"\0\1k", encode_header(1, BasicProperties(message_id=str(n))), b"x").encode() for n in range(400)
+    ]
+    scene.batch(records=records, runs=[(QUEUE, 0, len(records))])
+    scene.run()
+    scene.pass_time(50)
+    before = scene.state.applied_index
+    scene.open()
+    assert scene.buried == 400
+    assert scene.state.applied_index - before >= 2
+    found = [scene.record_of(GRAVE, seq) for seq in range(400)]
+    ids = [decode_header(Record.decode(record).header).properties.message_id for record in found]
+    assert ids == [str(n) for n in range(400)]
+
+
+def test_messages_that_die_alike_keep_their_own_bodies() -> None:
+    scene = Burial(message_ttl_ms=10)
+    scene.batch(records=[make_record(n) for n in range(12)], runs=[(QUEUE, 0, 12)])
+    scene.run()
+    scene.pass_time(50)
+    scene.open()
+    letters = [scene.record_of(GRAVE, seq) for seq in range(12)]
+    assert [message_of(letter) for letter in letters] == list(range(12))
+    assert {decode_header(Record.decode(letter).header).body_size for letter in letters} == {1, 2}
+    assert {tuple(deaths_of(letter)) for letter in letters} == {(("q", "expired", 1),)}
