@@ -103,6 +103,11 @@ class ChannelTable:
         self._unaccepted.clear()
         self._unfinished_size = 0
 
+    @property
+    def is_receiving(self) -> bool:
+        """Has content begun on a channel that is not complete?"""
+        return any(channel.state in CONTENT_STATES for channel in self.channels.values())
+
     def frame(self, kind: int, number: int, payload: bytes, events: list[ev.Event]) -> bytes:
         """One frame on a channel other than 0. Appends events; returns octets to send.
 

@@ -383,6 +383,11 @@ class ServerConnection:
         if frames and self.state not in _ENDING:
             self._output.append(frames)
 
+    @property
+    def is_publishing(self) -> bool:
+        """Has the client begun a message that is not complete? Asks every channel."""
+        return self._channels.is_receiving
+
     # Octets out and heartbeats.
 
     @property

@@ -11,6 +11,8 @@ import os
 import shutil
 from pathlib import Path
 
+import trio
+
 from cluster.node.amqp.broker import Broker
 from cluster.node.config import NodeConfig
 from cluster.node.core import Core
@@ -78,6 +80,8 @@ async def watch_resources(config: NodeConfig, broker: Broker, core: Core, store:
         if reason != broker.alarm:
             log.warning("alarm", reason=reason or "over", publishers="blocked" if reason else "unblocked")
             broker.set_alarm(reason)
+        if reason == LOW_MEMORY:
+            broker.short_of_memory(trio.current_time())
 
     core.on_storage_full = storage_full
     while True:

@@ -123,7 +123,7 @@ class Sessions:
                     node=self._node_name,
                     user=connection.user,
                     vhost=connection.vhost,
-                    state="blocked" if connection.held_up else "running",
+                    state="blocked" if connection.hold.is_on else "running",
                     channels=len(connection.channels),
                     connected_at=wall + connection.connected_at,
                     client=product,

@@ -25,6 +25,7 @@ from cluster.broker.shard.stream import ReplyCallback, ShardStream
 from cluster.node.amqp.census import Census, Numbers
 from cluster.node.amqp.direct_reply import DirectReplies
 from cluster.node.amqp.flow import Flows
+from cluster.node.amqp.hold import Turn
 from cluster.node.amqp.login import Login, Passwords, is_loopback
 from cluster.node.amqp.reading import Reading
 from cluster.node.amqp.side import LEADER_TIMEOUT_SECONDS
@@ -110,6 +111,7 @@ class Broker:
         self._consumers = count(1)
         self._transactions = count(1)
         self.reading = Reading()
+        self._turn = Turn()
         self._to_flush: dict[Connection, None] = {}
 
     # ---- the catalog
@@ -353,7 +355,11 @@ class Broker:
         self.alarm = reason
         if not reason:
             for connection in list(self.connections.values()):
-                connection.alarm_over()
+                connection.hold.over()
+
+    def short_of_memory(self, now: float) -> None:
+        """To be called now and then during an alarm because of that. Monotonic seconds."""
+        self._turn.look(self.connections.values(), now)
 
     def flush_soon(self, connection: Connection) -> None:
         """Write to it in this round."""

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from cluster.amqp import events as ev
-from cluster.amqp import methods as m
 from cluster.amqp.connection import ServerConnection
 from cluster.amqp.errors import ConnectionException
 from cluster.amqp.properties import peek
@@ -24,6 +23,7 @@ from cluster.broker.errors import BrokerError
 from cluster.node.amqp.channel import BACKLOG_MAX, Channel, ChannelEvent
 from cluster.node.amqp.consumer import Consumer
 from cluster.node.amqp.handlers import carry_out
+from cluster.node.amqp.hold import Hold
 from cluster.node.amqp.login import Login
 from cluster.node.amqp.outgoing import Outgoing
 from cluster.node.amqp.publish import ROUTES_MAX, Budget, Route
@@ -78,8 +78,7 @@ class Connection:
         self.wellformed: set[bytes] = set()
         """Properties (a content header from its flags on) that have been looked at. At most ROUTES_MAX."""
         self.budget = Budget(broker.limits.connection_unconfirmed_max)
-        self.held_up = False
-        """Has it published during an alarm? Then it is not read until the alarm is over."""
+        self.hold = Hold(self)
         self.owns_queues = False
         """Has it declared an exclusive queue?"""
         self.nursery: trio.Nursery
@@ -116,29 +115,35 @@ class Connection:
             self._socket.close()
 
     async def _read(self) -> None:
-        sock, reading = self._socket, self.broker.reading
         while not self._over:
-            await trio.lowlevel.wait_readable(sock)
-            now = trio.current_time()
-            try:
-                data = sock.recv(reading.share(now))
-            except BlockingIOError:
-                continue
-            except OSError:
-                data = b""
-            self.heard_at = now
-            self.received_bytes += len(data)
-            self.received_count += 1
-            reading.heard(self.id, len(data))
-            for event in self.machine.receive(data) if data else self.machine.eof():
-                await self._handle(event)
-            self.flush_soon()
-            if not data:
+            await trio.lowlevel.wait_readable(self._socket)
+            if not await self._take_in():
                 return
             while self._blocked() and not self._over:
                 self._unblocked = trio.Event()
                 await self._unblocked.wait()
         await self._linger()
+
+    async def _take_in(self) -> bool:
+        """What the client has said. False: it says no more. Not a part of `_read`, which would hold it until the client
+        says something else: a message of megabytes, perhaps for ever."""
+        reading, now = self.broker.reading, trio.current_time()
+        try:
+            data = self._socket.recv(reading.share(now))
+        except BlockingIOError:
+            return True
+        except OSError:
+            data = b""
+        self.heard_at = now
+        self.received_bytes += len(data)
+        self.received_count += 1
+        reading.heard(self.id, len(data))
+        for event in self.machine.receive(data) if data else self.machine.eof():
+            await self._handle(event)
+        if self.broker.alarm:
+            self.hold.heard()
+        self.flush_soon()
+        return bool(data)
 
     async def _handle(self, event: ev.Event) -> None:
         match event:
@@ -320,30 +325,14 @@ class Connection:
 
     def _blocked(self) -> bool:
         return not self._closing_at and (
-            self.held_up
+            self.hold.is_shut
             or self.budget.exhausted
             or self.congested
             or any(len(channel.backlog) > BACKLOG_MAX for channel in self.channels.values())
         )
 
-    def publishing(self) -> None:
-        """The client publishes: during an alarm it is told, once, and not read any more."""
-        if self.broker.alarm and not self.held_up:
-            self.held_up = True
-            if "connection.blocked" in self.machine.client_capabilities:
-                self.machine.send(0, m.ConnectionBlocked(self.broker.alarm))
-                self.flush_soon()
-
-    def alarm_over(self) -> None:
-        if self.held_up:
-            self.held_up = False
-            if "connection.blocked" in self.machine.client_capabilities:
-                self.machine.send(0, m.ConnectionUnblocked())
-                self.flush_soon()
-            self.unblock()
-
     def answered(self, size: int) -> None:
-        """So many published bytes wait for nothing any more: a client without confirms may have waited for that alone."""
+        """So many published bytes wait for nothing any more: a client may have waited for that alone."""
         if self.budget.returned(size):
             self.unblock()
 

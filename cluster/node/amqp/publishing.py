@@ -51,7 +51,7 @@ class Publishing(Side):
         """
         connection = self.connection
         if connection.broker.alarm:
-            connection.publishing()
+            connection.hold.published()
         methods, headers, bodies = batch.methods, batch.headers, batch.bodies
         wellformed = connection.wellformed
         total = len(methods)
@@ -91,6 +91,7 @@ class Publishing(Side):
                 self.transaction.publish(route, parts, sizes)
                 if self.transaction.size > connection.budget.size_max:
                     raise resource_error(f"a transaction of more than {connection.budget.size_max} bytes")
+        self._second_look = None
         return True
 
     def enqueue(self, route: Route, parts: list[Octets], sizes: list[int]) -> None:

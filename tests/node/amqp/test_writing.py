@@ -29,6 +29,7 @@ class Node:
         self.catalog = Catalog()
         self.limits = BrokerLimits(1 << 20, 64 << 20)
         self.reading = Reading()
+        self.alarm = ""
         self.over: list[Connection] = []
 
     def flush_soon(self, connection: Connection) -> None:
