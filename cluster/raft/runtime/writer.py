@@ -91,8 +91,9 @@ class ThreadWriter:
             job.outcome = WriteOutcome(self._clock() - started, result)
             if job.claim.acquire(blocking=False):
                 job.ended.release()
-                continue
-            try:
-                self._token.run_sync_soon(job.done, job.outcome)
-            except trio.RunFinishedError:
-                return
+            else:
+                try:
+                    self._token.run_sync_soon(job.done, job.outcome)
+                except trio.RunFinishedError:
+                    return
+            del job  # which holds what was written, and the next may be long in coming

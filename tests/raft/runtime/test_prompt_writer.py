@@ -1,10 +1,12 @@
 import threading
+import weakref
 
 import pytest
 import trio
 
 from cluster.raft.runtime import prompt_writer as p
 from cluster.raft.runtime.prompt_writer import PromptWriter
+from cluster.raft.runtime.writer import ThreadWriter
 from cluster.raft.storage import GroupWrite, StorageFull
 from cluster.raft.types import Entry, EntryKind, GroupId, HardState, LogIndex, NodeId, SnapshotMeta, Term
 from tests.raft.disk import members
@@ -147,3 +149,21 @@ async def test_a_prompt_write_that_fails_says_so_like_any_other(bench):
     assert await bench.write()
     with pytest.raises(StorageFull):
         bench.ended[-1].result.unwrap()
+
+
+class Writes(list):
+    """A weak reference can tell how long they are held."""
+
+
+async def test_what_was_written_is_not_held_until_the_next_write():
+    writer = ThreadWriter(Disk())
+    ended = trio.Event()
+    is_gone = threading.Event()
+    writes = Writes([entries(100)])
+    weakref.finalize(writes, is_gone.set)
+    writer.submit(writes, lambda _: ended.set())
+    del writes
+    with trio.fail_after(5):
+        await ended.wait()
+    assert is_gone.wait(5)
+    writer.close()
