@@ -28,6 +28,8 @@ from chaos.history import (
 
 QUEUE = "q"
 STREAM = "p"
+MORTAL = Queue(t=0, name=QUEUE, dead_letters="graves")
+GRAVES = Queue(t=0, name="graves")
 
 
 class Story:
@@ -92,3 +94,12 @@ class Story:
 
     def broken(self) -> tuple[str, ...]:
         return self.verdict().broken
+
+
+def mortal(queue: Queue = MORTAL) -> Story:
+    """A message in a queue whose dead go to graves; "c" consumes from the one, "g" from the other."""
+    story = Story(queue, GRAVES)
+    story.consumer("c")
+    story.consumer("g", node=2, queue="graves")
+    story.publish()
+    return story
