@@ -3,8 +3,9 @@
 Law: who has begun to publish is told, once, and is not read until the alarm is over; whoever does not publish is not
 hindered. What is half sent then is in memory and nowhere else, and stays there while its client is not read: together
 such messages could keep a memory alarm on that nothing else would ever end. So while that lasts one client at a time
-is read until a message that it has begun is complete, and is on its way to the log. Who does not send the rest in time
-gives way to the next, who had its turn longest ago; who has gone is found out so, and what it had sent is forgotten.
+is read until a message that it has begun is complete, and is on its way to the log: not more than the rest of one
+message comes in for each. Who does not send it in time gives way to the next, who had its turn longest ago; who has
+gone is found out so, and what it had sent is forgotten.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 TURN_SECONDS = 5.0
 """For the rest of one message."""
+SILENT_SECONDS = 1.0
+"""Who says nothing for so long gives way as well."""
 
 
 class Hold:
@@ -43,6 +46,11 @@ class Hold:
     def is_half_way(self) -> bool:
         """Is it held up in the middle of a message?"""
         return self.is_on and self._connection.machine.is_publishing
+
+    def is_moving(self, now: float) -> bool:
+        """Does the message that it may end come on, and is its turn not over?"""
+        silent_seconds = now - max(self.turn_at, self._connection.heard_at)
+        return self.is_half_way and now - self.turn_at < TURN_SECONDS and silent_seconds < SILENT_SECONDS
 
     def heard(self) -> None:
         """During an alarm: something that the client has said was taken in."""
@@ -85,21 +93,19 @@ class Hold:
 class Turn:
     """Whose message may be ended, of all that a memory alarm found half sent. Times are monotonic seconds."""
 
-    __slots__ = ("_end", "_whose")
+    __slots__ = ("_whose",)
 
     def __init__(self) -> None:
         self._whose: Hold | None = None
-        self._end = 0.0
 
     def look(self, connections: Iterable[Connection], now: float) -> None:
         """To be called now and then while memory is short."""
         whose = self._whose
         if whose is not None and whose.may_end:
-            if now < self._end and whose.is_half_way:
+            if whose.is_moving(now):
                 return
             whose.may_end = False
         waiting = [connection.hold for connection in connections if connection.hold.is_half_way]
         self._whose = min(waiting, key=lambda hold: hold.turn_at, default=None)
         if self._whose is not None:
-            self._end = now + TURN_SECONDS
             self._whose.let_end(now)

@@ -18,7 +18,7 @@ from cluster.amqp.settings import ConnectionSettings
 from cluster.broker.catalog.catalog import Catalog
 from cluster.node.amqp.broker import BrokerLimits
 from cluster.node.amqp.connection import Connection
-from cluster.node.amqp.hold import TURN_SECONDS, Turn
+from cluster.node.amqp.hold import SILENT_SECONDS, TURN_SECONDS, Turn
 from cluster.node.amqp.login import Login
 from cluster.node.amqp.reading import RECEIVE_BYTES, Reading
 from tests.amqp.client import START_OK, TUNE_OK, method, publish, split_frames
@@ -189,22 +189,42 @@ async def test_while_memory_is_short_what_is_half_sent_is_ended_one_message_afte
         assert all(connection.hold.is_half_way for connection in connections)
         assert [client.taker.messages for client in clients] == [0, 0, 0]
 
-        turn.look(connections, 100.0)
+        now = trio.current_time() + 1.0
+        turn.look(connections, now)
         await trio.testing.wait_all_tasks_blocked()
         assert [client.taker.messages for client in clients] == [1, 0, 0]
         taken_in = first.connection.received_bytes
-        turn.look(connections, 101.0)
-        turn.look(connections, 101.0 + TURN_SECONDS / 2)
+        turn.look(connections, now + 1)
+        turn.look(connections, now + 1 + SILENT_SECONDS / 2)
         gone.hang_up()
         await trio.testing.wait_all_tasks_blocked()
         assert [connection.hold.may_end for connection in connections] == [False, True, False]
         assert gone.connection.hold.is_half_way, "nobody has looked whether it is there"
-        turn.look(connections, 101.0 + TURN_SECONDS)
+        turn.look(connections, now + 1 + SILENT_SECONDS)
         await trio.testing.wait_all_tasks_blocked()
         assert not gone.connection.hold.is_half_way
         assert first.connection.received_bytes == taken_in
-        turn.look(connections, 102.0 + TURN_SECONDS)
+        turn.look(connections, now + 2 + SILENT_SECONDS)
         await trio.testing.wait_all_tasks_blocked()
         assert first.taker.messages == 2
         assert lazy.connection.hold.is_half_way
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_sends_the_rest_of_a_message_slowly_gives_way_all_the_same() -> None:
+    node, turn = Node(), Turn()
+    async with trio.open_nursery() as nursery:
+        slow, _ = clients = [Client(node, nursery) for _ in range(2)]
+        connections = [client.connection for client in clients]
+        node.alarm = "low on memory"
+        for client in clients:
+            await client.open()
+            await client.say(MESSAGE[: HALF // 2])
+        began = trio.current_time() + 1.0
+        for tenths in range(int(10 * TURN_SECONDS)):
+            slow.connection.heard_at = began + tenths / 10
+            turn.look(connections, began + tenths / 10)
+            assert [connection.hold.may_end for connection in connections] == [True, False]
+        turn.look(connections, began + TURN_SECONDS)
+        assert [connection.hold.may_end for connection in connections] == [False, True]
         nursery.cancel_scope.cancel()
