@@ -27,7 +27,7 @@ def status_view(document: Document, *, wide: bool = False, before: tuple[Documen
     lines = [_headline(document), *_nodes(document["nodes"], wide=wide)]
     if wide:
         lines += _groups(document["groups"])
-    lines.append(_totals(document["totals"], before))
+    lines.append(_totals(document["totals"], before) + _unseen(document["groups"]))
     alarms = [f"{alarm['alarm']} on {alarm['node']}" for alarm in document["alarms"]]
     lines.append(f"ALARMS {', '.join(alarms) or 'none'}")
     if document["verdict"]["problems"]:
@@ -130,6 +130,12 @@ def _totals(totals: Document, before: tuple[Document, float] | None) -> str:
         # A node that came or went makes the sum jump: no rate is better than a wrong one.
         rates.append(f"{word} {count(round(grown / seconds)) if grown >= 0 else UNKNOWN}/s")
     return f"{line}  | {'  '.join(rates)}"
+
+
+def _unseen(groups: Sequence[Document]) -> str:
+    """Only leaders can count."""
+    count = sum(not group["leader"] for group in groups)
+    return f"  (not counted: what is in {count} group{'s' if count > 1 else ''} without a leader)" if count else ""
 
 
 def queues_view(queues: Sequence[Document]) -> list[str]:

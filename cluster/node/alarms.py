@@ -46,15 +46,19 @@ def _pages() -> tuple[int, int]:
     return int(fields[1]), int(fields[2])
 
 
-def store_is_short(store: StoreStatistics, disk_free_bytes: float, free_min: int, room_share: float) -> bool:
-    """Whether what the disk and the store's largest size leave is less than is kept for consumers.
+def shortage(store: StoreStatistics, disk_free_bytes: int, free_min: int, room_share: float) -> str:
+    """What the disk or the store's largest size leaves, where that is less than is kept for consumers; else "".
 
     `room_share` of the room is counted: 1.0, or less for an alarm to end only with more room than raised it.
     """
     on_disk = disk_free_bytes + store.free_pages * store.page_size
     in_store = store.map_size_max - store.used_bytes
     kept = min(max(free_min, store.map_size_max // 8), store.map_size_max // 4)
-    return on_disk * room_share < free_min or in_store * room_share < kept
+    if on_disk * room_share < free_min:
+        return f"{on_disk} bytes left on the disk, limits.disk_free_min is {free_min}"
+    if in_store * room_share < kept:
+        return f"{in_store} bytes left of limits.store_size_max ({store.map_size_max}), {kept} are kept for consumers"
+    return ""
 
 
 async def watch_resources(config: NodeConfig, broker: Broker, core: Core, store: LmdbStore) -> None:
@@ -71,14 +75,14 @@ async def watch_resources(config: NodeConfig, broker: Broker, core: Core, store:
 
     def look() -> None:
         room = 1.0 if not broker.alarm else 0.95
-        reason = ""
-        disk_free_bytes = shutil.disk_usage(config.data_dir).free
-        if full or store_is_short(store.statistics(), disk_free_bytes, free_min, room):
+        reason, resident = "", resident_bytes()
+        why = shortage(store.statistics(), shutil.disk_usage(config.data_dir).free, free_min, room)
+        if full or why:
             reason = LOW_DISK
-        elif resident_bytes() > watermark * room:
-            reason = LOW_MEMORY
+        elif resident > watermark * room:
+            reason, why = LOW_MEMORY, f"{resident} bytes in memory, the watermark is {watermark}"
         if reason != broker.alarm:
-            log.warning("alarm", reason=reason or "over", publishers="blocked" if reason else "unblocked")
+            log.warning("alarm", reason=reason or "over", publishers="blocked" if reason else "unblocked", why=why)
             broker.set_alarm(reason)
         if reason == LOW_MEMORY:
             broker.short_of_memory(trio.current_time())

@@ -7,9 +7,11 @@ stderr and an exit code, never a traceback; a traceback means a fault of ours. E
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -59,7 +61,7 @@ def _run_node(arguments: Sequence[str]) -> int:
     try:
         trio.run(serve)
     except (Exception, BaseExceptionGroup) as error:
-        lines = _world(error, started=started)
+        lines = _world(error, data_dir=config.data_dir, started=started)
         if lines is None:
             raise
         for line in lines:
@@ -68,7 +70,7 @@ def _run_node(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _world(error: BaseException, *, started: bool) -> list[str] | None:
+def _world(error: BaseException, *, data_dir: Path, started: bool) -> list[str] | None:
     """One line for each thing the machine refused; None if anything else is among the causes.
 
     An OSError is the machine's while the node starts (a port, a directory); later it is a fault of ours.
@@ -76,13 +78,14 @@ def _world(error: BaseException, *, started: bool) -> list[str] | None:
     from cluster.raft.storage import StorageError
 
     if isinstance(error, BaseExceptionGroup):
-        parts = [_world(part, started=started) for part in error.exceptions]
+        parts = [_world(part, data_dir=data_dir, started=started) for part in error.exceptions]
         return None if None in parts else [line for part in parts for line in part or ()]
     if isinstance(error, StorageError):
         return [str(error)]
     if isinstance(error, OSError) and not started:
         reason = error.strerror or str(error)
-        return [f"{error.filename}: {reason}" if error.filename else reason]
+        place = error.filename or (data_dir if error.errno == errno.ENOSPC else "")
+        return [f"{place}: {reason}" if place else reason]
     return None
 
 

@@ -196,6 +196,7 @@ class Reports:
             peer_host=self._config.peer.host,
             peer_port=self._config.peer.port,
             links=self._links(),
+            refused_total=counters.publishes_refused,
         )
 
     def _links(self) -> tuple[LinkReport, ...]:

@@ -60,6 +60,16 @@ def test_status_of_a_healthy_cluster_is_a_glance_and_code_0(
     ]
 
 
+def test_what_a_group_without_a_leader_holds_is_said_to_be_missing_from_the_counts(
+    admin: FakeAdmin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, document = admin.answers[STATUS]
+    document["groups"][0]["leader"] = None
+    run(admin, "status")
+    counts = "QUEUES 6  ready 30  unacked 3  consumers 0"
+    assert f"{counts}  (not counted: what is in 1 group without a leader)" in capsys.readouterr().out.splitlines()
+
+
 def test_status_with_a_node_down_is_code_1_and_says_what_not_to_do(
     admin: FakeAdmin, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.node.alarms import store_is_short
+from cluster.node.alarms import shortage
 from cluster.store.statistics import StoreStatistics
 
 MIB = 1 << 20
@@ -24,24 +24,26 @@ def store(*, used: int = 0, free_pages: int = 0, map_size_max: int = 64 * GIB) -
 
 
 def test_a_disk_with_less_than_the_least_free_space_is_short() -> None:
-    assert not store_is_short(store(), 256 * MIB, 256 * MIB, 1.0)
-    assert store_is_short(store(), 256 * MIB - 1, 256 * MIB, 1.0)
+    assert not shortage(store(), 256 * MIB, 256 * MIB, 1.0)
+    why = shortage(store(), 256 * MIB - 1, 256 * MIB, 1.0)
+    assert why == "268435455 bytes left on the disk, limits.disk_free_min is 268435456"
 
 
 def test_free_pages_of_a_file_that_never_shrinks_are_room_on_the_disk() -> None:
-    assert not store_is_short(store(free_pages=256 * MIB // 4096), 0, 256 * MIB, 1.0)
+    assert not shortage(store(free_pages=256 * MIB // 4096), 0, 256 * MIB, 1.0)
 
 
 def test_a_store_near_its_largest_size_is_short_however_much_the_disk_has() -> None:
-    assert not store_is_short(store(used=55 * GIB), 999 * GIB, 256 * MIB, 1.0)
-    assert store_is_short(store(used=57 * GIB), 999 * GIB, 256 * MIB, 1.0)
+    assert not shortage(store(used=55 * GIB), 999 * GIB, 256 * MIB, 1.0)
+    why = shortage(store(used=57 * GIB), 999 * GIB, 256 * MIB, 1.0)
+    assert why.startswith("7516192768 bytes left of limits.store_size_max (68719476736), 8589934592 are kept")
 
 
 def test_a_small_store_keeps_a_quarter_for_consumers_and_no_more() -> None:
-    assert not store_is_short(store(used=47 * MIB, map_size_max=64 * MIB), 999 * GIB, 256 * MIB, 1.0)
-    assert store_is_short(store(used=49 * MIB, map_size_max=64 * MIB), 999 * GIB, 256 * MIB, 1.0)
+    assert not shortage(store(used=47 * MIB, map_size_max=64 * MIB), 999 * GIB, 256 * MIB, 1.0)
+    assert shortage(store(used=49 * MIB, map_size_max=64 * MIB), 999 * GIB, 256 * MIB, 1.0)
 
 
 def test_an_alarm_ends_only_with_more_room_than_raised_it() -> None:
-    assert store_is_short(store(), 256 * MIB, 256 * MIB, 0.95)
-    assert not store_is_short(store(), 270 * MIB, 256 * MIB, 0.95)
+    assert shortage(store(), 256 * MIB, 256 * MIB, 0.95)
+    assert not shortage(store(), 270 * MIB, 256 * MIB, 0.95)

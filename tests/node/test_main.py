@@ -37,6 +37,7 @@ def test_a_node_that_stopped_as_asked_ends_with_code_0() -> None:
     ("failure", "line"),
     [
         ("OSError(98, 'Address already in use')", "Address already in use"),
+        ("OSError(28, 'No space left on device')", "/data: No space left on device"),
         ("PermissionError(13, 'Permission denied', '/data')", "/data: Permission denied"),
         ("StorageIO('/data: input/output error')", "/data: input/output error"),
         ("ExceptionGroup('g', [OSError(98, 'Address already in use')])", "Address already in use"),

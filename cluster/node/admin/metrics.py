@@ -40,6 +40,7 @@ _COUNTERS = {
     "written_bytes_total": "Log bytes written",
     "published_total": "Messages published through this node",
     "confirmed_total": "Messages confirmed to publishers of this node",
+    "refused_total": "Messages of publishers of this node that were not stored: nacked, or dropped without confirms",
     "delivered_total": "Messages delivered to clients of this node",
     "acknowledged_total": "Messages acknowledged by clients of this node",
     "redelivered_total": "Messages delivered to clients of this node that may have been delivered before",

@@ -125,6 +125,8 @@ class NodeReport:
     links: tuple[LinkReport, ...] = ()
     messages_leaving: int = 0
     """Of the queues it leads, on their way to a dead letter exchange or, from there, to another shard."""
+    refused_total: int = 0
+    """Messages that were not stored: nacked, or dropped where nobody wants confirms."""
 
     @property
     def messages(self) -> int:

@@ -53,7 +53,14 @@ class BrokerLimits:
 class Counters:
     """Connections, channels, queues and logins since the start. They only grow."""
 
-    __slots__ = ("channels_opened", "connections_opened", "logins", "logins_refused", "queues_declared")
+    __slots__ = (
+        "channels_opened",
+        "connections_opened",
+        "logins",
+        "logins_refused",
+        "publishes_refused",
+        "queues_declared",
+    )
 
     def __init__(self) -> None:
         self.connections_opened = 0
@@ -63,6 +70,8 @@ class Counters:
         self.logins = 0
         """Over AMQP, as those that were refused."""
         self.logins_refused = 0
+        self.publishes_refused = 0
+        """Messages that were not stored: nacked, or, where nobody wants confirms, dropped."""
 
 
 class Broker:

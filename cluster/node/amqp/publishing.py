@@ -162,6 +162,7 @@ class Publishing(Side):
         """`PublishSink`: not stored."""
         if self.transaction is not None:
             self.transaction.is_torn = True
+        self.connection.broker.counters.publishes_refused += count
         self.connection.answered(size)
         self.done(count)
         if self.state is State.OPEN and self.confirms is not None:
