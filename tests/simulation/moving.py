@@ -79,6 +79,9 @@ class MovingWorld(World):
             raft = core.runtime.groups.get(group)
             if group and core.holds(group) != (core.node in nodes):
                 return False
-            if group and raft is not None and (set(raft.configuration.voters) != set(nodes) or not raft.leader):
-                return False
+            if group and raft is not None:
+                # Until a change is committed, the voters before it are needed as well.
+                is_over = raft.leader and raft.status().is_settled
+                if not is_over or set(raft.configuration.voters) != set(nodes):
+                    return False
         return True
