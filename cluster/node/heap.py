@@ -2,10 +2,9 @@
 
 Law: what is free in its heaps below something that is in use stays with the process until it is told to let go (glibc,
 malloc_trim(3)): a node that had drained a deep queue, or had carried large messages, seemed to need it for ever, to its
-cgroup and to its own alarm. It is told when so much more is free, or is in memory again, than after the last time. It
-never gives back the end of a thread's heap in that way, and after the first large block it takes all such from there:
-so it is told from the start that large blocks have pages of their own, which go when they do (mallopt(3)). Where the C
-library is another, nothing is done.
+cgroup and to its own alarm. It is told when so much more is free, or is in memory again, than after the last time. The
+free end of a heap that it made for a thread it never gives back in that way, so there is one heap for all threads
+(mallopt(3)). Where the C library is another, nothing is done.
 """
 
 from __future__ import annotations
@@ -18,12 +17,7 @@ from cluster.raft.runtime.beat import next_beat
 LOOK_SECONDS = 5.0
 FREE_BYTES = 8 << 20
 """More than was free after the last time: giving it back costs about 0.1 ms a MiB."""
-LARGE_BYTES = 4 << 20
-"""A block of so much has pages of its own. Batches are smaller: taking pages for each costs more than copying it."""
-END_BYTES = 8 << 20
-"""What may stay free at the end of a heap: more is given back at once."""
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 
 
 class _Mallinfo2(ctypes.Structure):
@@ -36,7 +30,7 @@ class _Mallinfo2(ctypes.Structure):
 
 
 class Heap:
-    """The C library's, of this process."""
+    """The C library's, of this process. Make it before any thread."""
 
     def __init__(self) -> None:
         library = ctypes.PyDLL(None)
@@ -44,8 +38,7 @@ class Heap:
         self._info = getattr(library, "mallinfo2", None)
         if self._info is not None:
             self._info.restype = _Mallinfo2
-            library.mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
-            library.mallopt(_M_TRIM_THRESHOLD, END_BYTES)
+            library.mallopt(_M_ARENA_MAX, 1)
         self._known_bytes = 0
         """Free after the last time, or at the least since: it is back with the kernel, or cannot be given."""
         self._resident_bytes = resident_bytes()

@@ -73,6 +73,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
     log = get_logger("node")
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.set_threshold(*_GC_THRESHOLDS)
+    heap = Heap()
     limits = config.limits
     definitions = _definitions(config)
     certificates = Certificates(config.tls) if config.tls.cert else None
@@ -169,7 +170,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             nursery.start_soon(watch_departed, core, broker)
             nursery.start_soon(scrub, core, store)
             nursery.start_soon(watch_resources, config, broker, core, store)
-            nursery.start_soon(keep_small, Heap())
+            nursery.start_soon(keep_small, heap)
             log.info("serving", amqp_port=config.amqp.port, http_port=config.http.port, node=int(core.node))
             served.set()
             task_status.started()
