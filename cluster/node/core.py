@@ -32,7 +32,7 @@ from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost
 from cluster.node.clock import SteadyClock, wall_clock_ms
 from cluster.node.config import NodeConfig
 from cluster.node.kinds import Kind
-from cluster.node.links import Links, ProtocolViolation
+from cluster.node.links import VERSION_OF_DOOMS, Links, ProtocolViolation
 from cluster.node.logging import get_logger
 from cluster.node.members import Members
 from cluster.node.raft_mail import RaftMail
@@ -114,7 +114,7 @@ class Core:
         self._leader_limits = LeaderLimits(config.limits.payload_memory_max // (charter.shards + 1))
         self.catalog = CatalogHost(self)
         self.members = Members(charter, self.catalog.catalog)
-        self.view = CatalogView(self.catalog.catalog)
+        self.view = CatalogView(self.catalog.catalog, self._know_dooms)
         self._reviews = Reviews(self.switchboard)
         handlers: dict[GroupId, GroupHandler] = {CATALOG_GROUP: self.catalog}
         for group in storage.groups():
@@ -343,6 +343,10 @@ class Core:
             self._log.error("damaged data: this replica is rebuilt from the others", group=group, reason=text)
         else:
             self._log.warning("the replica is whole again", group=group)
+
+    def _know_dooms(self) -> bool:
+        """Can the nodes that are up read why messages leave their queues?"""
+        return all(self.links.version_of(peer) >= VERSION_OF_DOOMS for peer in self.links.up_peers())
 
     # ---- for links
 

@@ -9,15 +9,14 @@ copy of the catalog that may be older than the message's death.
 from __future__ import annotations
 
 from array import array
-from collections import deque
 from collections.abc import Mapping
 from struct import Struct
 from typing import NamedTuple
 
 from cluster.broker.shard.columns import pack_column, pack_numbers
 from cluster.broker.shard.death import DeadLetter, Reason, die, goes_round, parted
+from cluster.broker.shard.departures import Departures, Doom
 from cluster.broker.shard.entry import HIDDEN_QUEUES, LeaderOps, QueueId
-from cluster.broker.shard.keeper import Doom
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.payload_cache import PayloadCache
@@ -95,17 +94,17 @@ class Morgue:
         ops.sizes = pack_column(self._sizes)
         ops.payload = b"".join(self._records)
 
-    def take(self, dooms: deque[Doom], bytes_max: int, sure: int) -> list[Doom]:
+    def take(self, dooms: Departures, bytes_max: int, sure: int) -> list[Doom]:
         """Carry out as many dooms as one entry may, up to the first that goes nowhere, but for the first `sure` of
         them: those do. Returns what was taken off `dooms`. Raises EntryCorrupt."""
         taken: list[Doom] = []
         while dooms and self.effort < EFFORT_MAX and self.size < bytes_max and not self.is_unsure:
-            doom = dooms.popleft()
+            doom = dooms.take()
             queue = self._queues.get(doom.queue)
             if queue is not None:
                 stop = self._take(queue, doom, bytes_max, is_sure=len(taken) < sure)
                 if stop < doom.end:
-                    dooms.appendleft(Doom(doom.queue, stop, doom.end, doom.reason))
+                    dooms.put_back([Doom(doom.queue, stop, doom.end, doom.reason)])
                     doom = Doom(doom.queue, doom.first, stop, doom.reason)
             taken.append(doom)
         return taken
@@ -113,7 +112,8 @@ class Morgue:
     def _take(self, queue: LeaderQueue, doom: Doom, bytes_max: int, *, is_sure: bool) -> int:
         """Returns where it ended."""
         if queue.settings.dead_letter_exchange is None:
-            self.settles += (queue.id, doom.first, doom.end - doom.first)
+            self.settles += (queue.id, doom.first, doom.count)
+            self.effort += 1
             return doom.end
         for first, end in queue.state.alive_parts(doom.first, doom.end):
             for seq, count, index, slot in queue.state.places(first, end):

@@ -35,6 +35,10 @@ class Reason(Enum):
     DELIVERY_LIMIT = "delivery_limit"
 
 
+REASONS = (Reason.REJECTED, Reason.EXPIRED, Reason.MAXLEN, Reason.DELIVERY_LIMIT)
+"""By the numbers that entries and snapshots have for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A message on its way to a dead letter exchange: its record there, and what routes it."""

@@ -32,6 +32,7 @@ from cluster.broker.shard.columns import (
     triples,
     unpack_column,
 )
+from cluster.broker.shard.death import REASONS
 from cluster.broker.shard.tx_ops import ALONE, rows_in_order, verdicts_in_order
 
 QueueId = NewType("QueueId", int)
@@ -160,6 +161,7 @@ class LeaderOps:
                 `slot` is enqueued to the target; at the end of all moves the message is settled. Queue 0: always
     marks, sizes, payload  of the leader's own records, which stand behind those of all batches
     verdicts    u64 quadruples (TxOp, node, incarnation, number): outcomes of transactions
+    dooms       u64 quadruples (queue, first seq, count, number of the reason in `REASONS`): messages that shall leave
     """
 
     hot: bytes = b""
@@ -173,6 +175,7 @@ class LeaderOps:
     sizes: bytes = b""
     payload: bytes = b""
     verdicts: bytes = b""
+    dooms: bytes = b""
 
     def __bool__(self) -> bool:
         return bool(
@@ -184,12 +187,13 @@ class LeaderOps:
             or self.forgives
             or self.moves
             or self.verdicts
+            or self.dooms
         )
 
 
 NO_OPS = LeaderOps()
 _OPS_ROW_BYTES = (8, 16, 24, 24, 8, 24, 32, 24)
-"""Of the columns of LeaderOps that stand in an entry's head, in their order; after them verdicts, if there are any."""
+"""Of the columns of LeaderOps in an entry's head, in their order; then verdicts and dooms, if there are any."""
 
 
 @dataclass(slots=True, eq=False)
@@ -241,8 +245,10 @@ def encode_entry(time_ms: int, batches: Sequence[Batch], leader: LeaderOps) -> b
             leader.moves,
             leader.marks,
         ]
-        if leader.verdicts:
+        if leader.verdicts or leader.dooms:
             ops.append(leader.verdicts)
+        if leader.dooms:
+            ops.append(leader.dooms)
         sizes.append(leader.sizes)
         payloads.append(leader.payload)
     head = msgpack.packb(
@@ -336,15 +342,19 @@ def _leader_ops(wire: object, slots: int) -> LeaderOps:
     if wire is None:
         return NO_OPS
     columns = len(_OPS_ROW_BYTES)
-    if not isinstance(wire, list) or len(wire) not in (columns, columns + 1):
-        raise EntryCorrupt("the leader's operations have eight or nine columns")
-    for column, row_bytes in zip(wire, (*_OPS_ROW_BYTES, 32), strict=False):
+    if not isinstance(wire, list) or not columns <= len(wire) <= columns + 2:
+        raise EntryCorrupt("the leader's operations have eight to ten columns")
+    for column, row_bytes in zip(wire, (*_OPS_ROW_BYTES, 32, 32), strict=False):
         check_column(column, row_bytes)
     ops = LeaderOps(*wire[:columns])
     if len(wire) > columns:
         ops.verdicts = wire[columns]
         if not verdicts_in_order(quadruples(ops.verdicts)):
             raise EntryCorrupt("a leader cannot do that with transactions")
+    if len(wire) > columns + 1:
+        ops.dooms = wire[columns + 1]
+        if any(reason >= len(REASONS) for reason in quadruples(ops.dooms)[3::4]):
+            raise EntryCorrupt("messages leave for a reason that this version does not know")
     if ops.marks:
         check_marks(triples(ops.marks), slots)
     if ops.moves and max(quadruples(ops.moves)[3::4]) >= slots:

@@ -9,13 +9,12 @@ at the head of the queue (of each priority), as RabbitMQ does.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from heapq import heapify, heappop, heappush
 
 from cluster.broker.shard.death import Reason
+from cluster.broker.shard.departures import Departures, Doom
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.intervals import IntervalSet, Range
 from cluster.broker.shard.leader_queue import LeaderQueue
@@ -38,16 +37,6 @@ AGAIN_MS = 1000
 """When an unused queue is named again if the catalog has not deleted it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Doom:
-    """Messages `[first, end)` of a queue that leave it, and why."""
-
-    queue: QueueId
-    first: int
-    end: int
-    reason: Reason
-
-
 def _stretches(seqs: Iterable[int]) -> IntervalSet:
     """Those that follow each other, together. `seqs` ascend."""
     stretches = IntervalSet()
@@ -61,7 +50,7 @@ class Keeper:
 
     def __init__(self, payloads: PayloadCache, now_ms: int) -> None:
         self.now_ms = self._began_ms = now_ms
-        self.dooms: deque[Doom] = deque()
+        self.dooms = Departures()
         self.unused: dict[QueueId, None] = {}
         self._payloads = payloads
         self._deadlines: list[tuple[int, QueueId]] = []
@@ -254,7 +243,7 @@ class Keeper:
         """Messages that have just been taken out of their place leave the queue."""
         for first, end in parts:
             queue.dying.add(first, end)
-            self.dooms.append(Doom(queue.id, first, end, reason))
+            self.dooms.add(Doom(queue.id, first, end, reason))
 
     def _release(self, queue: LeaderQueue) -> None:
         """What has waited longest over its delay, and a piece of it at once."""

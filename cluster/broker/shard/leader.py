@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from cluster.broker.shard.arbiter import Arbiter, Words
 from cluster.broker.shard.columns import unpack_column
 from cluster.broker.shard.dead_letters import Morgue
-from cluster.broker.shard.death import Reason
+from cluster.broker.shard.death import REASONS, Reason
+from cluster.broker.shard.departures import Doom
 from cluster.broker.shard.desk import Desk
 from cluster.broker.shard.dispatch import Dispatcher, Outbox
 from cluster.broker.shard.entry import HIDDEN_QUEUES, SHARD_SESSIONS, Batch, QueueId
@@ -22,7 +23,7 @@ from cluster.broker.shard.forwarder import Forwarder
 from cluster.broker.shard.holder import Holder
 from cluster.broker.shard.home_nodes import HomeNodes
 from cluster.broker.shard.intervals import Range
-from cluster.broker.shard.keeper import Doom, Keeper
+from cluster.broker.shard.keeper import Keeper
 from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, LeaderQueue
 from cluster.broker.shard.messages import AttachedConsumer, RequestOp, ToHome
 from cluster.broker.shard.orphans import Orphans
@@ -126,7 +127,8 @@ class ShardLeader:
                     answered.lock(answered.state.alive_parts(first, end), tx.node)
         self._homes = HomeNodes(self.queues, self._received, self._keeper, self._proposals)
         for queue_id, queue in self.queues.items():
-            self._keeper.dooms.extend([Doom(queue_id, a, b, Reason.REJECTED) for a, b in queue.state.limbo])
+            for first, end, reason in queue.state.in_limbo():
+                self._keeper.dooms.add(Doom(queue_id, first, end, REASONS[reason]), is_declared=True)
         for queue_id in self.queues:
             self._is_dropped(queue_id)
 
@@ -236,7 +238,8 @@ class ShardLeader:
             self._give_back(self._queue(queue_id), returned, node)
         for queue_id, parts in applied.rejected:
             leaving = self._queue(queue_id).reject(parts)
-            self._keeper.dooms.extend([Doom(queue_id, a, b, Reason.REJECTED) for a, b in leaving])
+            for a, b in leaving:
+                self._keeper.dooms.add(Doom(queue_id, a, b, Reason.REJECTED), is_declared=True)
         for queue_id, parts in applied.forgiven:
             queue = self._queue(queue_id)
             queue.forgive(parts)

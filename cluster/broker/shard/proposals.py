@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from cluster.broker.shard.columns import pack_numbers, unpack_column
 from cluster.broker.shard.dead_letters import Morgue
+from cluster.broker.shard.death import REASONS
+from cluster.broker.shard.departures import Doom
 from cluster.broker.shard.entry import (
     HEAVY_BATCH_BYTES,
     NO_OPS,
@@ -22,7 +24,7 @@ from cluster.broker.shard.entry import (
     encode_entry,
 )
 from cluster.broker.shard.gate import Passed, asks_memory, guard
-from cluster.broker.shard.keeper import Doom, Keeper
+from cluster.broker.shard.keeper import Keeper
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.orphans import Orphanage, Orphans
 from cluster.broker.shard.settings import PLAIN
@@ -33,6 +35,10 @@ ENTRY_ROWS_MAX = 1000
 """Stretches of messages that are settled, rejected or given back, up to which an entry takes one more batch; and so
 many that the leader settles, gives back and forgives itself, of each. Every replica looks at all of them in one go,
 while it hears nobody: the next entry has the rest."""
+LEAVING_MAX = 20_000
+"""Dead letters of a shard that wait. From there on an entry takes no more messages of home nodes than left with the one
+before, and one batch at least: publishers wait until what leaves keeps pace. What cannot leave, because the catalog has
+no majority, keeps nobody waiting."""
 
 
 def _fits(weight: int, before: int, room: int) -> bool:
@@ -49,6 +55,7 @@ class _Taken:
     orphans: list[Orphans]
     settles: list[int]
     dooms: list[Doom]
+    declared: list[Doom]
     passed: Passed | None
 
 
@@ -88,6 +95,8 @@ class Proposals:
         """Of the catalog, see `Surroundings.ask`: before it is answered no message leaves its queue."""
         self._sure = 0
         """Dooms, from the first on, that were there when it was asked."""
+        self._buried = 0
+        """Messages that left with the last entry that any could leave with."""
         self._passed: deque[tuple[int, Passed]] = deque()
         """With the number of its entry, of those that are accepted and not applied."""
 
@@ -99,6 +108,7 @@ class Proposals:
             or self.drops
             or self.watermarks
             or self._may_bury()
+            or self._may_declare()
             or self.forgives
             or self.verdicts
         )
@@ -107,11 +117,15 @@ class Proposals:
         surroundings = self._surroundings
         return bool(self._keeper.dooms and surroundings.is_current and surroundings.answered >= self._question)
 
+    def _may_declare(self) -> bool:
+        return self._keeper.dooms.has_undeclared and self._surroundings.knows_dooms
+
     def _bury(self, morgue: Morgue, bytes_max: int) -> list[Doom]:
         dooms = self._keeper.dooms
         before = len(dooms)
         taken = morgue.take(dooms, bytes_max, self._sure)
         self._sure = max(0, self._sure - (before - len(dooms)))
+        self._buried = sum([doom.count for doom in taken])
         if morgue.is_unsure:
             self._question, self._sure = self._surroundings.ask(), len(dooms)
         return taken
@@ -140,13 +154,15 @@ class Proposals:
         morgue: Morgue | None = None
         passed: Passed | None = None
         dooms: list[Doom] = []
-        rows = 0
+        rows = slots = 0
+        slots_max = max(1, self._buried) if keeper.dooms.messages > LEAVING_MAX and self._may_bury() else None
         while waiting and (not batches or _fits(waiting[0].weight, batches[-1].weight, bytes_max - size)):
-            if rows >= ENTRY_ROWS_MAX:
+            if rows >= ENTRY_ROWS_MAX or (slots_max is not None and slots >= slots_max):
                 break
             batch = waiting.popleft()
             size += batch.weight
             rows += batch.rows
+            slots += len(batch.sizes) // 4
             batches.append(batch)
             runs = unpack_column("Q", batch.runs)
             guarded = remembered = asks_memory(batch)
@@ -169,8 +185,11 @@ class Proposals:
             morgue = morgue or self._morgue(time_ms)
             dooms = self._bury(morgue, max(1, bytes_max - size))
             settles = [*settles, *morgue.settles]
+        told = declared = keeper.dooms.take_undeclared(ENTRY_ROWS_MAX) if self._may_declare() else []
+        if not keeper.dooms:
+            told, declared = [], [*declared, *keeper.dooms.take_undeclared()]
         ops = NO_OPS
-        own = hot or self.watermarks or settles or orphans or self.drops or forgives or self.verdicts
+        own = hot or self.watermarks or settles or orphans or self.drops or forgives or self.verdicts or told
         if own or morgue is not None:
             ops = LeaderOps(
                 pack_numbers(list(hot)),
@@ -180,10 +199,11 @@ class Proposals:
                 pack_numbers(self.drops) if self.drops else b"",
                 pack_numbers(forgives) if forgives else b"",
                 verdicts=pack_numbers(self.verdicts),
+                dooms=pack_numbers([n for d in told for n in (d.queue, d.first, d.count, REASONS.index(d.reason))]),
             )
             if morgue is not None:
                 morgue.write(ops)
-        self._taken = _Taken(batches, ops, orphans, taken_settles, dooms, passed)
+        self._taken = _Taken(batches, ops, orphans, taken_settles, dooms, declared, passed)
         self.watermarks.clear()
         del self.settles[: len(taken_settles)], self.forgives[: len(forgives)]
         self.drops.clear()
@@ -205,7 +225,8 @@ class Proposals:
         self.orphans.put_back(taken.orphans)
         if taken.passed is not None:
             taken.passed.undo(self._queues)
-        self._keeper.dooms.extendleft(reversed(taken.dooms))
+        self._keeper.dooms.put_back(taken.dooms)
+        self._keeper.dooms.put_back_undeclared(taken.declared)
         self._sure = 0
         self.settles[:0] = taken.settles
         self.batches.extendleft(reversed(taken.batches))

@@ -3,7 +3,7 @@
 Law: sequence numbers are given in order, without gaps, from 0. Every seq in `[first[start], next_seq)` lies in
 exactly one run; a run is a stretch of neighbouring slots of one entry. Below `head` everything is settled;
 `settled` holds only what is settled above it. A message is alive from its enqueue until its settle. What is known
-of single messages (`returned`, `marks`, `limbo`, `locked`) is sparse, and goes with their settle.
+of single messages (`returned`, `marks`, `limbo`, `doomed`, `locked`) is sparse, and goes with their settle.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class QueueState:
     """One queue's index. Runs are four columns: first seq, log index, first slot, the entry's time."""
 
     __slots__ = (
+        "doomed",
         "first",
         "head",
         "id",
@@ -64,7 +65,9 @@ class QueueState:
         self.marks: dict[int, MarkValues] = {}
         """Mark -> seq -> value; none is empty. Keys (Mark.KEY) are in `keys`."""
         self.limbo = IntervalSet()
-        """Alive, rejected by a consumer, and for the leader to decide upon."""
+        """Alive, rejected by a consumer or by the queue's rules, and for the leader to send away."""
+        self.doomed: dict[int, IntervalSet] = {}
+        """What of it was not rejected by a consumer, by the number of its reason in `REASONS`; none is empty."""
         self.locked = IntervalSet()
         """Alive, and answered by a transaction whose outcome is open: nobody gives them back or rejects them."""
         self.keys: dict[int, int] = {}
@@ -114,7 +117,7 @@ class QueueState:
     def _forget(self, gone: list[Range]) -> None:
         returned, limbo, locked = self.returned, self.limbo, self.locked
         if self.head == self.next_seq:
-            for sparse in (returned, limbo, locked, self.marks):
+            for sparse in (returned, limbo, locked, self.marks, self.doomed):
                 sparse.clear()
             return
         for a, b in gone:
@@ -123,8 +126,12 @@ class QueueState:
             locked.remove(a, b)
             for values in self.marks.values():
                 values.remove(a, b)
+            for doomed in self.doomed.values():
+                doomed.remove(a, b)
         for kind in [kind for kind, values in self.marks.items() if not values]:
             del self.marks[kind]
+        for reason in [reason for reason, doomed in self.doomed.items() if not doomed]:
+            del self.doomed[reason]
 
     def mark(self, seq: int, kind: int, value: int, time_ms: int) -> None:
         """Remember a mark of a message that has just been enqueued."""
@@ -149,6 +156,22 @@ class QueueState:
     def reject(self, first: int, end: int) -> list[Range]:
         """What is alive in `[first, end)` is in limbo now. Returns the parts that were not before."""
         return [part for a, b in self.free_parts(first, end) for part in self.limbo.add(a, b)]
+
+    def doom(self, first: int, end: int, reason: int) -> None:
+        """What is alive in `[first, end)` is in limbo now, unless it is already, for one of `REASONS`."""
+        for a, b in self.reject(first, end):
+            if reason:
+                self.doomed.setdefault(reason, IntervalSet()).add(a, b)
+
+    def in_limbo(self) -> list[tuple[int, int, int]]:
+        """What is, ascending, with the number of its reason: (first seq, end, reason)."""
+        rejected = IntervalSet()
+        for first, end in self.limbo:
+            rejected.add(first, end)
+        rows = [(first, end, reason) for reason, parts in self.doomed.items() for first, end in parts]
+        for first, end, _ in rows:
+            rejected.remove(first, end)
+        return sorted([*rows, *[(first, end, 0) for first, end in rejected]])
 
     def lock(self, first: int, end: int) -> list[Range]:
         """What is alive in `[first, end)` waits for the outcome of a transaction. Returns those parts."""
@@ -266,6 +289,7 @@ class QueueState:
         self.forget_settled()
         start = self.start
         columns = [pack_column(column[start:]) for column in (self.first, self.index, self.slot, self.time)]
+        reasons = [n for reason in sorted(self.doomed) for a, b in self.doomed[reason] for n in (reason, a, b)]
         return Frozen(
             (self.id, self.next_seq, self.head, self.watermark, *columns, *_pack_intervals(self.settled)),
             self.returned.copy() if self.returned else None,
@@ -276,7 +300,9 @@ class QueueState:
                 *_pack_intervals(self.limbo),
                 pack_numbers([n for pair in self.keys.items() for n in pair]),
                 *_pack_intervals(self.locked),
+                *([pack_numbers(reasons)] if reasons else []),
             ),
+            bool(reasons),
         )
 
 
@@ -285,13 +311,14 @@ class Frozen(NamedTuple):
 
     head   number, next seq, head and watermark; packed columns of runs; settled ranges
     marks  Mark, number of values, and these, chunk by chunk
-    tail   ranges in limbo; keys; locked ranges
+    tail   ranges in limbo; keys; locked ranges; of those in limbo (reason, first, end), if any has a reason
     """
 
     head: tuple[int | bytes, ...]
     returned: Counts | None
     marks: list[tuple[int, int, list[dict[int, int]]]] | None
     tail: tuple[bytes, ...]
+    has_reasons: bool
 
 
 def _pack_intervals(intervals: IntervalSet) -> tuple[bytes, bytes]:

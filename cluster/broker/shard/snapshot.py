@@ -20,8 +20,10 @@ from cluster.broker.shard.intervals import IntervalSet
 from cluster.broker.shard.mark_values import MarkValues
 from cluster.broker.shard.queue_state import Frozen, QueueState
 
-STATE_VERSION: Final = 2
-"""Version 1, which can be read, had no transactions."""
+STATE_VERSION: Final = 3
+"""Version 1 had no transactions, 2 no reasons why messages leave; both can be read."""
+_VERSION_WITHOUT_REASONS: Final = 2
+"""Written while no message has one: a program that cannot read reasons is told none."""
 PIECE_BYTES: Final = 128 << 10
 """Of what is known of single messages is written in one go."""
 PIECE_QUEUES: Final = 200
@@ -39,7 +41,8 @@ class Draft:
         self, applied_index: int, sessions: Sequence[object], queues: Sequence[Frozen], transactions: object
     ) -> None:
         """`queues` ascend by number."""
-        self._head = [STATE_VERSION, applied_index, sessions]
+        has_reasons = any(queue.has_reasons for queue in queues)
+        self._head = [STATE_VERSION if has_reasons else _VERSION_WITHOUT_REASONS, applied_index, sessions]
         self._queues = queues
         self._tail = transactions
 
@@ -95,9 +98,9 @@ def _bin_head(size: int) -> bytes:
 
 
 def read_queue(wire: list[object]) -> QueueState:
-    """A queue as `Draft` wrote it. Version 1 had no locks at its end."""
+    """A queue as `Draft` wrote it. Version 1 ended before locks, 2 before reasons."""
     queue, next_seq, head, watermark, first, index, slot, time, starts, ends, *sparse = wire
-    returned, marks, limbo_starts, limbo_ends, keys, *locked = sparse
+    returned, marks, limbo_starts, limbo_ends, keys, *later = sparse
     state = QueueState(queue)  # type: ignore[arg-type]
     state.next_seq, state.head, state.watermark = next_seq, head, watermark  # type: ignore[assignment]
     state.first = unpack_column("Q", first)  # type: ignore[arg-type]
@@ -108,8 +111,12 @@ def read_queue(wire: list[object]) -> QueueState:
     state.returned = Counts.of_pairs(unpack_column("Q", returned))  # type: ignore[arg-type]
     state.marks = {kind: MarkValues.of_pairs(unpack_column("Q", pairs)) for kind, pairs in marks}  # type: ignore[attr-defined]
     _fill(state.limbo, limbo_starts, limbo_ends)
-    if locked:
-        _fill(state.locked, *locked)
+    if later:
+        _fill(state.locked, *later[:2])
+    if len(later) > 2:
+        rows = unpack_column("Q", later[2])  # type: ignore[arg-type]
+        for reason, first, end in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+            state.doomed.setdefault(reason, IntervalSet()).add(first, end)
     pairs = unpack_column("Q", keys)  # type: ignore[arg-type]
     state.keys = dict(zip(pairs[::2], pairs[1::2], strict=True))
     return state

@@ -282,6 +282,12 @@ class ShardState:
                 if queue is not None:
                     parts = queue.forgive(triples[i + 1], triples[i + 1] + triples[i + 2])
                     applied.forgiven.append((queue.id, parts))
+        if ops.dooms:
+            rows = unpack_column("Q", ops.dooms)
+            for i in range(0, len(rows), 4):
+                queue = self.queues.get(QueueId(rows[i]))
+                if queue is not None:
+                    queue.doom(rows[i + 1], rows[i + 1] + rows[i + 2], rows[i + 3])
         if ops.moves:
             self._move(head, applied)
         if ops.drops:

@@ -37,6 +37,10 @@ class Surroundings(Protocol):
     def answered(self) -> int:
         """The last of the questions that has been answered, see `ask`."""
 
+    @property
+    def knows_dooms(self) -> bool:
+        """False while a node is up whose version cannot read `LeaderOps.dooms`."""
+
     def ask(self) -> int:
         """Ask whether this copy has everything that was confirmed by now. The question's number, ascending from 1."""
 
@@ -54,6 +58,7 @@ class Nothing:
 
     is_current = True
     answered = 0
+    knows_dooms = True
 
     def ask(self) -> int:
         return 0

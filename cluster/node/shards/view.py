@@ -5,7 +5,7 @@ Law: nothing is kept here; every answer is the catalog as it is now.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
@@ -28,7 +28,7 @@ def shard_of(queue: QueueDefinition) -> int:
 class CatalogView:
     """`Surroundings` of every leader of the node."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, knows_dooms: Callable[[], bool]) -> None:
         self.is_current = False
         """Has the copy once caught up with its leader, in this life of the node?"""
         self.asked = self.answered = 0
@@ -36,6 +36,11 @@ class CatalogView:
         self.on_ask = trio.Event()
         """Set when there is a question; whoever answers puts another in its place."""
         self._catalog = catalog
+        self._knows_dooms = knows_dooms
+
+    @property
+    def knows_dooms(self) -> bool:
+        return self._knows_dooms()
 
     def ask(self) -> int:
         self.asked += 1

@@ -55,6 +55,7 @@ class Catalog:
     """`Surroundings`."""
 
     is_current = True
+    knows_dooms = True
     answered = 0
 
     def ask(self) -> int:

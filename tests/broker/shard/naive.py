@@ -44,6 +44,7 @@ class Message:
     marks: dict[int, int]
     returned: int = 0
     rejected: bool = False
+    reason: int = 0
 
 
 class NaiveQueue:
@@ -155,6 +156,14 @@ class NaiveState:
                 if queue_id in self.queues and seq in self.queues[queue_id].alive:
                     self.queues[queue_id].alive[seq].returned = 0
 
+        dooms = numbers(columns[9]) if len(columns) > 9 else []
+        for i in range(0, len(dooms), 4):
+            queue_id, first, count, reason = dooms[i : i + 4]
+            for seq in range(first, first + count):
+                message = self.queues[queue_id].alive.get(seq) if queue_id in self.queues else None
+                if message is not None and not message.rejected:
+                    message.rejected, message.reason = True, reason
+
     def _settle(self, column: bytes, change: Change, *, by_home: bool) -> None:
         for queue_id, first, count in triples(column):
             queue = self.queues.get(queue_id)
@@ -178,6 +187,8 @@ def same_queue(real: QueueState, naive: NaiveQueue) -> None:
     parts = real.alive_parts(0, real.next_seq)
     assert flat(parts) == sorted(naive.alive)
     assert flat(list(real.limbo)) == [seq for seq, m in naive.alive.items() if m.rejected]
+    doomed = [(seq, reason) for first, end, reason in real.in_limbo() for seq in range(first, end)]
+    assert doomed == [(seq, m.reason) for seq, m in naive.alive.items() if m.rejected]
     assert list(real.keys.items()) == list(naive.keys.items())
     for kind in Mark:
         marked = {seq: m.marks[kind] for seq, m in naive.alive.items() if kind in m.marks}

@@ -25,6 +25,7 @@ class Catalog:
     """`Surroundings` of one queue with settings; its dead letters go nowhere."""
 
     is_current = True
+    knows_dooms = True
     answered = 1 << 30
     """All at once."""
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgpack
+import pytest
+
 from cluster.amqp.deliver import Record
 from cluster.amqp.properties import BasicProperties, decode_header, encode_header
-from cluster.broker.shard.entry import EntryPayloads, QueueId
+from cluster.broker.shard import proposals
+from cluster.broker.shard.columns import EntryCorrupt, pack_numbers
+from cluster.broker.shard.entry import EntryPayloads, LeaderOps, QueueId, decode_head, encode_entry
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.settings import PLAIN, QueueSettings
+from cluster.broker.shard.state import ShardState
 from cluster.broker.shard.surroundings import Target
 from tests.broker.shard.dying import deaths_of, make_record, message_of
 from tests.broker.shard.test_keeper import Catalog, Timed
@@ -143,3 +149,107 @@ def test_messages_that_die_alike_keep_their_own_bodies() -> None:
     assert [message_of(letter) for letter in letters] == list(range(12))
     assert {decode_header(Record.decode(letter).header).body_size for letter in letters} == {1, 2}
     assert {tuple(deaths_of(letter)) for letter in letters} == {(("q", "expired", 1),)}
+
+
+@pytest.mark.parametrize("is_restored", [False, True])
+def test_what_was_dropped_is_not_handed_out_by_the_next_leader(is_restored: bool) -> None:
+    scene = Burial(max_length=2)
+    scene.publish_marked(5, [])
+    scene.consume(1)
+    assert [seq for _, seq, _ in scene.seqs()] == [3, 4]
+    if is_restored:
+        data = scene.state.snapshot()
+        scene.state = ShardState()
+        scene.state.restore(data)
+        assert scene.state.snapshot() == data
+    scene.change_leader()
+    assert scene.leader.queues[QUEUE].leaving == 3
+    scene.consume(1)
+    assert [seq for _, seq, _ in scene.seqs()] == [3, 4], "they were held, and nothing else comes"
+    scene.open()
+    letters = [scene.record_of(GRAVE, seq) for seq in range(scene.buried)]
+    assert [deaths_of(letter) for letter in letters] == [[("q", "maxlen", 1)]] * 3
+
+
+def test_what_leaves_with_the_entry_that_follows_its_death_is_not_declared_before() -> None:
+    scene = Burial(max_length=2)
+    scene.catalog.is_current = True
+    scene.publish_marked(5, [])
+    assert scene.buried == 3
+    assert not any(decode_head(data).leader.dooms for data in scene.entries.values())
+
+
+def test_neighbours_are_declared_together() -> None:
+    scene = Burial(max_length=1)
+    for _ in range(5):
+        scene.batch(records=[make_record(0)], runs=[(QUEUE, 0, 1)])
+        scene.append()
+        scene.leader.take_out()
+    scene.run()
+    declared = [decode_head(data).leader.dooms for data in scene.entries.values()]
+    assert sum(map(len, declared)) <= 4 * 32
+    assert scene.state.queues[QUEUE].in_limbo() == [(0, 4, 2)]
+
+
+def test_what_a_message_dies_of_is_forgotten_with_it() -> None:
+    scene = Burial(max_length=1)
+    scene.publish_marked(3, [])
+    state = scene.state.queues[QUEUE]
+    assert state.doomed
+    scene.batch(settles=[(QUEUE, 0, 2)])
+    scene.run()
+    assert (state.in_limbo(), state.doomed, scene.leader.leaving) == ([], {}, 0)
+    scene.open()
+    assert scene.buried == 0
+
+
+def test_a_snapshot_from_before_reasons_were_kept_is_read_and_its_messages_were_rejected() -> None:
+    scene = Burial(max_length=1)
+    scene.publish_marked(3, [])
+    _, *head, queues, transactions = msgpack.unpackb(scene.state.snapshot())
+    older = msgpack.packb([2, *head, [queue[:-1] for queue in queues], transactions])
+    state = ShardState()
+    state.restore(older)
+    assert state.queues[QUEUE].in_limbo() == [(0, 2, 0)]
+
+
+def test_a_program_that_cannot_read_reasons_is_told_none() -> None:
+    scene = Burial(max_length=1)
+    scene.catalog.knows_dooms = False
+    scene.publish_marked(3, [])
+    assert msgpack.unpackb(scene.state.snapshot())[0] == 2
+    assert not any(decode_head(data).leader.dooms for data in scene.entries.values())
+    scene.catalog.knows_dooms = True
+    scene.run()
+    assert scene.state.queues[QUEUE].in_limbo() == [(0, 2, 2)]
+    scene.open()
+    assert (scene.buried, msgpack.unpackb(scene.state.snapshot())[0]) == (2, 2)
+
+
+def test_a_reason_of_a_later_version_is_refused() -> None:
+    with pytest.raises(EntryCorrupt, match="does not know"):
+        decode_head(encode_entry(0, [], LeaderOps(dooms=pack_numbers([int(QUEUE), 0, 1, 4]))))
+
+
+def test_publishers_wait_while_too_many_dead_letters_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proposals, "LEAVING_MAX", 1500)
+    scene = Burial(max_length=1)
+    scene.publish_alike(4000)
+    for _ in range(8):
+        scene.batch(records=[make_record(0)] * 500, runs=[(QUEUE, 0, 500)])
+    scene.append()
+    assert scene.state.queues[QUEUE].next_seq == 8000, "what cannot leave keeps nobody waiting"
+    scene.leader.take_out()
+    scene.catalog.is_current = True
+    for _ in range(8):
+        scene.batch(records=[make_record(0)] * 500, runs=[(QUEUE, 0, 500)])
+    taken: list[int] = []
+    while scene.leader.wants_entry:
+        before = scene.state.queues[QUEUE].next_seq
+        scene.append()
+        taken.append(scene.state.queues[QUEUE].next_seq - before)
+        scene.leader.take_out()
+    assert taken[0] == 500, "nothing has left yet: one batch"
+    assert max(taken[1:4]) <= 1000
+    assert sum(taken) == 4000
+    assert scene.buried == 11_999

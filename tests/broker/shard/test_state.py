@@ -147,7 +147,7 @@ def test_a_snapshot_of_another_version_is_corrupt() -> None:
     state = ShardState()
     data = bytearray(state.snapshot())
     data[1] = 9
-    with pytest.raises(EntryCorrupt, match="shard snapshot has version 9, this node reads up to 2"):
+    with pytest.raises(EntryCorrupt, match="shard snapshot has version 9, this node reads up to 3"):
         state.restore(bytes(data))
 
 
