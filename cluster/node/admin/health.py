@@ -1,7 +1,8 @@
 """Judgement of reports: is this node ready, is the cluster healthy, what must not be stopped now.
 
-Law: pure. A cluster is healthy when all its members answer and are ready, every group has a leader, and no alarm
-stands. It has no quorum when some group has too few answering voters to commit, as far as the answers tell.
+Law: pure. A cluster is healthy when all its members answer and are ready, every group has a leader, no voter is far
+behind it, and no alarm stands. It has no quorum when some group has too few answering voters to commit, as far as the
+answers tell.
 """
 
 from __future__ import annotations
@@ -79,9 +80,19 @@ class GroupView:
         return len(self.up) - self.majority
 
     @property
+    def fit(self) -> tuple[str, ...]:
+        """Voters that answer and have what is committed, or nearly: who is far behind helps to commit nothing yet."""
+        return tuple(name for name in self.up if (self.lags[name] or 0) <= READY_LAG_MAX)
+
+    @property
+    def can_lose(self) -> int:
+        """How many voters, whichever, may go before nothing can be committed for a while."""
+        return max(0, len(self.fit) - self.majority)
+
+    @property
     def critical_nodes(self) -> tuple[str, ...]:
         """Voters of which any one may not stop now."""
-        return self.up if self.spare == 0 else ()
+        return self.fit if self.spare >= 0 and not self.can_lose else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +142,7 @@ def judge(cluster: ClusterReport, groups: Sequence[GroupView]) -> Verdict:
     problems: list[str] = []
     if lost:
         problems.append(_no_quorum(cluster, lost))
-    weakened = [group for group in groups if len(group.up) < len(group.voters)]
+    weakened = [group for group in groups if len(group.fit) < len(group.voters)]
     critical = sorted({name for group in weakened for name in group.critical_nodes})
     if critical:
         problems.append(f"Do not stop {_either(critical)}: it would cost a quorum.")
@@ -143,6 +154,11 @@ def judge(cluster: ClusterReport, groups: Sequence[GroupView]) -> Verdict:
         reason = not_ready_reason(report)
         if reason is not None:
             problems.append(f"{member.name} is not ready: {reason}")
+        elif late := [group for group in groups if member.name in group.up and member.name not in group.fit]:
+            worst = max(late, key=lambda group: group.lags[member.name] or 0)
+            behind = f"group {worst.id} is {worst.lags[member.name]:,} entries behind"
+            more = f", and {len(late) - 1} more are" if late[1:] else ""
+            problems.append(f"{member.name} is catching up: {behind}{more}")
         problems += [
             f"{member.name}: {alarm} alarm: publishers are blocked, consumers go on" for alarm in report.alarms
         ]
@@ -154,7 +170,7 @@ def judge(cluster: ClusterReport, groups: Sequence[GroupView]) -> Verdict:
     if not groups:
         problems.append("the cluster is not founded yet")
     health = Health.NO_QUORUM if lost else Health.DEGRADED if problems else Health.HEALTHY
-    can_lose = max(0, min((group.spare for group in groups), default=0))
+    can_lose = min((group.can_lose for group in groups), default=0)
     return Verdict(health=health, can_lose=can_lose, problems=tuple(problems))
 
 

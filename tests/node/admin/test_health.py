@@ -97,6 +97,24 @@ def test_the_lag_of_a_node_that_is_down_is_what_its_leader_knows() -> None:
     assert view.critical_nodes == ("mq-0", "mq-1")
 
 
+def test_a_voter_that_its_leader_sees_far_behind_is_no_help_whatever_it_knows_itself() -> None:
+    leader = group_report(1, "mq-0", commit_index=9_000, applied_index=9_000)
+    behind = group_report(1, "mq-1", commit_index=100, applied_index=100)
+    level = group_report(1, "mq-2", commit_index=9_000, applied_index=8_000)
+    reports = [
+        node_report(name, groups=(group_report(0, name), shard))
+        for name, shard in (("mq-0", leader), ("mq-1", behind), ("mq-2", level))
+    ]
+    assert verdict(*reports) == Verdict(
+        Health.DEGRADED,
+        0,
+        (
+            "Do not stop mq-0 or mq-2: it would cost a quorum.",
+            "mq-1 is catching up: group 1 is 8,900 entries behind",
+        ),
+    )
+
+
 def test_the_leader_of_the_highest_term_is_believed() -> None:
     old = node_report("mq-0", groups=(group_report(0, "mq-0", term=6),))
     new = node_report("mq-1", groups=(group_report(0, "mq-1", role="leader", leader="mq-1", term=8),))
