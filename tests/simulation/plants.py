@@ -136,8 +136,8 @@ def stale_catalog_trusted() -> Iterator[None]:
     """Dead letters go where the catalog of the node says, if that is nowhere, and if it has just started, too."""
     init = CatalogView.__init__
 
-    def trusting(self: CatalogView, catalog: Catalog) -> None:
-        init(self, catalog)
+    def trusting(self: CatalogView, catalog: Catalog, knows_dooms: Callable[[], bool]) -> None:
+        init(self, catalog, knows_dooms)
         self.is_current = True
 
     with patched(CatalogView, "__init__", trusting), patched(CatalogView, "ask", lambda self: 0):
@@ -344,7 +344,7 @@ PLANTS = {
     "several active": Planted(several_active, range(3), "traits"),
     "given up without asking": Planted(given_up_without_asking, range(1, 5), "transactions", ("crash",)),
     "transactions refused in part": Planted(
-        transactions_refused_in_part, range(1, 6), "transactions", ("isolate",), seconds=15.0
+        transactions_refused_in_part, range(8, 12), "transactions", ("isolate",), seconds=15.0
     ),
     "decided without fence": Planted(
         decided_without_fence, range(4, 9), "transactions", ("seclude", "slow_disk"), seconds=15.0

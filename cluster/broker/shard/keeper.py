@@ -105,7 +105,8 @@ class Keeper:
         priority_max = settings.max_priority
 
         def priority_of(seq: int) -> int:
-            return min(state.value(seq, Mark.PRIORITY) or 0, priority_max)
+            # A queue that nothing has come to yet gets its state with the first message.
+            return min(queue.state.value(seq, Mark.PRIORITY) or 0, priority_max)
 
         queue.ready = ready = self._place(queue, loose, priority_of if priority_max else None)
         if isinstance(ready, SortedReady):

@@ -165,6 +165,13 @@ def test_a_message_expires_when_it_stands_at_the_head() -> None:
     assert scene.alive == [2]
 
 
+def test_the_first_messages_of_a_queue_have_their_priorities() -> None:
+    scene = Timed(max_priority=9)
+    scene.publish_marked(3, [(1, Mark.PRIORITY, 5)])
+    scene.consume(1)
+    assert [seq for _, seq, _ in scene.seqs()] == [1, 0, 2]
+
+
 def test_priorities_hold_under_the_next_leader() -> None:
     scene = Timed(max_priority=9)
     scene.publish_marked(4, [(1, Mark.PRIORITY, 5), (2, Mark.PRIORITY, 12), (3, Mark.PRIORITY, 5)])
