@@ -134,8 +134,8 @@ def _totals(totals: Document, before: tuple[Document, float] | None) -> str:
 
 def _unseen(groups: Sequence[Document]) -> str:
     """Only leaders can count."""
-    count = sum(not group["leader"] for group in groups)
-    return f"  (not counted: what is in {count} group{'s' if count > 1 else ''} without a leader)" if count else ""
+    silent = sum(not group["leader"] for group in groups)
+    return f"  (not counted: what is in {silent} group{'s' if silent > 1 else ''} without a leader)" if silent else ""
 
 
 def queues_view(queues: Sequence[Document]) -> list[str]:

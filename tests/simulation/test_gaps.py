@@ -64,11 +64,7 @@ class SlowWorld(World):
     longest_gap = 0.0
 
     async def _play(self, seconds: float) -> Faults:
-        self.network.connect(tuple(self.nodes))
-        for node in self.nodes:
-            self.start(node)
-        await self._within(30, lambda: all(process.serving for process in self.processes.values()), "nodes serve")
-        await self._declare()
+        await self._set_up()
         self.disks[self.slow].latency_seconds = SYNC_SECONDS
         self.disks[self.slow].is_even = True
         publishers = [Waiting(self, node, queue) for node in self.nodes if node != self.lost for queue in self.queues]

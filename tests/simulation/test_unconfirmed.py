@@ -22,11 +22,7 @@ class FloodedWorld(World):
     stored = 0
 
     async def _play(self, seconds: float) -> Faults:
-        self.network.connect(tuple(self.nodes))
-        for node in self.nodes:
-            self.start(node)
-        await self._within(30, lambda: all(process.serving for process in self.processes.values()), "nodes serve")
-        await self._declare()
+        await self._set_up()
         for disk in self.disks.values():
             disk.latency_seconds = 0.3
         client = await self.connect(self.places[0])

@@ -259,11 +259,7 @@ class World:
 
     async def _play(self, seconds: float) -> Faults:
         nursery = self._nursery
-        self.network.connect(tuple(self.nodes))
-        for node in self.nodes:
-            self.start(node)
-        await self._within(_START_SECONDS, lambda: all(p.serving for p in self.processes.values()), "nodes serve")
-        await self._declare()
+        await self._set_up()
         players = CASTS[self.cast](self)
         for actor in (*players.awaited, *players.others):
             nursery.start_soon(actor.run)
@@ -287,6 +283,14 @@ class World:
         self.checks += self.chronicle.judged()
         self.note("at rest")
         return faults
+
+    async def _set_up(self) -> None:
+        """Nodes that serve, and the queues."""
+        self.network.connect(tuple(self.nodes))
+        for node in self.nodes:
+            self.start(node)
+        await self._within(_START_SECONDS, lambda: all(p.serving for p in self.processes.values()), "nodes serve")
+        await self._declare()
 
     def _begin(self, nursery: trio.Nursery) -> None:
         """Something more that happens meanwhile."""

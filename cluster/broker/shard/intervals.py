@@ -7,7 +7,7 @@ an operation grows with the number of intervals it meets, not with the number of
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 Range = tuple[int, int]
@@ -17,14 +17,16 @@ T = TypeVar("T")
 
 
 class IntervalSet:
-    """Integers as intervals. `count` is how many integers are inside."""
+    """Integers as intervals. `count` is how many integers are inside; at first those of `parts`."""
 
     __slots__ = ("count", "ends", "starts")
 
-    def __init__(self) -> None:
+    def __init__(self, parts: Iterable[Range] = ()) -> None:
         self.starts: list[int] = []
         self.ends: list[int] = []
         self.count = 0
+        for first, end in parts:
+            self.add(first, end)
 
     def __bool__(self) -> bool:
         return bool(self.starts)

@@ -39,10 +39,7 @@ AGAIN_MS = 1000
 
 def _stretches(seqs: Iterable[int]) -> IntervalSet:
     """Those that follow each other, together. `seqs` ascend."""
-    stretches = IntervalSet()
-    for seq in seqs:
-        stretches.add(seq, seq + 1)
-    return stretches
+    return IntervalSet((seq, seq + 1) for seq in seqs)
 
 
 class Keeper:
@@ -129,10 +126,7 @@ class Keeper:
         if weighs or priority_of is not None:
             sizes_of = partial(self._sizes, queue) if weighs else None
             return SortedReady(priority_of, sizes_of, parts)
-        place = IntervalSet()
-        for first, end in parts:
-            place.add(first, end)
-        return place
+        return IntervalSet(parts)
 
     def _sizes(self, queue: LeaderQueue, first: int, end: int, patience: int) -> tuple[list[int], int]:
         """See `SortedReady`. What has to be read for it is not kept: nobody is going to get it now."""

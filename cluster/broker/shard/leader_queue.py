@@ -76,9 +76,7 @@ class LeaderQueue:
         self.id = queue
         self.state = state
         self.settings = settings
-        self.ready: Ready = IntervalSet()
-        for first, end in state.alive_parts(state.head, state.next_seq):
-            self.ready.add(first, end)
+        self.ready: Ready = IntervalSet(state.alive_parts(state.head, state.next_seq))
         self.unacked: IntervalMap[Holder] = IntervalMap()
         self.purging = IntervalSet()
         self.dying = IntervalSet()
@@ -271,9 +269,7 @@ class LeaderQueue:
     def purge(self, node: int, request: int) -> Order:
         """Everything that is ready shall be settled: the caller sees to it. Remembered unless it is nothing."""
         count = self.ready.count + self.parked.count
-        ranges = IntervalSet()
-        for first, end in sorted([*self.ready.take(self.ready.count, self.state.next_seq), *self.parked]):
-            ranges.add(first, end)
+        ranges = IntervalSet(sorted([*self.ready.take(self.ready.count, self.state.next_seq), *self.parked]))
         self.parked.clear()
         purge = Order(node, request, count, list(ranges))
         for first, end in purge.ranges:

@@ -165,9 +165,7 @@ class QueueState:
 
     def in_limbo(self) -> list[tuple[int, int, int]]:
         """What is, ascending, with the number of its reason: (first seq, end, reason)."""
-        rejected = IntervalSet()
-        for first, end in self.limbo:
-            rejected.add(first, end)
+        rejected = IntervalSet(self.limbo)
         rows = [(first, end, reason) for reason, parts in self.doomed.items() for first, end in parts]
         for first, end, _ in rows:
             rejected.remove(first, end)
@@ -189,9 +187,7 @@ class QueueState:
         parts = self.alive_parts(first, end)
         if not self.locked:
             return parts
-        free = IntervalSet()
-        for a, b in parts:
-            free.add(a, b)
+        free = IntervalSet(parts)
         for a, b in self.locked:
             free.remove(a, b)
         return list(free)

@@ -134,7 +134,7 @@ class SortedReady:
         return [self._lanes[priority].starts[0] for priority in self._order if self._lanes[priority]]
 
     def add(self, first: int, end: int) -> list[Range]:
-        return self._added(self._unsorted.add(first, end) if self._unsorted else self._place(first, end))
+        return self._added(self._put(first, end))
 
     def remove(self, first: int, end: int) -> list[Range]:
         gone: list[Range] = []
@@ -148,7 +148,7 @@ class SortedReady:
         sizes = {seq: size for seq in range(first, end) if (size := self._sizes.get(seq)) is not None}
         gone = self.remove(first, end)
         for a, b in gone:
-            to._unsorted.add(a, b) if to._unsorted else to._place(a, b)
+            to._put(a, b)
             to.count += b - a
             if to._sizes_of is not None:
                 to._unweighed.add(a, b)
@@ -185,6 +185,10 @@ class SortedReady:
             lane = self._lanes[priority] = IntervalSet()
             self._order = sorted(self._lanes, reverse=True)
         return lane
+
+    def _put(self, first: int, end: int) -> list[Range]:
+        """To where it is sorted, unless others wait for that. Returns the parts that were not there."""
+        return self._unsorted.add(first, end) if self._unsorted else self._place(first, end)
 
     def _place(self, first: int, end: int) -> list[Range]:
         """Into the lanes. Returns the parts that were in none."""

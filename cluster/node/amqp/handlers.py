@@ -270,8 +270,7 @@ async def queue_delete(connection: Connection, channel: Channel, method: m.Queue
     broker, owner = connection.broker, ConnectionId(connection.id)
     name = one_line(queue_name(channel, method.queue))
     find = partial(broker.catalog.checks.delete_queue, connection.user, connection.vhost, name, owner)
-    if await fresh(connection, find) is None:
-        await broker.catch_up()
+    await _needed(connection, lambda: find() is not None)
     count = await broker.delete_found(find, if_unused=method.if_unused, if_empty=method.if_empty)
     reply(connection, channel, m.QueueDeleteOk(count), no_wait=method.no_wait)
 

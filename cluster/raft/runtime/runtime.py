@@ -338,10 +338,11 @@ class Runtime:
             self._listener.group_damaged(group, fault)
 
     def _has_unwritten(self) -> bool:
-        now = trio.current_time()
-        if self._rounds.rests(now):
+        is_new = bool(self._unwritten or self._forgotten)
+        if not (is_new or self._rounds.has_waiting):
             return False
-        return bool(self._unwritten or self._forgotten) or (self._rounds.has_waiting and self._rounds.is_due(now))
+        now = trio.current_time()
+        return not self._rounds.rests(now) and (is_new or self._rounds.is_due(now))
 
     def _step_inbox(self) -> None:
         members = self._roster.members
