@@ -14,14 +14,13 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.results import Answer
-from bench.systems import build_load
+from bench.systems import loaded_cluster
 from bench.table import Table, anonymous_mib, ask, ports
 from chaos.local_cluster import LocalCluster
 
@@ -97,12 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=600)
     seconds = parser.parse_args(arguments).seconds
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        program = build_load(Path(directory))
-        with LocalCluster(3, Path(directory) / "nodes") as cluster:
-            time.sleep(5)  # leaders find their places
-            table = Table(f"full speed for {seconds} s, messages of {SIZE} B")
-            full_speed(program, cluster, table, seconds)
+    with loaded_cluster() as (program, cluster):
+        table = Table(f"full speed for {seconds} s, messages of {SIZE} B")
+        full_speed(program, cluster, table, seconds)
     return int(table.missed > 0)
 
 

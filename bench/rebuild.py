@@ -13,14 +13,13 @@ import argparse
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.fairness import polite
 from bench.results import Answer
-from bench.systems import build_load
+from bench.systems import loaded_cluster
 from bench.table import Table, ask, ports
 from bench.wire import Wire
 from chaos.local_cluster import LocalCluster, wait_until
@@ -96,12 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, default=500, help="of messages in the backlog")
     mib = parser.parse_args(arguments).mib
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        program = build_load(Path(directory))
-        with LocalCluster(3, Path(directory) / "nodes") as cluster:
-            time.sleep(5)  # leaders find their places
-            table = Table(f"a node rebuilt from {mib} MiB, {RATE_MIB} MiB/s at most")
-            rebuild(program, cluster, table, mib)
+    with loaded_cluster() as (program, cluster):
+        table = Table(f"a node rebuilt from {mib} MiB, {RATE_MIB} MiB/s at most")
+        rebuild(program, cluster, table, mib)
     return int(table.missed > 0)
 
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.request
 from base64 import b64encode
@@ -139,6 +140,16 @@ def build_load(directory: Path) -> Path:
     program = directory / "amqpload"
     subprocess.run([compiler, "-O2", "-o", str(program), str(LOAD / "amqpload.c")], check=True)
     return program
+
+
+@contextmanager
+def loaded_cluster() -> Iterator[tuple[Path, LocalCluster]]:
+    """The load generator, and three nodes to be put under load."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        program = build_load(Path(directory))
+        with LocalCluster(3, Path(directory) / "nodes") as cluster:
+            time.sleep(5)  # leaders find their places
+            yield program, cluster
 
 
 @contextmanager
