@@ -20,8 +20,9 @@ mpl.use("Agg")
 
 from matplotlib import pyplot
 
-from chaos.checker.availability import gaps, without_majority
-from chaos.checker.trail import NEVER, Trail
+from chaos.checker.availability import gaps
+from chaos.checker.faults import NEVER
+from chaos.checker.trail import Trail
 from chaos.checker.verdict import INVARIANTS, Verdict
 from chaos.history import AnyRecord, Confirmed, Delivered, Published, Transaction
 from chaos.strikes.catalogue import FAULTS, meaning
@@ -70,7 +71,7 @@ def plot(trail: Trail, rates: Rates) -> bytes:
         if counter:
             seconds = range(min(counter), max(counter) + 1)
             above.plot([s - start for s in seconds], [counter[s] for s in seconds], label=name, linewidth=1)
-    for span in without_majority(trail):
+    for span in trail.without_majority():
         above.axvspan(span.since - start, min(span.until, trail.ended) - start, color="0.85")
     for gap in gaps(trail):
         if gap.seconds >= GAP_SHOWN_SECONDS:

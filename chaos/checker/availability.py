@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
+from chaos.checker.faults import AFTERMATH_SECONDS, NEVER, FaultSeen, Span
 from chaos.checker.finding import Finding
-from chaos.checker.trail import AFTERMATH_SECONDS, NEVER, FaultSeen, StreamSeen, Trail
+from chaos.checker.trail import StreamSeen, Trail
 
 REFUSAL_SECONDS = 5.0
 """After so long a node without a majority has to say so (see the guarantees)."""
@@ -25,33 +25,6 @@ MINORITY_ONSET_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    since: float
-    until: float
-
-
-def without_majority(trail: Trail) -> list[Span]:
-    """When no node was up and connected to a majority; from the fault to when the nodes said they were ready."""
-    nodes = trail.began.nodes if trail.began else 3
-    marks = sorted({mark for fault in trail.faults.values() for mark in (fault.began, fault.mended)})
-    spans: list[Span] = []
-    for since, until in pairwise([*marks, NEVER]):
-        if _has_majority([fault for fault in trail.faults.values() if fault.began <= since < fault.mended], nodes):
-            continue
-        if spans and spans[-1].until == since:
-            spans[-1] = Span(spans[-1].since, until)
-        else:
-            spans.append(Span(since, until))
-    return spans
-
-
-def _has_majority(faults: list[FaultSeen], nodes: int) -> bool:
-    up = set(range(nodes)) - {node for fault in faults for node in fault.down}
-    cut = {frozenset(pair) for fault in faults for pair in fault.cut}
-    return any(sum(frozenset((node, other)) not in cut for other in up) > nodes // 2 for node in up)
-
-
-@dataclass(frozen=True, slots=True)
 class Gap:
     queue: str
     since: float
@@ -60,7 +33,7 @@ class Gap:
 
 def gaps(trail: Trail) -> Iterator[Gap]:
     """Each wait of a queue's publishers, on undisturbed nodes, for the next confirm of any of them."""
-    lacking = without_majority(trail)
+    lacking = trail.without_majority()
     last_publish = {
         queue: max(
             [stream.published_at[-1][0] for stream in trail.streams.values() if _counts(stream, queue)], default=0.0
@@ -185,7 +158,7 @@ def recovery(trail: Trail) -> Finding:
 def connections(trail: Trail) -> Finding:
     """A node that nothing is done to keeps its clients, as long as there is a majority to answer them."""
     finding = Finding("connections")
-    lacking = without_majority(trail)
+    lacking = trail.without_majority()
     streams = [(one.name, one.node, one.ended, one.orderly) for one in trail.streams.values()]
     consumers = [(one.name, one.node, one.ended, one.orderly) for one in trail.consumers.values()]
     for name, node, ended, orderly in streams + consumers:

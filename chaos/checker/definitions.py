@@ -6,8 +6,9 @@ asking and answer, and after an answer that never came.
 
 from __future__ import annotations
 
+from chaos.checker.faults import AFTERMATH_SECONDS
 from chaos.checker.finding import Finding
-from chaos.checker.trail import AFTERMATH_SECONDS, Trail
+from chaos.checker.trail import Trail
 from chaos.history import Defined, Looked
 
 PATIENCE_SECONDS = 1.0

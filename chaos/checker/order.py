@@ -9,8 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from itertools import pairwise
 
+from chaos.checker.faults import NEVER
 from chaos.checker.finding import Finding
-from chaos.checker.trail import ARRIVAL_SECONDS, NEVER, Delivery, Trail
+from chaos.checker.trail import ARRIVAL_SECONDS, Delivery, Trail
 from chaos.history import MessageId, Number
 
 Arrivals = dict[str, list[tuple[float, Number]]]

@@ -6,13 +6,13 @@ its consumer; a settling belongs to the consumer's last delivery of that message
 
 from __future__ import annotations
 
-import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from chaos.checker.faults import NEVER, FaultSeen, Span, out_of_touch, without_majority
 from chaos.history import (
     AnyRecord,
     Began,
@@ -46,9 +46,6 @@ from chaos.history import (
 )
 
 UNPUBLISHED, OPEN, CONFIRMED, REFUSED = 0, 1, 2, 3
-NEVER = math.inf
-AFTERMATH_SECONDS = 2.0
-"""What a fault explains, it explains so long after its end, too: links that are made anew, clients that notice."""
 ARRIVAL_SECONDS = 5.0
 """What is sent to two clients at one moment may reach them so far apart on a busy machine."""
 
@@ -135,28 +132,6 @@ class ConsumerSeen:
     """Answered, and not known to be committed."""
 
 
-@dataclass(slots=True)
-class FaultSeen:
-    number: int
-    kind: str
-    nodes: tuple[int, ...]
-    down: tuple[int, ...]
-    minority: tuple[int, ...]
-    cut: tuple[tuple[int, int], ...]
-    clocks: tuple[int, ...]
-    began: float
-    mended: float = NEVER
-    over: float = NEVER
-
-    def disturbs(self, node: int, since: float, until: float) -> bool:
-        """Whether it, or what comes after it, may explain something of `node` between two moments."""
-        return node in self.nodes and self.is_felt(since, until)
-
-    def is_felt(self, since: float, until: float) -> bool:
-        """By anybody, it or what comes after it."""
-        return self.began <= until and since <= self.over + AFTERMATH_SECONDS
-
-
 class Trail:
     """Everything of a history, by what it is about."""
 
@@ -189,6 +164,9 @@ class Trail:
         for record in records:
             self.ended = record.t
             self._take(record)
+        self._nodes = self.began.nodes if self.began else 3
+        self._spans: dict[int, list[Span]] = {}
+        """Node -> when it was out of touch, found when it is asked for."""
 
     def _take(self, record: AnyRecord) -> None:
         match record:
@@ -327,7 +305,20 @@ class Trail:
         return self.consumers[delivery.consumer].node
 
     def disturbed(self, node: int, since: float, until: float) -> bool:
-        return any(fault.disturbs(node, since, until) for fault in self.faults.values())
+        """Whether a fault of the node, or several that together leave it without a majority, may explain something of
+        it between two moments."""
+        return any(fault.disturbs(node, since, until) for fault in self.faults.values()) or any(
+            span.is_felt(since, until) for span in self._out_of_touch(node)
+        )
+
+    def without_majority(self) -> list[Span]:
+        """When no node was up and connected to a majority."""
+        return without_majority(self.faults.values(), self._nodes)
+
+    def _out_of_touch(self, node: int) -> list[Span]:
+        if node not in self._spans:
+            self._spans[node] = out_of_touch(self.faults.values(), self._nodes, node)
+        return self._spans[node]
 
     def felt(self, since: float, until: float) -> list[FaultSeen]:
         """The faults between two moments, whomever they disturb."""

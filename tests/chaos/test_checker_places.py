@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from chaos.history import FaultBegan, Queue, Stream
+from chaos.checker.faults import AFTERMATH_SECONDS
+from chaos.history import FaultBegan, Queue, Stream, Synced
 from tests.chaos.histories import GRAVES, QUEUE, Story, mortal
 
 COUNTED = Queue(t=0, name=QUEUE, counted=True)
@@ -291,3 +292,25 @@ def test_a_message_may_have_a_time_to_live_of_its_own() -> None:
     index = next(i for i, record in enumerate(story.records) if isinstance(record, Stream))
     story.records[index] = msgspec.structs.replace(story.records[index], lives_seconds=LIVES_SECONDS)
     assert story.broken() == ("expiry",)
+
+
+# ---- several faults at once
+
+
+@pytest.mark.parametrize(("nodes", "broken"), [((1, 2), ()), ((1,), ("dead letters",)), ((1, 1), ("dead letters",))])
+def test_what_a_node_held_that_two_faults_of_others_left_alone_may_have_died_before_it_was_acked(
+    nodes: tuple[int, ...], broken: tuple[str, ...]
+) -> None:
+    story = mortal(BRIEF)
+    story.deliver("c")
+    for number, node in enumerate(nodes):
+        story.fault(number, nodes=(node,))
+    story.settle("c", synced=False)
+    for number in range(len(nodes)):
+        story.fault(number, nodes=(), state="mended")
+        story.fault(number, nodes=(), state="over")
+    story.tell(Synced(t=0, k="c", asked=story.now))
+    story.wait(2 * AFTERMATH_SECONDS)
+    story.deliver("g", died="expired", from_queue=QUEUE)
+    story.settle("g")
+    assert story.broken() == broken
