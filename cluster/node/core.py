@@ -126,6 +126,7 @@ class Core:
             election_ticks=config.raft.election_ticks,
             heartbeat_ticks=config.raft.heartbeat_ticks,
             max_uncommitted_bytes=config.limits.shard_inflight_max,
+            retention_ticks=config.raft.retention_ticks,
         )
         # Nobody asks a shard's follower; what the catalog says, every node answers from its own copy.
         patient = replace(raft, patient_commit_news=True)

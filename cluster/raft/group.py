@@ -225,13 +225,19 @@ class RaftGroup:
             leadership.hand_over()
             self._election.follow(self._state.term, NOBODY)
 
+    def is_dispensable(self) -> bool:
+        """Does it lead a group that could do without it?"""
+        leadership = self._leadership
+        return leadership is not None and leadership.is_dispensable()
+
     def campaign(self) -> None:
         """Start a pre-vote now, if this member is a voter that does not lead."""
         self._election.stand()
 
     def snapshot_created(self, index: LogIndex, data: bytes) -> None:
         """The state machine's index as of applied `index`; older than the latest snapshot: ignored."""
-        self._persistence.snapshot_created(index, data)
+        if self._persistence.snapshot_created(index, data) and self._leadership is not None:
+            self._leadership.snapshot_created(index)
 
     def compact_payloads(self, delete: Sequence[LogIndex], replace: Sequence[Entry]) -> None:
         """Payloads at or below the latest snapshot that died or shrank."""
@@ -312,8 +318,12 @@ class RaftGroup:
         return self._persistence.take(self._holds_snapshot())
 
     def _holds_snapshot(self) -> bool:
-        leadership = self._election.leadership
-        return leadership is not None and self._persistence.has_compaction() and leadership.is_sending_snapshot()
+        leadership, persistence = self._election.leadership, self._persistence
+        return (
+            leadership is not None
+            and persistence.has_compaction()
+            and leadership.holds_snapshot(persistence.newest_index)
+        )
 
     def persisted(self, persist: Persist) -> None:
         """It is durable; its messages may leave."""

@@ -30,6 +30,7 @@ from cluster.raft.messages import (
 from cluster.raft.progress import Progress, ProgressState
 from cluster.raft.reads import ReadQueue
 from cluster.raft.ready import ProposalDropped, ReplicaStatus
+from cluster.raft.retention import Retention
 from cluster.raft.snapshot_sender import SnapshotSender
 from cluster.raft.state import GroupState
 from cluster.raft.storage import Compacted
@@ -60,6 +61,7 @@ class Leadership:
         "_quiet_index",
         "_quiet_since",
         "_reads",
+        "_retention",
         "_round",
         "_snapshots",
         "_state",
@@ -75,6 +77,7 @@ class Leadership:
         self._progress: dict[NodeId, Progress] = {}
         self._reads = ReadQueue(state)
         self._snapshots = SnapshotSender(state)
+        self._retention = Retention(state)
         # Heartbeat rounds are numbered.
         self._round = 0
         # Some follower does not know of a commit: it will hear of it after the next tick, or now.
@@ -221,12 +224,17 @@ class Leadership:
         for peer, progress in self._progress.items():
             self._heartbeat(peer, progress, self._round)
 
-    def is_sending_snapshot(self) -> bool:
-        """True while a peer is taking the latest snapshot in; a newer one would interrupt it.
+    def snapshot_created(self, index: LogIndex) -> None:
+        self._retention.snapshot_created(index, self._progress)
+
+    def holds_snapshot(self, index: LogIndex) -> bool:
+        """True while a peer is taking the latest snapshot in, which a newer one would interrupt, or needs entries that
+        one at `index` would take away.
 
         A peer that answers but takes nothing in does not count: its disk must not fill this one.
         """
-        return any(progress.is_receiving(self._ticks) for progress in self._progress.values())
+        is_receiving = any(progress.is_receiving(self._ticks) for progress in self._progress.values())
+        return is_receiving or self._retention.is_needed(index, self._progress, self._ticks)
 
     # -- answers
 
@@ -353,7 +361,14 @@ class Leadership:
         return all(peer.commit_sent == peer.match_index == last for peer in self._progress.values())
 
     def _is_active(self, voter: NodeId) -> int:
-        return int(voter == self._state.node or self._progress[voter].is_active(self._ticks))
+        return int(voter == self._state.node or self._is_peer_active(voter))
+
+    def _is_peer_active(self, voter: NodeId) -> int:
+        return int(voter != self._state.node and self._progress[voter].is_active(self._ticks))
+
+    def is_dispensable(self) -> bool:
+        """Are so many others there that they need nothing of this member's disk to elect and to commit?"""
+        return bool(quorum_value(self._state.configuration, self._is_peer_active))
 
     # -- reads
 

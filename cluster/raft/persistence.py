@@ -2,7 +2,8 @@
 
 Law: at most one write is out. It carries everything that was pending when it was taken, and the messages that
 depend on it; what comes up later goes into the next. The installation of a received snapshot goes alone.
-A snapshot made here, and the deletions that it allows, wait while a peer is being sent the previous one.
+A snapshot made here, and the deletions that it allows, wait while a peer is being sent the previous one, or needs
+what they would take away.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ class Persistence:
         "_delete",
         "_hard_state",
         "_health",
-        "_newest_index",
         "_outstanding",
         "_receiver",
         "_replace",
         "_replace_bytes",
         "_snapshot",
         "_state",
+        "newest_index",
     )
 
     def __init__(self, state: GroupState, receiver: SnapshotReceiver) -> None:
@@ -41,7 +42,7 @@ class Persistence:
         self._hard_state: tuple[Term, NodeId] = (state.term, state.vote)
         # A snapshot made here that no write has carried yet, and the index of the latest, carried or not.
         self._snapshot: tuple[SnapshotMeta, bytes] | None = None
-        self._newest_index = state.log.snapshot_index
+        self.newest_index = state.log.snapshot_index
         self._delete: set[LogIndex] = set()
         self._replace: dict[LogIndex, Entry] = {}
         self._replace_bytes = 0
@@ -51,19 +52,21 @@ class Persistence:
 
     # -- what the state machine wants
 
-    def snapshot_created(self, index: LogIndex, data: bytes) -> None:
+    def snapshot_created(self, index: LogIndex, data: bytes) -> bool:
+        """True if it is the latest."""
         state = self._state
         is_lost = state.repair is not None and index > state.log.emitted_index
         assert is_lost or index <= state.log.emitted_index, "a snapshot of what was not applied"
-        if is_lost or index <= self._newest_index:
-            return
-        self._newest_index = index
+        if is_lost or index <= self.newest_index:
+            return False
+        self.newest_index = index
         meta = SnapshotMeta(index, state.log.term(index), state.membership.at(index))
         self._snapshot = (meta, data)
+        return True
 
     def compact_payloads(self, delete: Sequence[LogIndex], replace: Sequence[Entry]) -> None:
         highest = max([*delete, *(entry.index for entry in replace)], default=LogIndex(0))
-        if highest > self._newest_index:
+        if highest > self.newest_index:
             assert self._state.repair is not None, "a payload above the snapshot would be compacted"
             return
         for entry in replace:
@@ -203,6 +206,6 @@ class Persistence:
         return snapshot, delete, replace
 
     def _forget_compaction(self, installed: LogIndex) -> None:
-        assert self._newest_index < installed
-        self._newest_index = installed
+        assert self.newest_index < installed
+        self.newest_index = installed
         self._take_compaction()

@@ -86,6 +86,11 @@ class Progress:
         patience = _TRANSFER_TIMEOUTS * self._config.election_ticks
         return self.state is ProgressState.SNAPSHOT and self.is_active(tick) and tick - self.moved_tick < patience
 
+    @property
+    def needed_index(self) -> LogIndex:
+        """The first entry that the peer may not have, as far as is known."""
+        return LogIndex(self.match_index + 1) if self.match_index else self.next_index
+
     def may_append(self) -> bool:
         match self.state:
             case ProgressState.PROBE:

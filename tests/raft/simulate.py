@@ -30,7 +30,7 @@ of members that they have begun is under way, and snapshots end wherever it is."
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-def make_weather(random: Random) -> Weather:
+def make_weather(random: Random, snapshots_passed_max: int) -> Weather:
     are_connections_watched = random.random() >= 0.3
     config = RaftConfig(
         max_append_bytes=random.choice([1, 100, 1000]),
@@ -40,6 +40,8 @@ def make_weather(random: Random) -> Weather:
         max_apply_bytes=random.choice([1, 200, 10_000]),
         tail_bytes=random.choice([0, 500, 3_000, 100_000]),
         snapshot_chunk_bytes=random.choice([40, 400]),
+        retention_ticks=40,
+        snapshots_passed_max=snapshots_passed_max,
     )
     return Weather(
         loss=random.choice([0, 0, 0.02, 0.1, 0.3]),
@@ -60,7 +62,9 @@ class Storm:
         nodes = self.random.randint(3, 5)
         founders = self.random.randint(min(3, nodes), nodes) if self.random.random() < 0.9 else 1
         voters = tuple(NodeId(node) for node in range(1, founders + 1))
-        weather = make_weather(self.random)
+        # Drawn apart: seeds that found something keep their weather.
+        passed_max = 0 if kind == "turnover" else Random(f"patience {seed}").choice([0, 0, 1, 3])
+        weather = make_weather(self.random, passed_max)
         self.world = World(self.random.randrange(1 << 60), nodes, Configuration(voters), weather)
         self.end = STORM_TICKS * TICK
         self._repeat(12, self._client)

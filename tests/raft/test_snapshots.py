@@ -13,7 +13,7 @@ from tests.raft.disk import members
 from tests.raft.ensemble import GROUP, Ensemble, fill
 
 ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
-SMALL = RaftConfig(tail_bytes=0, snapshot_chunk_bytes=1)
+SMALL = RaftConfig(tail_bytes=0, snapshots_passed_max=0, snapshot_chunk_bytes=1)
 
 
 def snapshot(ensemble: Ensemble, node: int, data: bytes = b"index") -> LogIndex:
@@ -130,7 +130,7 @@ def test_each_chunk_is_durable_before_the_next_is_asked_for() -> None:
 
 
 def test_the_snapshot_is_installed_in_a_write_of_its_own_after_the_last_chunk() -> None:
-    ensemble = with_a_lagging_third(RaftConfig(tail_bytes=0))
+    ensemble = with_a_lagging_third(RaftConfig(tail_bytes=0, snapshots_passed_max=0))
     connect(ensemble, 1, 3)
     ensemble.settle(without_writes_of=[3])
     staged = ensemble.write(3)
@@ -262,7 +262,7 @@ def test_a_snapshot_of_what_is_in_the_log_only_commits_it() -> None:
 
 
 def test_appends_are_not_taken_between_the_last_chunk_and_the_installation() -> None:
-    ensemble = with_a_lagging_third(RaftConfig(tail_bytes=0))
+    ensemble = with_a_lagging_third(RaftConfig(tail_bytes=0, snapshots_passed_max=0))
     connect(ensemble, 1, 3)
     ensemble.settle(without_writes_of=[3])
     late = Append(
@@ -284,7 +284,7 @@ def test_appends_are_not_taken_between_the_last_chunk_and_the_installation() -> 
 
 def test_while_it_installs_a_member_applies_nothing() -> None:
     """The disk may have the old state or the new one; what it did not apply yet comes with the snapshot."""
-    ensemble = Ensemble(config=RaftConfig(max_apply_bytes=1, tail_bytes=0))
+    ensemble = Ensemble(config=RaftConfig(max_apply_bytes=1, tail_bytes=0, snapshots_passed_max=0))
     disk = ensemble.disks[2]
     fill(disk, [1] * 5, commit_index=5)
     group = RaftGroup(node=TWO, group=GROUP, storage=disk, config=ensemble.config, random=Random(1))
@@ -310,7 +310,7 @@ def test_while_it_installs_a_member_applies_nothing() -> None:
 
 
 def test_a_member_does_not_stand_while_it_installs() -> None:
-    ensemble = with_a_lagging_third(RaftConfig(tail_bytes=0))
+    ensemble = with_a_lagging_third(RaftConfig(tail_bytes=0, snapshots_passed_max=0))
     connect(ensemble, 1, 3)
     ensemble.settle(without_writes_of=[3])
     ensemble.do(3, RaftGroup.campaign)

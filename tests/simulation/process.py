@@ -25,7 +25,7 @@ from cluster.node.balance import balance
 from cluster.node.bootstrap import Charter
 from cluster.node.catalog.client import NoQuorum
 from cluster.node.config import NodeConfig
-from cluster.node.config.model import LimitsSection, NodeSection
+from cluster.node.config.model import LimitsSection, NodeSection, RaftSection
 from cluster.node.core import Core
 from cluster.node.departed import watch_departed
 from cluster.node.kinds import Kind
@@ -117,7 +117,7 @@ class Process:
                 self._nursery = nursery
                 charter, disk = world.charter_of(self.node), world.disks[self.node]
                 writer = disk.start(self.when_awake)
-                config = _config(world.name_of(self.node))
+                config = _config(world.name_of(self.node), world.seed)
                 core = self.core = Core(
                     config=config,
                     charter=charter,
@@ -194,7 +194,7 @@ class Process:
     async def _leave(self, left: Callable[[], None]) -> None:
         assert self.core is not None
         assert self.broker is not None
-        config = _config(self._world.name_of(self.node))
+        config = _config(self._world.name_of(self.node), self._world.seed)
         service = Service(config, self.core, self.broker, None, ())
         with trio.move_on_after(config.node.drain_timeout_seconds):
             await service.leave(SHUTDOWN)
@@ -253,9 +253,13 @@ class Process:
         self._sockets.pop(sock, None)
 
 
-def _config(name: str) -> NodeConfig:
-    limits = LimitsSection(payload_memory_max=1 << 20)
-    return NodeConfig(node=NodeSection(name=name, data_dir="/nowhere"), limits=limits)
+def _config(name: str, seed: int) -> NodeConfig:
+    return NodeConfig(
+        node=NodeSection(name=name, data_dir="/nowhere"),
+        # So that replicas that were away are sent snapshots in some plays, and go on with the log in others.
+        raft=RaftSection(retention_ticks=Random(f"retention {seed}").choice((0, 0, 40, 1200))),
+        limits=LimitsSection(payload_memory_max=1 << 20),
+    )
 
 
 def _broker(config: NodeConfig, core: Core, links: SimulatedLinks, nursery: trio.Nursery) -> Broker:
