@@ -36,7 +36,7 @@ class DiskStall(Strike):
 
 
 class DiskSlow(Strike):
-    """Each sync takes up to half a second longer."""
+    """Each write takes up to half a second longer: the store syncs twice for one."""
 
     needs = ("shim",)
     hold_seconds = (3.0, 10.0)
@@ -45,7 +45,7 @@ class DiskSlow(Strike):
         self.struck = Struck((self.field.leader(),))
 
     def begin(self) -> None:
-        self.field.grounds.disks[self.struck.nodes[0]].slow(self.field.random.choice((0.02, 0.1, 0.5)))
+        self.field.grounds.disks[self.struck.nodes[0]].slow(self.field.random.choice((0.01, 0.05, 0.25)))
 
     def end(self) -> None:
         self.field.grounds.disks[self.struck.nodes[0]].slow(0.0)

@@ -38,10 +38,6 @@ class Member:
         """True while the handler knows that this member leads in the present term."""
         return self.raft.role is Role.LEADER and self._told == (Role.LEADER, self.raft.term)
 
-    def may_hand_over(self) -> bool:
-        """True if another voter could lead."""
-        return any(voter != self.raft.node for voter in self.raft.configuration.voters)
-
     def perform(self, ready: Ready) -> int:
         """All of `ready` but its messages. Returns how many entries were applied."""
         handler = self.handler

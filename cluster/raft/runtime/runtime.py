@@ -319,7 +319,7 @@ class Runtime:
             applied = self._roster.guard(group, member.perform, ready)
             self._entries_applied += applied or 0
             if ready.role_change is not None and ready.role_change.role is Role.LEADER:
-                proposals.mark(group)
+                proposals.lead(group)
             if member.raft.has_ready():
                 self._touched[group] = None
         if self._touched or (not self._rounds.is_writing and (proposals or self._has_unwritten())):
@@ -363,7 +363,7 @@ class Runtime:
         stalled = self._rounds.stalled_members(members, trio.current_time())
         self._is_stalled = bool(stalled)
         for group, member in list(self._roster.members.items()):
-            if stalled and member in stalled and member.may_hand_over():
+            if stalled and member in stalled and member.raft.is_dispensable():
                 self._roster.guard(group, member.raft.step_down)
                 self._touched[group] = None
             elif self._roster.guard(group, member.raft.tick, beats) is not False:

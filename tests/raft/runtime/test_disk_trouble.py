@@ -97,6 +97,23 @@ async def test_a_leader_whose_fsync_stalls_gives_way_and_comes_back_as_follower(
         assert not leader.runtime.statistics().is_stalled
 
 
+async def test_a_leader_whose_fsync_stalls_goes_on_leading_as_long_as_nobody_could_do_without_its_disk(autojump_clock):
+    async with running_cluster() as cluster:
+        leader = await cluster.leader(G)
+        lost = next(node for node in cluster.nodes if node is not leader)
+        cluster.network.cut_off(lost.node)
+        await trio.sleep(1)
+        leader.disk.freeze()
+        leader.machines[G].want(b"a")
+        await trio.sleep(5)
+        assert leader.machines[G].role[0] is Role.LEADER
+        cluster.network.reconnect(lost.node)
+        successor = await cluster.leader(G, other_than=leader.node)
+        await successor.machines[G].until(lambda: successor.machines[G].commands == [b"a"])
+        leader.disk.thaw()
+        await cluster.until_all_have(G, [b"a"])
+
+
 async def test_a_lone_voter_whose_fsync_stalls_goes_on_leading(autojump_clock):
     async with running_cluster(voters=LONE) as cluster:
         leader = await cluster.leader(G)

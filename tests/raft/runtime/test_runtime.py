@@ -9,7 +9,7 @@ from cluster.raft.messages import Append, VoteRequest
 from cluster.raft.runtime import RuntimeConfig
 from cluster.raft.types import Configuration, GroupId, LogIndex, NodeId, Term
 from cluster.store.memory import MemoryStore
-from tests.raft.runtime.cluster import Node, running_cluster
+from tests.raft.runtime.cluster import Cluster, Node, running_cluster
 
 G = GroupId(1)
 
@@ -47,9 +47,31 @@ async def test_what_is_wanted_until_little_is_committed_goes_into_one_entry(auto
     assert await _entries_of_three_wishes(RuntimeConfig()) == 2
 
 
-async def test_nothing_is_waited_for_longer_than_two_ticks(autojump_clock):
+async def _leader_that_knows_its_quorum(cluster: Cluster) -> Node:
+    """By an entry that was committed quickly."""
+    leader = await cluster.leader(G)
+    leader.machines[G].want(b"first")
+    await cluster.until_all_have(G, [b"first"])
+    return leader
+
+
+async def test_a_new_leader_waits_for_nothing_as_nobody_knows_how_long_its_quorum_takes(autojump_clock):
     async with running_cluster() as cluster:
         leader = await cluster.leader(G)
+        for node in cluster.nodes:
+            if node is not leader:
+                node.disk.freeze()
+        entries = leader.runtime.statistics().entries_proposed
+        leader.machines[G].want(b"a")
+        await trio.sleep(0.01)
+        leader.machines[G].want(b"b")
+        await trio.sleep(0.01)
+        assert leader.runtime.statistics().entries_proposed == entries + 2
+
+
+async def test_nothing_is_waited_for_longer_than_two_ticks(autojump_clock):
+    async with running_cluster() as cluster:
+        leader = await _leader_that_knows_its_quorum(cluster)
         for node in cluster.nodes:
             if node is not leader:
                 node.disk.freeze()
@@ -61,6 +83,9 @@ async def test_nothing_is_waited_for_longer_than_two_ticks(autojump_clock):
         assert leader.runtime.statistics().entries_proposed == entries + 1
         await trio.sleep(0.1)
         assert leader.runtime.statistics().entries_proposed == entries + 2
+        leader.machines[G].want(b"c")
+        await trio.sleep(0.01)
+        assert leader.runtime.statistics().entries_proposed == entries + 3, "the quorum is known to be slow"
 
 
 async def test_more_is_proposed_while_much_is_not_committed(autojump_clock):
@@ -70,7 +95,7 @@ async def test_more_is_proposed_while_much_is_not_committed(autojump_clock):
 async def _entries_of_three_wishes(config: RuntimeConfig) -> int:
     """That a leader proposes for what comes up one by one while its followers' disks are slow."""
     async with running_cluster(config=config) as cluster:
-        leader = await cluster.leader(G)
+        leader = await _leader_that_knows_its_quorum(cluster)
         for node in cluster.nodes:
             if node is not leader:
                 node.disk.latency_seconds = 0.02
@@ -78,7 +103,7 @@ async def _entries_of_three_wishes(config: RuntimeConfig) -> int:
         for number in range(3):
             leader.machines[G].want(b"%d" % number)
             await trio.sleep(2 * leader.disk.latency_seconds)
-        await cluster.until_all_have(G, [b"0", b"1", b"2"])
+        await cluster.until_all_have(G, [b"first", b"0", b"1", b"2"])
         return leader.runtime.statistics().entries_proposed - entries
 
 
@@ -160,7 +185,7 @@ async def test_a_member_that_was_away_catches_up(autojump_clock):
 
 
 async def test_a_member_far_behind_gets_the_snapshot(autojump_clock):
-    async with running_cluster(config=RuntimeConfig(raft=RaftConfig(tail_bytes=1))) as cluster:
+    async with running_cluster(config=RuntimeConfig(raft=RaftConfig(tail_bytes=1, snapshots_passed_max=0))) as cluster:
         leader = await cluster.leader(G)
         lost = next(node for node in cluster.nodes if node is not leader)
         cluster.network.cut_off(lost.node)
