@@ -59,6 +59,17 @@ class Election:
                 else:
                     self._ask_pre_votes()
 
+    def step_down(self) -> None:
+        """Stop leading without a new term, and ask the voter with most of the log to take over."""
+        if self.leadership is not None:
+            self.leadership.hand_over()
+            self.follow(self._state.term, NOBODY)
+
+    def leave_if_dismissed(self) -> None:
+        """Stop leading once the configuration that leaves this member out is committed."""
+        if self.leadership is not None and self.leadership.is_dismissed():
+            self.step_down()
+
     def stand(self) -> None:
         """Start a pre-vote now, if this member is a voter that does not lead."""
         if self.may_stand():

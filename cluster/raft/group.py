@@ -8,31 +8,12 @@ never says more than what is durable. A member leads only by a majority of durab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 from cluster.raft.election import Election
-from cluster.raft.follower import Follower
 from cluster.raft.leadership import Leadership
-from cluster.raft.messages import (
-    Append,
-    AppendReply,
-    Heartbeat,
-    HeartbeatReply,
-    Message,
-    PreVoteReply,
-    PreVoteRequest,
-    ReadIndexReply,
-    ReadIndexRequest,
-    RepairReply,
-    RepairRequest,
-    SnapshotChunkMessage,
-    SnapshotChunkReply,
-    TimeoutNow,
-    VoteReply,
-    VoteRequest,
-)
+from cluster.raft.messages import Message, ReadIndexRequest
 from cluster.raft.persistence import Persistence
 from cluster.raft.ready import (
     GroupStatus,
@@ -46,10 +27,10 @@ from cluster.raft.ready import (
     Role,
     RoleChange,
 )
-from cluster.raft.repair import Repair
+from cluster.raft.reception import Reception
 from cluster.raft.snapshot_receiver import SnapshotReceiver
 from cluster.raft.state import GroupState
-from cluster.raft.storage import GroupStorage, Health
+from cluster.raft.storage import GroupStorage
 from cluster.raft.types import (
     NOBODY,
     Configuration,
@@ -96,7 +77,7 @@ class RaftGroup:
         self._state = GroupState(node, group, storage, config, random, is_damaged=is_damaged)
         self._receiver = SnapshotReceiver(self._state)
         self._election = Election(self._state, self._receiver, random)
-        self._follower = Follower(self._state, self._receiver)
+        self._reception = Reception(self._state, self._election, self._receiver)
         self._persistence = Persistence(self._state, self._receiver)
         self._restored: SnapshotMeta | None = None
         self._told = (Role.FOLLOWER, Term(0), NOBODY)
@@ -220,10 +201,7 @@ class RaftGroup:
 
     def step_down(self) -> None:
         """Stop leading without a new term, and ask the voter with most of the log to take over."""
-        leadership = self._leadership
-        if leadership is not None:
-            leadership.hand_over()
-            self._election.follow(self._state.term, NOBODY)
+        self._election.step_down()
 
     def is_dispensable(self) -> bool:
         """Does it lead a group that could do without it?"""
@@ -243,7 +221,13 @@ class RaftGroup:
         """Payloads at or below the latest snapshot that died or shrank."""
         self._persistence.compact_payloads(delete, replace)
 
-    # -- time and connections
+    # -- messages, time and connections
+
+    def step(self, message: Message) -> None:
+        """Take in a message from a peer."""
+        assert message.group == self._state.group
+        assert message.target == self._state.node
+        self._reception.step(message)
 
     def tick(self, beats: int = 1) -> bool:
         """True if something may have come up by it: a snapshot that was held back may be written now, too.
@@ -333,124 +317,6 @@ class RaftGroup:
         leadership = self._leadership
         if leadership is not None:
             leadership.advance_commit()
-            self._leave_if_dismissed(leadership)
+            self._election.leave_if_dismissed()
         else:
             self._election.own_vote_may_be_durable()
-
-    # -- messages
-
-    def step(self, message: Message) -> None:
-        """Take in a message from a peer."""
-        assert message.group == self._state.group
-        assert message.target == self._state.node
-        if message.term == self._state.term or self._admit(message):
-            _HANDLERS[type(message)](self, message)
-
-    def _admit(self, message: Message) -> bool:
-        """Judge a message of another term; True if it is to be handled, in the term that then is."""
-        state = self._state
-        if message.term < state.term:
-            if type(message) in _FROM_LEADER:
-                # A leader of the past learns that it is one; without this, pre-votes could not depose it.
-                self._follower.refuse(message.source, LogIndex(0), Term(0))
-            return type(message) in (PreVoteRequest, VoteRequest)
-        if type(message) is PreVoteRequest or (type(message) is PreVoteReply and message.granted):
-            return True
-        if type(message) is VoteRequest and self._election.is_ignored(message):
-            return False
-        self._election.follow(message.term, NOBODY)
-        return True
-
-    def _appended(self, message: Append) -> None:
-        if self._election.hear_leader(message.source) and self._takes(message):
-            self._follower.append(message)
-
-    def _heartbeat(self, message: Heartbeat) -> None:
-        if self._election.hear_leader(message.source):
-            repair = self._state.repair
-            if repair is not None and message.round:
-                repair.heartbeat(message.term)
-                self._ask_for_repair(repair, message.source)
-            self._follower.heartbeat(message)
-
-    def _chunk(self, message: SnapshotChunkMessage) -> None:
-        if self._election.hear_leader(message.source) and self._takes(message):
-            self._receiver.receive(message)
-
-    def _takes(self, message: Append | SnapshotChunkMessage) -> bool:
-        """Whether this member may take something in from its leader: under repair, only what it asked for."""
-        repair = self._state.repair
-        if repair is None or repair.takes(message.term):
-            return True
-        self._ask_for_repair(repair, message.source)
-        return False
-
-    def _ask_for_repair(self, repair: Repair, leader: NodeId) -> None:
-        state = self._state
-        if repair.take_question():
-            state.reply(RepairRequest(state.group, state.node, leader, state.term, repair.nonce))
-
-    def _repair_requested(self, message: RepairRequest) -> None:
-        leadership = self._leadership
-        if leadership is not None:
-            leadership.repair_requested(message)
-
-    def _repair_answered(self, message: RepairReply) -> None:
-        state = self._state
-        repair = state.repair
-        if repair is None or message.nonce != repair.nonce or message.source != state.leader:
-            return
-        if repair.health is Health.DAMAGED:
-            repair.health = Health.REBUILDING
-            state.begin_again(message.configuration)
-        repair.answered(message.term, message.last_index)
-
-    def _append_replied(self, message: AppendReply) -> None:
-        leadership = self._leadership
-        if leadership is not None:
-            leadership.append_replied(message)
-            self._leave_if_dismissed(leadership)
-
-    def _heartbeat_replied(self, message: HeartbeatReply) -> None:
-        leadership = self._leadership
-        if leadership is not None:
-            leadership.heartbeat_replied(message)
-
-    def _chunk_replied(self, message: SnapshotChunkReply) -> None:
-        leadership = self._leadership
-        if leadership is not None:
-            leadership.chunk_replied(message)
-            self._leave_if_dismissed(leadership)
-
-    def _read_requested(self, message: ReadIndexRequest) -> None:
-        leadership = self._leadership
-        if leadership is not None:
-            leadership.read_index(message.context, message.source)
-
-    def _read_answered(self, message: ReadIndexReply) -> None:
-        self._state.read_states.append(ReadState(message.context, message.index))
-
-    def _leave_if_dismissed(self, leadership: Leadership) -> None:
-        if leadership.is_dismissed():
-            self.step_down()
-
-
-_FROM_LEADER = (Append, Heartbeat, SnapshotChunkMessage)
-
-_HANDLERS: dict[type[Message], Callable[[RaftGroup, Any], None]] = {
-    Append: RaftGroup._appended,
-    AppendReply: RaftGroup._append_replied,
-    Heartbeat: RaftGroup._heartbeat,
-    HeartbeatReply: RaftGroup._heartbeat_replied,
-    PreVoteRequest: lambda group, message: group._election.pre_vote_requested(message),
-    PreVoteReply: lambda group, message: group._election.pre_vote_answered(message),
-    VoteRequest: lambda group, message: group._election.vote_requested(message),
-    VoteReply: lambda group, message: group._election.vote_answered(message),
-    TimeoutNow: lambda group, message: group._election.timeout_now(),
-    SnapshotChunkMessage: RaftGroup._chunk,
-    SnapshotChunkReply: RaftGroup._chunk_replied,
-    ReadIndexRequest: RaftGroup._read_requested,
-    RepairRequest: RaftGroup._repair_requested,
-    RepairReply: RaftGroup._repair_answered,
-    ReadIndexReply: RaftGroup._read_answered,
-}

@@ -8,6 +8,7 @@ Messages are made when the driver collects them, so that one append carries all 
 
 from __future__ import annotations
 
+from cluster.raft.handover import Handover
 from cluster.raft.membership import (
     all_members,
     encode_configuration,
@@ -25,7 +26,6 @@ from cluster.raft.messages import (
     RepairReply,
     RepairRequest,
     SnapshotChunkReply,
-    TimeoutNow,
 )
 from cluster.raft.progress import Progress, ProgressState
 from cluster.raft.reads import ReadQueue
@@ -35,17 +35,6 @@ from cluster.raft.snapshot_sender import SnapshotSender
 from cluster.raft.state import GroupState
 from cluster.raft.storage import Compacted
 from cluster.raft.types import Configuration, Entry, EntryKind, LogIndex, NodeId
-
-
-class Handover:
-    """A transfer under way: to whom, since which tick, and whether the target was told to take over."""
-
-    __slots__ = ("is_sent", "started", "target")
-
-    def __init__(self, target: NodeId, started: int) -> None:
-        self.target = target
-        self.started = started
-        self.is_sent = False
 
 
 class Leadership:
@@ -86,7 +75,7 @@ class Leadership:
         # Since when the log ends where it does.
         self._quiet_index = LogIndex(0)
         self._quiet_since = 0
-        self._handover: Handover | None = None
+        self._handover = Handover(state)
         self.uncommitted_bytes = 0
         self.has_work = True
         self._adopt_members()
@@ -96,7 +85,7 @@ class Leadership:
     # -- proposals
 
     def propose(self, data: bytes) -> LogIndex:
-        self._refuse_during_transfer()
+        self._handover.refuse_proposals()
         size = len(data)
         if self.uncommitted_bytes and self.uncommitted_bytes + size > self._state.config.max_uncommitted_bytes:
             raise ProposalDropped(f"{self.uncommitted_bytes} bytes wait for a quorum already")
@@ -104,22 +93,18 @@ class Leadership:
         return self._append(EntryKind.COMMAND, data)
 
     def propose_mark(self, mark: bytes) -> LogIndex:
-        self._refuse_during_transfer()
+        self._handover.refuse_proposals()
         self.uncommitted_bytes += len(mark)
         return self._append(EntryKind.NOOP, mark)
 
     def propose_configuration(self, target: Configuration) -> LogIndex:
-        self._refuse_during_transfer()
+        self._handover.refuse_proposals()
         membership, commit_index = self._state.membership, self._state.log.commit_index
         if is_joint(membership.current) or membership.current_index > commit_index:
             raise ProposalDropped("a configuration change is in progress")
         if commit_index < self._opening_index:
             raise ProposalDropped("the leader has not committed an entry of its term yet")
         return self._append_configuration(enter_change(membership.current, target))
-
-    def _refuse_during_transfer(self) -> None:
-        if self._handover is not None:
-            raise ProposalDropped(f"leadership is being transferred to node {self._handover.target}")
 
     def _append(self, kind: EntryKind, data: bytes) -> LogIndex:
         state = self._state
@@ -150,8 +135,7 @@ class Leadership:
             for peer in all_members(state.configuration)
             if peer != state.node
         }
-        if self._handover is not None and self._handover.target not in state.configuration.voters:
-            self._handover = None
+        self._handover.members_changed()
 
     # -- sending
 
@@ -251,7 +235,7 @@ class Leadership:
         assert reply.index <= self._state.log.last_index, "a peer acknowledges what was never sent"
         if progress.accepted(reply.index):
             self.advance_commit()
-            self._hand_over_if_ready()
+            self._handover.go_on(self._progress)
         self.has_work = True
 
     def heartbeat_replied(self, reply: HeartbeatReply) -> None:
@@ -333,8 +317,7 @@ class Leadership:
         wait no longer for a leader that had much to do."""
         self._ticks += 1
         config = self._state.config
-        if self._handover is not None and self._ticks - self._handover.started >= config.election_ticks:
-            self._handover = None
+        self._handover.tick(self._ticks)
         if self._news_waits:
             self._news_waits = False
             self._news_due = self.has_work = True
@@ -394,36 +377,14 @@ class Leadership:
     # -- handing over
 
     def transfer(self, target: NodeId) -> None:
-        if target == self._state.node:
-            return
-        if target not in self._state.configuration.voters:
-            raise ProposalDropped(f"node {target} is not a voter of group {self._state.group}")
-        self._refuse_during_transfer()
-        self._handover = Handover(target, self._ticks)
-        self.has_work = True
-        self._hand_over_if_ready()
-
-    def _hand_over_if_ready(self) -> None:
-        handover = self._handover
-        if handover is None or handover.is_sent:
-            return
-        if self._progress[handover.target].match_index == self._state.log.last_index:
-            handover.is_sent = True
-            self._send_timeout_now(handover.target)
+        if target != self._state.node:
+            self._handover.begin(target, self._ticks)
+            self.has_work = True
+            self._handover.go_on(self._progress)
 
     def hand_over(self) -> None:
-        """Ask the voter that has most of the log to take over; this member is about to stop leading."""
-        candidates = [
-            (progress.match_index, -peer)
-            for peer, progress in self._progress.items()
-            if peer in self._state.configuration.voters and progress.is_active(self._ticks)
-        ]
-        if candidates:
-            self._send_timeout_now(NodeId(-max(candidates)[1]))
-
-    def _send_timeout_now(self, target: NodeId) -> None:
-        state = self._state
-        state.outbox.append(TimeoutNow(state.group, state.node, target, state.term))
+        """This member is about to stop leading."""
+        self._handover.step_aside(self._progress, self._ticks)
 
     # -- connections
 
