@@ -157,12 +157,12 @@ class Progress:
     def dropped(self) -> None:
         """An append did not leave: it goes when the peer has said a few times that nothing came."""
         if self.state is not ProgressState.SNAPSHOT:
-            self.probe(LogIndex(self.match_index + 1))
+            self.probe(self.needed_index)
             self.probe_sent = True
 
     def connected(self) -> None:
-        """A new connection: what was in flight is lost, and the peer may have come back with less."""
-        self.probe(LogIndex(self.match_index + 1))
+        """A connection ended or began: what was in flight is lost, and the peer may have come back with less."""
+        self.probe(self.needed_index)
         self.match_index = LogIndex(0)
         self.commit_sent = LogIndex(0)
 

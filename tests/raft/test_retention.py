@@ -118,3 +118,22 @@ def test_who_comes_closer_is_waited_for_however_many_snapshots_pass() -> None:
     ensemble.settle()
     assert not chunks(ensemble)
     assert ensemble.groups[3].last_index == ensemble.groups[1].last_index
+
+
+def test_who_was_away_goes_on_with_the_log_where_an_earlier_snapshot_took_the_beginning() -> None:
+    ensemble = Ensemble(config=FORGETFUL)
+    ensemble.elect(1)
+    pass_by(ensemble, 1)
+    ensemble.tick(1)
+    ensemble.settle()
+    first_index = ensemble.groups[1].status().first_index
+    assert first_index > 1
+    ensemble.isolate(3)
+    ensemble.do(1, lambda group: group.peer_disconnected(THREE))
+    pass_by(ensemble, 1)
+    ensemble.do(1, lambda group: group.append_dropped(THREE))
+    assert ensemble.groups[1].status().first_index == first_index
+    come_back(ensemble)
+    assert ensemble.groups[3].last_index == ensemble.groups[1].last_index
+    assert not chunks(ensemble)
+    assert ensemble.groups[1].status().first_index == ensemble.groups[1].last_index + 1
