@@ -234,6 +234,7 @@ class Leadership:
             return
         assert reply.index <= self._state.log.last_index, "a peer acknowledges what was never sent"
         if progress.accepted(reply.index):
+            progress.moved_tick = self._ticks
             self.advance_commit()
             self._handover.go_on(self._progress)
         self.has_work = True
@@ -243,6 +244,8 @@ class Leadership:
         if progress is None:
             return
         progress.heard_tick = self._ticks
+        if progress.match_index == self._state.log.last_index:
+            progress.moved_tick = self._ticks
         if progress.reported(reply.last_index):
             self.has_work = True
         if reply.round > progress.round:

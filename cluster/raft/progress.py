@@ -71,12 +71,12 @@ class Progress:
         self.round = 0
         self._reported_last = LogIndex(0)
         self._stalled_reports = 0
-        # In SNAPSHOT: which one, from where the chunk under way started, and when it was sent;
-        # and when the last one arrived.
+        # In SNAPSHOT: which one, from where the chunk under way started, and when it was sent.
         self.snapshot: SnapshotMeta | None = None
         self.cursor = b""
         self.cursor_tick = 0
-        self.moved_tick = 0
+        # When it was known last to have taken something in, or to have everything.
+        self.moved_tick = tick
 
     def is_active(self, tick: int) -> bool:
         return tick - self.heard_tick < self._config.election_ticks

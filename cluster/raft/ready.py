@@ -51,7 +51,7 @@ class RaftConfig:
     max_waiting_reads      reads that wait for a leader's confirmation; more are dropped
     tail_bytes             recent entries kept in memory, durable and applied ones beyond it are let go
     snapshot_chunk_bytes   asked of the store per chunk
-    retention_ticks        the log is kept so long for a peer that was not heard of since
+    retention_ticks        the log is kept so long for a peer that takes nothing of it in
     snapshots_passed_max   and until it has let so many snapshots pass without coming closer; 0: never
     patient_commit_news    that something is committed goes to followers with the next append or tick, not in a
                            message of its own. Off: where followers answer from what they have applied

@@ -1,9 +1,9 @@
 """How much of its log a leader keeps for peers that are behind.
 
 Law: a snapshot made here takes effect only when no peer needs what it would take away, unless it can go on with a
-snapshot alone already, has not been heard of for `retention_ticks`, or lets snapshot after snapshot pass without coming
+snapshot alone already, has taken nothing in for `retention_ticks`, or lets snapshot after snapshot pass without coming
 closer. So who was away for seconds goes on with the log, and who has been sent a snapshot is not sent another because
-time went by meanwhile.
+time went by meanwhile. All of the log is kept until then, so closer means by a good part of what came meanwhile.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from collections.abc import Mapping
 from cluster.raft.progress import Progress, ProgressState
 from cluster.raft.state import GroupState
 from cluster.raft.types import LogIndex, NodeId
+
+_CLOSER_SHARE = 8
+"""Who is closer by less than one in so many of the entries that came meanwhile has not come closer: the log would grow
+to many times what it lacked."""
 
 
 class Retention:
@@ -34,7 +38,8 @@ class Retention:
                 continue
             lag = self._state.log.last_index - progress.needed_index
             lag_before, passed = self._behind.get(peer, (lag, 0))
-            behind[peer] = (lag, passed if lag < lag_before else passed + 1)
+            is_closer = lag + (index - self._newest_index) // _CLOSER_SHARE < lag_before
+            behind[peer] = (lag, passed if is_closer else passed + 1)
         self._behind = behind
         self._newest_index = index
 
@@ -43,7 +48,7 @@ class Retention:
         config, first_index = self._state.config, self._state.log.first_index
         return any(
             first_index <= progress.needed_index <= index
-            and tick - progress.heard_tick < config.retention_ticks
+            and tick - progress.moved_tick < config.retention_ticks
             and self._behind.get(peer, (0, 0))[1] < config.snapshots_passed_max
             for peer, progress in peers.items()
         )

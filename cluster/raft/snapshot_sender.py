@@ -39,6 +39,7 @@ class SnapshotSender:
         if progress.snapshot is None or progress.snapshot.index != reply.index:
             return False
         if reply.cursor is None:
+            progress.moved_tick = tick
             progress.accepted(reply.index)
             return True
         if reply.cursor != progress.cursor or not reply.cursor:

@@ -137,3 +137,52 @@ def test_who_was_away_goes_on_with_the_log_where_an_earlier_snapshot_took_the_be
     assert ensemble.groups[3].last_index == ensemble.groups[1].last_index
     assert not chunks(ensemble)
     assert ensemble.groups[1].status().first_index == ensemble.groups[1].last_index + 1
+
+
+def test_who_is_there_and_takes_nothing_in_is_not_waited_for_longer_than_who_is_away() -> None:
+    ensemble = Ensemble(config=RaftConfig(tail_bytes=0, retention_ticks=20))
+    ensemble.elect(1)
+    ensemble.propose(1, "a")
+    ensemble.settle(without_writes_of=[3])
+    index = ensemble.groups[1].status().applied_index
+    ensemble.do(1, lambda group: group.snapshot_created(index, b"index"))
+    for _ in range(20):
+        assert ensemble.groups[1].status().first_index == 1
+        ensemble.tick(1)
+        ensemble.settle(without_writes_of=[3])
+    assert ensemble.groups[1].status().progress[THREE].active
+    assert ensemble.groups[1].status().first_index == index + 1
+
+
+def test_a_group_that_was_quiet_for_long_keeps_its_log_for_who_goes_away_then() -> None:
+    ensemble = Ensemble(config=RaftConfig(tail_bytes=0, retention_ticks=20))
+    ensemble.elect(1)
+    for _ in range(40):
+        ensemble.tick(1)
+        ensemble.settle()
+    ensemble.isolate(3)
+    pass_by(ensemble, 1)
+    assert ensemble.groups[1].status().first_index == 1
+
+
+def test_who_comes_closer_by_next_to_nothing_is_sent_a_snapshot() -> None:
+    ensemble = with_the_third_away(RaftConfig(tail_bytes=0, max_append_bytes=1, max_inflight_appends=1))
+    pass_by(ensemble, 2, entries=40)
+    ensemble.heal()
+    ensemble.do(1, lambda group: group.peer_connected(THREE))
+    ensemble.settle(without_writes_of=[3])
+    passed = 0
+    while ensemble.groups[1].status().first_index == 1:
+        passed += 1
+        assert passed < 5
+        for number in range(20):  # twenty-one arrive for twenty that are added
+            ensemble.propose(1, "x")
+            for _ in range(2 if number == 0 else 1):
+                ensemble.settle(without_writes_of=[3])
+                ensemble.write(3)
+        ensemble.settle(without_writes_of=[3])
+        index = ensemble.groups[1].status().applied_index
+        ensemble.do(1, lambda group, index=index: group.snapshot_created(index, b"newer"))
+        ensemble.settle(without_writes_of=[3])
+    ensemble.settle()
+    assert ensemble.groups[3].last_index == ensemble.groups[1].last_index

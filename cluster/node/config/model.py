@@ -135,7 +135,7 @@ class RaftSection(Section, frozen=True, kw_only=True):
         int, Meta(ge=3, le=1000, description="ticks of silence before an election; at least 3 heartbeats")
     ] = 10
     retention_ticks: Annotated[
-        int, Meta(ge=0, le=1_000_000, description="ticks for which a leader keeps its log for a node that is away")
+        int, Meta(ge=0, le=1_000_000, description="ticks for which a leader keeps its log for who takes nothing in")
     ] = 1200
 
 
