@@ -167,7 +167,7 @@ def test_a_group_that_was_quiet_for_long_keeps_its_log_for_who_goes_away_then() 
 
 def test_who_comes_closer_by_next_to_nothing_is_sent_a_snapshot() -> None:
     ensemble = with_the_third_away(RaftConfig(tail_bytes=0, max_append_bytes=1, max_inflight_appends=1))
-    pass_by(ensemble, 2, entries=40)
+    pass_by(ensemble, 3, entries=8)
     ensemble.heal()
     ensemble.do(1, lambda group: group.peer_connected(THREE))
     ensemble.settle(without_writes_of=[3])
@@ -175,7 +175,7 @@ def test_who_comes_closer_by_next_to_nothing_is_sent_a_snapshot() -> None:
     while ensemble.groups[1].status().first_index == 1:
         passed += 1
         assert passed < 5
-        for number in range(20):  # twenty-one arrive for twenty that are added
+        for number in range(8):  # nine arrive for eight that are added
             ensemble.propose(1, "x")
             for _ in range(2 if number == 0 else 1):
                 ensemble.settle(without_writes_of=[3])
