@@ -3,6 +3,7 @@
 Law: publishers are blocked, consumers never. The reason is RabbitMQ's text. An alarm ends only when there is a little
 more room than what raised it. Publishers are blocked while the store still has room: what consumers settle goes
 through the log too, and only that gives space back. The store's file never shrinks, so its free pages count as room.
+While the disk is short, no log is kept for nodes that are away.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ async def watch_resources(config: NodeConfig, broker: Broker, core: Core, store:
         if reason != broker.alarm:
             log.warning("alarm", reason=reason or "over", publishers="blocked" if reason else "unblocked", why=why)
             broker.set_alarm(reason)
+            core.runtime.is_short = reason == LOW_DISK
         if reason == LOW_MEMORY:
             broker.short_of_memory(trio.current_time())
 

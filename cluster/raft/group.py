@@ -295,18 +295,19 @@ class RaftGroup:
 
     def has_persist(self) -> bool:
         """True if `take_persist` would give something."""
-        return self._persistence.has_write(self._holds_snapshot())
+        return self._persistence.has_write(self._holds_snapshot(is_short=False))
 
-    def take_persist(self) -> Persist | None:
-        """Everything that must be durable now; None while one is out or there is nothing."""
-        return self._persistence.take(self._holds_snapshot())
+    def take_persist(self, *, is_short: bool = False) -> Persist | None:
+        """Everything that must be durable now; None while one is out or there is nothing. Where space is short, nothing
+        is kept for peers that are behind."""
+        return self._persistence.take(self._holds_snapshot(is_short=is_short))
 
-    def _holds_snapshot(self) -> bool:
+    def _holds_snapshot(self, *, is_short: bool) -> bool:
         leadership, persistence = self._election.leadership, self._persistence
         return (
             leadership is not None
             and persistence.has_compaction()
-            and leadership.holds_snapshot(persistence.newest_index)
+            and leadership.holds_snapshot(persistence.newest_index, is_short=is_short)
         )
 
     def persisted(self, persist: Persist) -> None:

@@ -86,6 +86,8 @@ class Runtime:
         self._told_full = ""
         self._round_count = 0
         self._entries_applied = 0
+        self.is_short = False
+        """Set by who watches the disk: it has so little space left that no log is kept for peers that are behind."""
         for group, handler in handlers.items():
             self._roster.add(group, handler)
 
@@ -395,10 +397,13 @@ class Runtime:
         offered = [pending for group, pending in self._forgotten.items() if not self._rounds.holds(group)]
         for pending in offered:
             del self._forgotten[pending.persist.write.group]
+        is_short = self.is_short or bool(self._rounds.full_text)
         for group in unwritten:
             member = self._roster.members.get(group)
-            persist = self._roster.guard(group, member.raft.take_persist) if member is not None else None
-            if member is None or persist is None:
+            if member is None:
+                continue
+            persist = self._roster.guard(group, member.raft.take_persist, is_short=is_short)
+            if persist is None:
                 continue
             if persist.write == GroupWrite(group):
                 # Nothing to write, and what its messages wait for is durable already.

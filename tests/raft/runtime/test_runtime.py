@@ -205,6 +205,24 @@ async def test_a_member_far_behind_gets_the_snapshot(autojump_clock):
         await cluster.until_all_have(G, expected)
 
 
+async def test_no_log_is_kept_for_a_member_that_is_away_where_space_is_short(autojump_clock):
+    async with running_cluster() as cluster:
+        leader = await cluster.leader(G)
+        lost = next(node for node in cluster.nodes if node is not leader)
+        cluster.network.cut_off(lost.node)
+        machine, storage = leader.machines[G], leader.storage.group(G)
+        machine.want(b"a")
+        await machine.until(lambda: machine.has(b"a"))
+        index = LogIndex(machine.applied_index)
+        leader.runtime.snapshot_created(G, index, b"a")
+        leader.runtime.compact_payloads(G, [index], [])
+        await trio.sleep(1)
+        assert storage.payload(index) is not None
+        leader.runtime.is_short = True
+        await trio.sleep(0.1)
+        assert storage.payload(index) is None
+
+
 async def test_the_stored_snapshot_is_restored_at_the_start(autojump_clock):
     async with running_cluster() as cluster:
         leader = await cluster.leader(G)
