@@ -203,10 +203,11 @@ class RaftGroup:
         """Stop leading without a new term, and ask the voter with most of the log to take over."""
         self._election.step_down()
 
-    def is_dispensable(self) -> bool:
-        """Does it lead a group that could do without it?"""
+    def is_dispensable(self, *, is_long: bool) -> bool:
+        """May it do nothing while its disk does not answer? A leader goes on where the others it hears of are too few
+        without it; but not if it `is_long`, and there are any: they may hear of more."""
         leadership = self._leadership
-        return leadership is not None and leadership.is_dispensable()
+        return leadership is None or leadership.is_dispensable() or (is_long and leadership.has_heir())
 
     def campaign(self) -> None:
         """Start a pre-vote now, if this member is a voter that does not lead."""

@@ -353,8 +353,17 @@ class Leadership:
         return int(voter != self._state.node and self._progress[voter].is_active(self._ticks))
 
     def is_dispensable(self) -> bool:
-        """Are so many others there that they need nothing of this member's disk to elect and to commit?"""
-        return bool(quorum_value(self._state.configuration, self._is_peer_active))
+        """Are so many others there that they need nothing of this member's disk to elect and to commit? Not with one
+        that is being sent a snapshot: the next leader would begin with that anew."""
+        return bool(quorum_value(self._state.configuration, self._is_helpful))
+
+    def _is_helpful(self, voter: NodeId) -> int:
+        is_receiving = voter in self._progress and self._progress[voter].state is ProgressState.SNAPSHOT
+        return int(not is_receiving and self._is_peer_active(voter))
+
+    def has_heir(self) -> bool:
+        """Is a voter there that could take over?"""
+        return any(map(self._is_peer_active, self._state.configuration.voters))
 
     # -- reads
 

@@ -204,6 +204,18 @@ def test_a_newer_snapshot_waits_until_a_transfer_is_done() -> None:
     assert ensemble.groups[3].commit_index == later
 
 
+def test_a_leader_is_not_dispensable_while_the_others_lack_a_snapshot_that_it_sends() -> None:
+    ensemble = with_a_lagging_third()
+    connect(ensemble, 1, 3)
+    ensemble.settle(without_writes_of=[3])
+    leader = ensemble.groups[1]
+    assert leader.status().progress[THREE].active
+    assert not leader.is_dispensable(is_long=False)
+    assert leader.is_dispensable(is_long=True)
+    ensemble.settle()
+    assert leader.is_dispensable(is_long=False)
+
+
 def test_a_newer_snapshot_does_not_wait_for_a_peer_that_is_gone() -> None:
     ensemble = with_a_lagging_third()
     connect(ensemble, 1, 3)

@@ -75,7 +75,8 @@ class RuntimeConfig:
     patient_bytes              while no more than this waits for a quorum, a group proposes nothing: what comes up
                                meanwhile shares the next entry
     fsync_stall_seconds        a write that takes longer makes this node give up its leaderships of groups that have a
-                               quorum without it; it does not take part in elections until the disk answers
+                               quorum without it, and five times as long those of all groups that others are there of;
+                               where it does not lead it takes no part in elections until the disk answers
     full_retry_seconds         pause before a write that found the disk full is tried again
     inbox_messages_max         messages received and not yet stepped; more are dropped
     inbox_bytes_max            the same in bytes of entries and snapshot chunks

@@ -32,7 +32,7 @@ from cluster.raft.runtime.member import Member
 from cluster.raft.runtime.proposals import Proposals
 from cluster.raft.runtime.roster import Roster
 from cluster.raft.runtime.wakeup import Wakeup
-from cluster.raft.runtime.write_rounds import Pending, WriteRounds
+from cluster.raft.runtime.write_rounds import LONG, Pending, WriteRounds
 from cluster.raft.runtime.writer import ThreadWriter, WriteOutcome, Writer
 from cluster.raft.storage import GroupWrite, Health, Storage, StorageCorrupt
 from cluster.raft.types import NOBODY, Configuration, Entry, GroupId, LogIndex, NodeId
@@ -361,11 +361,12 @@ class Runtime:
             self._touched[group] = None
 
     def _tick_members(self, beats: int) -> None:
-        members = list(self._roster.members.values())
-        stalled = self._rounds.stalled_members(members, trio.current_time())
+        members, now = list(self._roster.members.values()), trio.current_time()
+        stalled = self._rounds.stalled_members(members, now)
         self._is_stalled = bool(stalled)
+        is_long = bool(stalled) and bool(self._rounds.stalled_members(members, now, LONG))
         for group, member in list(self._roster.members.items()):
-            if stalled and member in stalled and member.raft.is_dispensable():
+            if stalled and member in stalled and member.raft.is_dispensable(is_long=is_long):
                 self._roster.guard(group, member.raft.step_down)
                 self._touched[group] = None
             elif self._roster.guard(group, member.raft.tick, beats) is not False:

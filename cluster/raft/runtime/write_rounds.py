@@ -32,6 +32,8 @@ SLUGGISH_SECONDS = 0.2
 """A write of less than `HEAVY_BYTES` that takes so long is followed by a rest."""
 REST_SECONDS = 0.01
 """At least; the next tick ends it."""
+LONG = 5.0
+"""A disk that takes so many times what makes it stalled is not slow, but gone for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,10 @@ class WriteRounds:
         at_once = self._suspects or self._next or self._heavy
         return not self._batch and bool(at_once or (self._blocked and now >= self._retry_at))
 
-    def stalled_members(self, members: Sequence[Member], now: float) -> Sequence[Member]:
-        """Those of `members` that have been unable to write for longer than fsync_stall_seconds. Megabytes may take
-        longer: whoever led next would have to write the same."""
-        limit = self._config.fsync_stall_seconds
+    def stalled_members(self, members: Sequence[Member], now: float, times: float = 1.0) -> Sequence[Member]:
+        """Those of `members` that have been unable to write for longer than so many `times` fsync_stall_seconds.
+        Megabytes may take longer: whoever led next would have to write the same."""
+        limit = times * self._config.fsync_stall_seconds
         under_way = now - self._started_at if self._batch else 0.0
         if under_way > limit + sum([pending.size() for pending in self._batch]) / SLOW_BYTES_PER_SECOND:
             return members

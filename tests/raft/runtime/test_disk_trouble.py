@@ -97,7 +97,7 @@ async def test_a_leader_whose_fsync_stalls_gives_way_and_comes_back_as_follower(
         assert not leader.runtime.statistics().is_stalled
 
 
-async def test_a_leader_whose_fsync_stalls_goes_on_leading_as_long_as_nobody_could_do_without_its_disk(autojump_clock):
+async def test_a_leader_whose_fsync_stalls_goes_on_leading_while_nobody_could_do_without_its_disk(autojump_clock):
     async with running_cluster() as cluster:
         leader = await cluster.leader(G)
         lost = next(node for node in cluster.nodes if node is not leader)
@@ -105,13 +105,44 @@ async def test_a_leader_whose_fsync_stalls_goes_on_leading_as_long_as_nobody_cou
         await trio.sleep(1)
         leader.disk.freeze()
         leader.machines[G].want(b"a")
-        await trio.sleep(5)
+        await trio.sleep(4.5)
         assert leader.machines[G].role[0] is Role.LEADER
         cluster.network.reconnect(lost.node)
         successor = await cluster.leader(G, other_than=leader.node)
         await successor.machines[G].until(lambda: successor.machines[G].commands == [b"a"])
         leader.disk.thaw()
         await cluster.until_all_have(G, [b"a"])
+
+
+async def test_a_leader_whose_disk_is_gone_for_long_gives_way_to_who_hears_of_more(autojump_clock):
+    async with running_cluster() as cluster:
+        leader = await cluster.leader(G)
+        unheard = next(node for node in cluster.nodes if node is not leader)
+        cluster.network.cut |= {(leader.node, unheard.node), (unheard.node, leader.node)}
+        leader.runtime.peer_disconnected(unheard.node)
+        unheard.runtime.peer_disconnected(leader.node)
+        await trio.sleep(1)
+        frozen_at = trio.current_time()
+        leader.disk.freeze()
+        leader.machines[G].want(b"a")
+        successor = await cluster.leader(G, other_than=leader.node)
+        assert 5 <= trio.current_time() - frozen_at < 7
+        await successor.machines[G].until(lambda: successor.machines[G].has(b"a"))
+        leader.disk.thaw()
+
+
+async def test_who_has_a_disk_that_stalls_does_not_stand(autojump_clock):
+    async with running_cluster() as cluster:
+        leader = await cluster.leader(G)
+        stalled = next(node for node in cluster.nodes if node is not leader)
+        stalled.disk.freeze()
+        leader.machines[G].want(b"a")
+        await trio.sleep(2)
+        cluster.network.cut |= {(leader.node, stalled.node), (stalled.node, leader.node)}
+        await trio.sleep(5)
+        assert stalled.machines[G].role[0] is Role.FOLLOWER
+        assert await cluster.leader(G) is leader
+        stalled.disk.thaw()
 
 
 async def test_a_lone_voter_whose_fsync_stalls_goes_on_leading(autojump_clock):
