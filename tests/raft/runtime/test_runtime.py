@@ -205,6 +205,27 @@ async def test_a_member_far_behind_gets_the_snapshot(autojump_clock):
         await cluster.until_all_have(G, expected)
 
 
+async def test_a_member_that_was_away_while_a_snapshot_was_made_goes_on_with_the_log(autojump_clock):
+    entry_by_entry = RaftConfig(tail_bytes=1, max_append_bytes=1, max_inflight_appends=1)
+    async with running_cluster(config=RuntimeConfig(raft=entry_by_entry)) as cluster:
+        leader = await cluster.leader(G)
+        lost = next(node for node in cluster.nodes if node is not leader)
+        machine = leader.machines[G]
+        for number in range(4):
+            machine.want(b"%d" % number)
+            await machine.until(lambda number=number: machine.has(b"%d" % number))
+            leader.runtime.snapshot_created(G, LogIndex(machine.applied_index), b",".join(machine.commands))
+            await trio.sleep(0.5)
+            if number == 1:
+                assert leader.storage.group(G).snapshot_meta().index == machine.applied_index
+                cluster.network.cut_off(lost.node)
+        cluster.network.reconnect(lost.node)
+        await cluster.until_all_have(G, [b"0", b"1", b"2", b"3"])
+        assert lost.machines[G].restored == []
+        await trio.sleep(0.5)
+        assert leader.storage.group(G).snapshot_meta().index == machine.applied_index
+
+
 async def test_no_log_is_kept_for_a_member_that_is_away_where_space_is_short(autojump_clock):
     async with running_cluster() as cluster:
         leader = await cluster.leader(G)
