@@ -209,13 +209,13 @@ class Leadership:
             self._heartbeat(peer, progress, self._round)
 
     def snapshot_created(self, index: LogIndex) -> None:
-        self._retention.snapshot_created(index, self._progress)
+        self._retention.snapshot_created(index, self._progress, self._ticks)
 
     def holds_snapshot(self, index: LogIndex, *, is_short: bool) -> bool:
         """True while a peer is taking the latest snapshot in, which a newer one would interrupt, or needs entries that
         one at `index` would take away, and space is not short here.
 
-        A peer that answers but takes nothing in does not count: its disk must not fill this one.
+        A peer that takes nothing in is not waited for for long: its disk must not fill this one.
         """
         is_receiving = any(progress.is_receiving(self._ticks) for progress in self._progress.values())
         return is_receiving or (not is_short and self._retention.is_needed(index, self._progress, self._ticks))

@@ -88,7 +88,9 @@ class Progress:
 
     @property
     def needed_index(self) -> LogIndex:
-        """The first entry that the peer may not have, as far as is known."""
+        """The first entry that the peer may not have, as far as is known; when it has the snapshot that it is sent."""
+        if self.snapshot is not None:
+            return LogIndex(self.snapshot.index + 1)
         return LogIndex(self.match_index + 1) if self.match_index else self.next_index
 
     def may_append(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cluster.raft.progress import Progress, ProgressState
+from cluster.raft.progress import Progress
 from cluster.raft.state import GroupState
 from cluster.raft.types import LogIndex, NodeId
 
@@ -31,10 +31,10 @@ class Retention:
         # those it let pass without coming closer.
         self._behind: dict[NodeId, tuple[int, int]] = {}
 
-    def snapshot_created(self, index: LogIndex, peers: Mapping[NodeId, Progress]) -> None:
+    def snapshot_created(self, index: LogIndex, peers: Mapping[NodeId, Progress], tick: int) -> None:
         behind: dict[NodeId, tuple[int, int]] = {}
         for peer, progress in peers.items():
-            if progress.state is ProgressState.SNAPSHOT or progress.needed_index > self._newest_index:
+            if progress.is_receiving(tick) or progress.needed_index > self._newest_index:
                 continue
             lag = self._state.log.last_index - progress.needed_index
             lag_before, passed = self._behind.get(peer, (lag, 0))

@@ -101,6 +101,33 @@ def test_a_snapshot_that_was_made_while_another_was_sent_takes_away_nothing_that
     assert ensemble.groups[1].status().first_index > sent + 1, "the log is given up when nobody needs it"
 
 
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_who_stands_still_for_seconds_while_it_is_sent_a_snapshot_goes_on_with_that(*, is_cut_off: bool) -> None:
+    ensemble = with_the_third_away()
+    pass_by(ensemble, 4)
+    ensemble.heal()
+    ensemble.do(1, lambda group: group.peer_connected(THREE))
+    ensemble.settle(without_writes_of=[3])
+    for _ in range(2):
+        ensemble.write(3)
+        ensemble.settle(without_writes_of=[3])
+    sent = ensemble.groups[1].status().first_index - 1
+    if is_cut_off:
+        ensemble.isolate(3)
+        ensemble.do(1, lambda group: group.peer_disconnected(THREE))
+    for _ in range(100):
+        ensemble.tick(1)
+        ensemble.settle(without_writes_of=[3])
+    ensemble.propose(1, "more")
+    ensemble.settle(without_writes_of=[3])
+    index = ensemble.groups[1].status().applied_index
+    ensemble.do(1, lambda group: group.snapshot_created(index, b"newer"))
+    ensemble.settle(without_writes_of=[3])
+    come_back(ensemble)
+    assert [line for line in ensemble.lines if "3 restores" in line] == [f"3 restores the snapshot up to {sent}"]
+    assert ensemble.groups[3].commit_index == ensemble.groups[1].commit_index
+
+
 def test_who_comes_closer_is_waited_for_however_many_snapshots_pass() -> None:
     ensemble = with_the_third_away(RaftConfig(tail_bytes=0, max_append_bytes=1, max_inflight_appends=1))
     pass_by(ensemble, 3, entries=8)
