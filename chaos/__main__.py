@@ -28,6 +28,7 @@ from typing import Any
 
 from chaos import report
 from chaos.arguments import checkout, positive
+from chaos.checker.trail import TornError
 from chaos.checker.verdict import judge
 from chaos.history_file import History
 from chaos.machine.grounds import missing
@@ -206,7 +207,11 @@ def _judge(directory: Path, about: dict[str, Any]) -> int:
     """Write the report of a history, print where it is and the verdict."""
     rates = report.Rates()
     history = History(directory / "history")
-    trail, verdict = judge(map(rates.take, history.records()))
+    try:
+        trail, verdict = judge(map(rates.take, history.records()))
+    except TornError as error:
+        print(f"INCOMPLETE: {error}", flush=True)
+        return EXIT_INCOMPLETE
     verdict = replace(verdict, missing=tuple(history.missing()))
     page = report.write(directory, trail, verdict, rates, about)
     for finding in verdict.findings:

@@ -49,6 +49,8 @@ HEALTHY_SECONDS = 90.0
 """What the cluster may take to become healthy after a fault."""
 DRAIN_SECONDS = 150.0
 """What consumers may take to get through what is left when nothing is published any more."""
+NEVER_BYTES = 1 << 62
+"""What a node that tells nothing at the end is taken to hold."""
 BACKLOG_RATE_MIN = 500
 """Messages a second, at which a backlog comes and goes at the latest."""
 COMPACTION_SECONDS = 60.0
@@ -131,7 +133,7 @@ class Run:
                 command = [sys.executable, "-m", f"chaos.clients.{name}", str(plan)]
                 clients[name] = start_process(command, output=self._log(name))
             self._hold(grounds, WARM_UP_SECONDS, [])
-            self._history.write(Used(t=time.monotonic(), when="baseline", by_node=self._used(grounds)))
+            self._history.write(Used(t=time.monotonic(), when="baseline", by_node=self._used(grounds, 0)))
             self._fill(grounds)
             is_stuck = self._strike_on(grounds, workload)
             self._finish(grounds, workload, clients, patience=0.5 if is_stuck else 1.0)
@@ -175,10 +177,11 @@ class Run:
         clusters = tuple([str(status.get("cluster", {}).get("id", "")) for status in statuses])
         self._history.write(Formed(t=time.monotonic(), clusters=clusters, restarted=restarted))
 
-    def _used(self, grounds: Grounds) -> tuple[int, ...]:
+    def _used(self, grounds: Grounds, unknown: int) -> tuple[int, ...]:
+        """Bytes by node; `unknown` for one of which nobody can tell."""
         status = ask(grounds, "/api/cluster/status") or {"nodes": []}
         used = {node["name"]: int(node.get("disk_used_bytes", 0)) for node in status["nodes"]}
-        return tuple([used.get(name, 0) for name in grounds.names])
+        return tuple([used.get(name) or unknown for name in grounds.names])
 
     # Faults.
 
@@ -376,8 +379,8 @@ class Run:
     def _wait_for_compaction(self, grounds: Grounds, patience: float) -> None:
         """The smallest that the stores become within the time."""
         until = time.monotonic() + COMPACTION_SECONDS * patience
-        used = self._used(grounds)
+        used = self._used(grounds, NEVER_BYTES)
         while time.monotonic() < until and max(used, default=0) > 8 << 20:
             time.sleep(1.0)
-            used = tuple([min(a, b) for a, b in zip(used, self._used(grounds), strict=True)])
+            used = tuple([min(a, b) for a, b in zip(used, self._used(grounds, NEVER_BYTES), strict=True)])
         self._history.write(Used(t=time.monotonic(), when="end", by_node=used))

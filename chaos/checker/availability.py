@@ -66,16 +66,20 @@ def _events(trail: Trail, queue: str) -> list[tuple[float, bool]]:
         for at, first, end in stream.published_at:
             # What a broken connection took with it is nobody's any more.
             is_lost = stream.ended != NEVER and any(stream.answer(number) == 1 for number in range(first, end))
-            if not is_lost and not _disturbs(concerned, at):
+            if not is_lost and not _disturbs(concerned, at, trail.began.nodes if trail.began else 3):
                 events.append((at, False))
         events += [(at, True) for at in stream.confirmed_at]
     events.sort()
     return events
 
 
-def _disturbs(faults: list[FaultSeen], at: float) -> bool:
-    """Is the publisher's node disturbed when it publishes, or before that could be confirmed?"""
-    return any(fault.disturbs(fault.nodes[0], at, at + AFTERMATH_SECONDS) for fault in faults)
+def _disturbs(faults: list[FaultSeen], at: float, nodes: int) -> bool:
+    """Is the publisher's node disturbed when it publishes, or before that could be confirmed? A fault of all nodes
+    excuses nobody once it is mended: no other would be left to ask."""
+    return any(
+        Span(fault.began, fault.mended if len(fault.nodes) == nodes else fault.over).is_felt(at, at + AFTERMATH_SECONDS)
+        for fault in faults
+    )
 
 
 def _parts(since: float, until: float, lacking: list[Span]) -> list[tuple[float, float]]:

@@ -46,7 +46,9 @@ def _late(finding: Finding, trail: Trail, traits: Queue) -> None:
         life = trail.life_of(stream, traits.name)
         if not life or stream.answer(message[1]) != CONFIRMED:
             continue
-        confirmed = stream.settled_at[message[1]]
+        confirmed = stream.settled_at.get(message[1])
+        if confirmed is None:  # it was sent elsewhere
+            continue
         for one in deliveries:
             age = one.at - confirmed
             is_delayed = trail.may_be_late(one, one.at - LATE_SECONDS)

@@ -132,10 +132,15 @@ class ConsumerSeen:
     """Answered, and not known to be committed."""
 
 
+class TornError(Exception):
+    """A record speaks of a stream, a consumer or a fault whose beginning is not there."""
+
+
 class Trail:
     """Everything of a history, by what it is about."""
 
     def __init__(self, records: Iterable[AnyRecord]) -> None:
+        """Raises TornError."""
         self.began: Began | None = None
         self.queues: dict[str, Queue] = {}
         self.streams: dict[str, StreamSeen] = {}
@@ -163,7 +168,10 @@ class Trail:
         """The time of the last record."""
         for record in records:
             self.ended = record.t
-            self._take(record)
+            try:
+                self._take(record)
+            except KeyError as error:
+                raise TornError(f"nothing says where {error} began") from error
         self._nodes = self.began.nodes if self.began else 3
         self._spans: dict[int, list[Span]] = {}
         """Node -> when it was out of touch, found when it is asked for."""

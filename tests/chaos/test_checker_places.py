@@ -6,13 +6,15 @@ import msgspec
 import pytest
 
 from chaos.checker.faults import AFTERMATH_SECONDS
-from chaos.history import FaultBegan, Queue, Stream, Synced
+from chaos.checker.trail import TornError
+from chaos.history import Confirmed, FaultBegan, Queue, Stream, Synced
 from tests.chaos.histories import GRAVES, QUEUE, Story, mortal
 
 COUNTED = Queue(t=0, name=QUEUE, counted=True)
 LIMITED = Queue(t=0, name=QUEUE, counted=True, delivery_limit=2, dead_letters="graves")
 LIVES_SECONDS = 0.4
 BRIEF = Queue(t=0, name=QUEUE, dead_letters="graves", expires=True)
+BRIEFLY_ELSEWHERE = Queue(t=0, name="elsewhere", expires=True, lives_seconds=0.4)
 BRIEFLY = Queue(t=0, name=QUEUE, dead_letters="graves", expires=True, lives_seconds=LIVES_SECONDS)
 
 
@@ -314,3 +316,33 @@ def test_what_a_node_held_that_two_faults_of_others_left_alone_may_have_died_bef
     story.deliver("g", died="expired", from_queue=QUEUE)
     story.settle("g")
     assert story.broken() == broken
+
+
+def test_after_two_nodes_are_back_nobody_is_excused_by_what_had_struck_them_all() -> None:
+    story = Story()
+    story.consumer("c")
+    story.fault(0, nodes=(0, 1, 2))
+    story.fault(0, nodes=(), state="mended")
+    story.wait(2 * AFTERMATH_SECONDS)
+    story.publish(confirmed=False)
+    story.wait(10)
+    story.tell(Confirmed(t=0, s="p", first=1, end=2))
+    story.fault(0, nodes=(), state="over")
+    assert "availability" in story.broken()
+
+
+def test_a_message_with_an_age_that_came_where_it_was_not_sent_is_judged() -> None:
+    story = Story(Queue(t=0, name=QUEUE), BRIEFLY_ELSEWHERE)
+    story.consumer("c", queue="elsewhere")
+    story.publish()
+    story.deliver("c")
+    story.settle("c")
+    assert "phantom" in story.broken()
+
+
+def test_a_history_without_the_beginning_of_a_consumer_is_torn() -> None:
+    story = Story()
+    story.publish()
+    story.deliver("never-came")
+    with pytest.raises(TornError, match="never-came"):
+        story.verdict()
