@@ -66,7 +66,7 @@ def _events(trail: Trail, queue: str) -> list[tuple[float, bool]]:
         for at, first, end in stream.published_at:
             # What a broken connection took with it is nobody's any more.
             is_lost = stream.ended != NEVER and any(stream.answer(number) == 1 for number in range(first, end))
-            if not is_lost and not _disturbs(concerned, at, trail.began.nodes if trail.began else 3):
+            if not is_lost and not _disturbs(concerned, at, trail.nodes):
                 events.append((at, False))
         events += [(at, True) for at in stream.confirmed_at]
     events.sort()

@@ -172,7 +172,8 @@ class Trail:
                 self._take(record)
             except KeyError as error:
                 raise TornError(f"nothing says where {error} began") from error
-        self._nodes = self.began.nodes if self.began else 3
+        self.nodes = self.began.nodes if self.began else 3
+        """How many the cluster has."""
         self._spans: dict[int, list[Span]] = {}
         """Node -> when it was out of touch, found when it is asked for."""
 
@@ -321,11 +322,11 @@ class Trail:
 
     def without_majority(self) -> list[Span]:
         """When no node was up and connected to a majority."""
-        return without_majority(self.faults.values(), self._nodes)
+        return without_majority(self.faults.values(), self.nodes)
 
     def _out_of_touch(self, node: int) -> list[Span]:
         if node not in self._spans:
-            self._spans[node] = out_of_touch(self.faults.values(), self._nodes, node)
+            self._spans[node] = out_of_touch(self.faults.values(), self.nodes, node)
         return self._spans[node]
 
     def felt(self, since: float, until: float) -> list[FaultSeen]:

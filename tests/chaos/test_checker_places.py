@@ -14,7 +14,7 @@ COUNTED = Queue(t=0, name=QUEUE, counted=True)
 LIMITED = Queue(t=0, name=QUEUE, counted=True, delivery_limit=2, dead_letters="graves")
 LIVES_SECONDS = 0.4
 BRIEF = Queue(t=0, name=QUEUE, dead_letters="graves", expires=True)
-BRIEFLY_ELSEWHERE = Queue(t=0, name="elsewhere", expires=True, lives_seconds=0.4)
+BRIEFLY_ELSEWHERE = Queue(t=0, name="elsewhere", expires=True, lives_seconds=LIVES_SECONDS)
 BRIEFLY = Queue(t=0, name=QUEUE, dead_letters="graves", expires=True, lives_seconds=LIVES_SECONDS)
 
 
