@@ -15,7 +15,7 @@ from chaos.local_cluster import PROGRAM, LocalCluster, program_of
 from chaos.machine.isolation import is_isolated, missing_for_isolation
 from chaos.machine.memory import MemoryGroup, missing_for_memory
 from chaos.machine.network import Network, missing_for_delays
-from chaos.machine.shim import Disk, build, missing_for_shim
+from chaos.machine.shim import Disk, build, missing_for_shim, of_store
 from chaos.machine.volume import Volume, missing_for_volumes
 from cluster.node.dev.child import Child
 from cluster.node.dev.layout import DevNode, plan
@@ -71,7 +71,7 @@ class Grounds(LocalCluster):
         if "shim" in needs:
             library = build(directory)
             self.disks = [
-                Disk(library, node.directory / "data" / "store" / "data.mdb", node.directory / "shim")
+                Disk(library, of_store(node.directory / "data" / "store"), node.directory / "shim")
                 for node in self.nodes
             ]
         if "memory" in needs:

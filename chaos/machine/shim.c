@@ -1,10 +1,11 @@
 /* Preloaded into a node: its disk forgets what was not synced, stalls and fails, its clock jumps, all as told.
 
    Law: without an order everything is as without the shim. Orders are in a page of memory shared with the chaos tool
-   (CHAOS_CONTROL). The file CHAOS_DISK is the node's disk. Before it is changed, what was there goes to a journal
-   (CHAOS_JOURNAL) as records of {u64 offset, u64 old file size, u64 length, old bytes}; a sync that succeeds empties
-   it. A power failure is a SIGKILL after which some of the journal is put back. A write through a descriptor with
-   O_DSYNC is synced when it returns, and nothing else with it. */
+   (CHAOS_CONTROL). The files CHAOS_DISK_0 and CHAOS_DISK_1 are the node's disk. Before one is changed, what was there
+   goes to a log of what is to be undone (CHAOS_UNDO_0, CHAOS_UNDO_1) as records of {u64 offset, u64 old file size,
+   u64 length, old bytes}; a sync of that file that succeeds empties it. A power failure is a SIGKILL after which some of
+   that is put back. A write through a descriptor with O_DSYNC is synced when it returns, and nothing else with it. The
+   machine was started when the file CHAOS_BOOT says. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -33,9 +34,12 @@ struct control {
 #define FDS 4096
 static struct control quiet;
 static struct control *control = &quiet;
-static char disk[1024];
-static int journal = -1;
-static unsigned char watched[FDS]; /* 0: not the disk, 1: the disk, 2: the disk with O_DSYNC */
+#define DISKS 2
+static char disks[DISKS][1024];
+static int undo[DISKS] = {-1, -1};
+static char boot[1024];
+static unsigned char watched[FDS]; /* 0: not the disk; else 1 + its file's number */
+static unsigned char at_once[FDS]; /* with O_DSYNC */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
@@ -71,15 +75,26 @@ __attribute__((constructor)) static void begin(void) {
             real_close(fd);
         }
     }
-    const char *file = getenv("CHAOS_DISK");
-    if (file) snprintf(disk, sizeof disk, "%s", file);
-    const char *where = getenv("CHAOS_JOURNAL");
-    if (where) journal = real_open(where, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    for (int number = 0; number < DISKS; number++) {
+        char name[32];
+        snprintf(name, sizeof name, "CHAOS_DISK_%d", number);
+        const char *file = getenv(name);
+        if (file) snprintf(disks[number], sizeof disks[number], "%s", file);
+        snprintf(name, sizeof name, "CHAOS_UNDO_%d", number);
+        const char *where = getenv(name);
+        if (where) undo[number] = real_open(where, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    }
+    const char *booted = getenv("CHAOS_BOOT");
+    if (booted) snprintf(boot, sizeof boot, "%s", booted);
 }
 
 static void opened(int fd, const char *path, int flags) {
-    if (fd < 0 || fd >= FDS || (flags & O_ACCMODE) == O_RDONLY || strcmp(path, disk)) return;
-    watched[fd] = (flags & O_DSYNC) ? 2 : 1;
+    if (fd < 0 || fd >= FDS || (flags & O_ACCMODE) == O_RDONLY) return;
+    for (int number = 0; number < DISKS; number++) {
+        if (strcmp(path, disks[number])) continue;
+        watched[fd] = 1 + number;
+        at_once[fd] = (flags & O_DSYNC) != 0;
+    }
 }
 
 static int is_watched(int fd) { return fd >= 0 && fd < FDS && watched[fd]; }
@@ -87,8 +102,9 @@ static int is_watched(int fd) { return fd >= 0 && fd < FDS && watched[fd]; }
 /* Take down what stands where `length` bytes are about to be written. Returns where the record begins. */
 static off_t keep(int fd, size_t length, off_t offset) {
     struct stat status;
-    if (journal < 0) return 0;
-    off_t began = lseek(journal, 0, SEEK_END);
+    int log = undo[watched[fd] - 1];
+    if (log < 0) return 0;
+    off_t began = lseek(log, 0, SEEK_END);
     if (fstat(fd, &status)) abort();
     struct { uint64_t offset, size, length; } head = {offset, status.st_size, 0};
     if (offset < status.st_size) {
@@ -97,12 +113,12 @@ static off_t keep(int fd, size_t length, off_t offset) {
     }
     char *old = malloc(head.length + 1);
     /* Read through another descriptor: the writer's may not allow it. */
-    int reader = real_open(disk, O_RDONLY | O_CLOEXEC);
+    int reader = real_open(disks[watched[fd] - 1], O_RDONLY | O_CLOEXEC);
     ssize_t got = reader >= 0 ? real_pread(reader, old, head.length, offset) : -1;
     if (reader >= 0) real_close(reader);
     if (got != (ssize_t)head.length) abort();
     struct iovec parts[2] = {{&head, sizeof head}, {old, head.length}};
-    if (real_writev(journal, parts, 2) < 0) abort();
+    if (real_writev(log, parts, 2) < 0) abort();
     free(old);
     return began;
 }
@@ -122,11 +138,12 @@ static ssize_t write_out(int fd, const struct iovec *parts, int count, off_t off
     ssize_t result = real_pwritev(fd, parts, count, offset);
     int error = errno;
     pthread_mutex_unlock(&mutex);
-    if (watched[fd] == 2 && result >= 0) {
+    int log = undo[watched[fd] - 1];
+    if (at_once[fd] && result >= 0) {
         int failure = waits_and_fails();
         if (failure) { errno = failure; return -1; }
         pthread_mutex_lock(&mutex);
-        if (journal >= 0 && ftruncate(journal, began)) abort();
+        if (log >= 0 && ftruncate(log, began)) abort();
         pthread_mutex_unlock(&mutex);
     }
     errno = error;
@@ -163,21 +180,26 @@ static int sync_with(int (*how)(int), int fd) {
     if (!is_watched(fd)) return how(fd);
     int failure = waits_and_fails();
     if (failure) { errno = failure; return -1; }
+    int log = undo[watched[fd] - 1];
     pthread_mutex_lock(&mutex);
     int result = how(fd);
-    if (!result && journal >= 0 && ftruncate(journal, 0)) abort();
+    if (!result && log >= 0 && ftruncate(log, 0)) abort();
     pthread_mutex_unlock(&mutex);
     return result;
 }
 int fsync(int fd) { return sync_with(real_fsync, fd); }
 int fdatasync(int fd) { return sync_with(real_fdatasync, fd); }
 
+static const char *redirected(const char *path) {
+    return boot[0] && !strcmp(path, "/proc/sys/kernel/random/boot_id") ? boot : path;
+}
+
 int open(const char *path, int flags, ...) {
     va_list rest;
     va_start(rest, flags);
     mode_t mode = va_arg(rest, mode_t);
     va_end(rest);
-    int fd = real_open(path, flags, mode);
+    int fd = real_open(redirected(path), flags, mode);
     opened(fd, path, flags);
     return fd;
 }
@@ -186,7 +208,7 @@ int open64(const char *path, int flags, ...) {
     va_start(rest, flags);
     mode_t mode = va_arg(rest, mode_t);
     va_end(rest);
-    int fd = real_open(path, flags, mode);
+    int fd = real_open(redirected(path), flags, mode);
     opened(fd, path, flags);
     return fd;
 }

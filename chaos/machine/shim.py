@@ -12,6 +12,8 @@ import random
 import shutil
 import struct
 import subprocess
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("shim.c")
@@ -37,14 +39,21 @@ def build(directory: Path) -> Path:
     return target
 
 
-class Disk:
-    """One node's shim: `file` is what it watches, `directory` where orders and journal are kept."""
+def of_store(store: Path) -> tuple[Path, ...]:
+    """The files of a node's store that its disk is made of."""
+    return store / "data.mdb", store / "journal"
 
-    def __init__(self, library: Path, file: Path, directory: Path) -> None:
+
+class Disk:
+    """One node's shim: `files`, two at most, are what it watches, `directory` has its orders and what to undo."""
+
+    def __init__(self, library: Path, files: Sequence[Path], directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.file = file
+        self.files = files
         self._library = library
-        self._journal = directory / "journal"
+        self._undo = [directory / f"undo-{number}" for number in range(len(files))]
+        self._boot = directory / "boot_id"
+        self._boot.write_text(f"{uuid.uuid4()}\n")
         self._orders = directory / "control"
         self._orders.write_bytes(bytes(_PAGE_BYTES))
         with self._orders.open("r+b") as opened:
@@ -56,8 +65,9 @@ class Disk:
             "env",
             f"LD_PRELOAD={self._library}",
             f"CHAOS_CONTROL={self._orders}",
-            f"CHAOS_DISK={self.file}",
-            f"CHAOS_JOURNAL={self._journal}",
+            f"CHAOS_BOOT={self._boot}",
+            *(f"CHAOS_DISK_{number}={file}" for number, file in enumerate(self.files)),
+            *(f"CHAOS_UNDO_{number}={file}" for number, file in enumerate(self._undo)),
         ]
 
     def stall(self, *, stalled: bool) -> None:
@@ -78,34 +88,44 @@ class Disk:
 
     @property
     def has_unsynced(self) -> bool:
-        return self._journal.exists() and self._journal.stat().st_size > 0
+        return any(undo.exists() and undo.stat().st_size > 0 for undo in self._undo)
 
     def lose_power(self, rng: random.Random) -> int:
-        """Take back some of what was not synced. Returns how many sectors."""
-        if not self._journal.exists():
-            return 0
-        data, records, at = self._journal.read_bytes(), list[tuple[int, int, bytes]](), 0
-        while at + _HEAD.size <= len(data):
-            offset, size, length = _HEAD.unpack_from(data, at)
-            old = data[at + _HEAD.size : at + _HEAD.size + length]
-            if len(old) < length:
-                break  # the write it belongs to had not begun
-            records.append((offset, size, old))
-            at += _HEAD.size + length
-        taken = 0
-        with self.file.open("r+b") as file:
-            for offset, size, old in reversed(records):
-                if offset >= size and rng.random() < 0.5:
-                    os.truncate(file.fileno(), size)
-                for sector in range(0, len(old), SECTOR_BYTES):
-                    if rng.random() < 0.5:
-                        file.seek(offset + sector)
-                        file.write(old[sector : sector + SECTOR_BYTES])
-                        taken += 1
-            file.flush()
-            os.fsync(file.fileno())
-        return taken
+        """Take back some of what was not synced; the machine starts anew. Returns how many sectors."""
+        self._boot.write_text(f"{uuid.UUID(int=rng.getrandbits(128), version=4)}\n")
+        return sum(_take_back(file, undo, rng) for file, undo in zip(self.files, self._undo, strict=True))
 
     def forget(self) -> None:
         """What is on the disk when a node starts is synced."""
-        self._journal.unlink(missing_ok=True)
+        for undo in self._undo:
+            undo.unlink(missing_ok=True)
+
+
+def _take_back(path: Path, undo: Path, rng: random.Random) -> int:
+    if not undo.exists() or not path.exists():
+        return 0
+    data, records, at = undo.read_bytes(), list[tuple[int, int, bytes]](), 0
+    while at + _HEAD.size <= len(data):
+        offset, size, length = _HEAD.unpack_from(data, at)
+        old = data[at + _HEAD.size : at + _HEAD.size + length]
+        if len(old) < length:
+            break  # the write it belongs to had not begun
+        records.append((offset, size, old))
+        at += _HEAD.size + length
+    taken = 0
+    with path.open("r+b") as file:
+        for offset, size, old in reversed(records):
+            if offset >= size and rng.random() < 0.5:
+                os.truncate(file.fileno(), size)
+            # Sectors of the disk, wherever in one the write began.
+            start = 0
+            while start < len(old):
+                end = start + SECTOR_BYTES - (offset + start) % SECTOR_BYTES
+                if rng.random() < 0.5:
+                    file.seek(offset + start)
+                    file.write(old[start:end])
+                    taken += 1
+                start = end
+        file.flush()
+        os.fsync(file.fileno())
+    return taken

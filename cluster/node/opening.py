@@ -62,7 +62,10 @@ def open_sound_store(data_dir: Path) -> tuple[Path, LmdbStore]:
 
 
 def _opened(path: Path, map_size_max: int | None, groups_max: int) -> LmdbStore:
-    return LmdbStore(path, map_size_max=map_size_max, groups_max=groups_max, reserve_file=RESERVE_BYTES)
+    store = LmdbStore(path, map_size_max=map_size_max, groups_max=groups_max, reserve_file=RESERVE_BYTES)
+    if store.journal_damage:
+        get_logger("store").error("damaged journal: all replicas here are rebuilt", reason=store.journal_damage)
+    return store
 
 
 def has_lost_data(data_dir: Path) -> bool:

@@ -111,6 +111,20 @@ class GroupWrite:
     replace_entries: Sequence[Entry] = ()
     forget: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Does it bring entries, with a truncation and a hard state maybe, and nothing else?"""
+        of_snapshots = self.stage or self.install or self.snapshot or self.delete_entries or self.replace_entries
+        return not (of_snapshots or self.forget or self.health is not None)
+
+    @property
+    def entry_bytes(self) -> int:
+        """Of the entries' data."""
+        size = 0
+        for entry in self.entries:
+            size += len(entry.data)
+        return size
+
 
 class GroupStorage(Protocol):
     """The read side of one group, as the core sees it."""

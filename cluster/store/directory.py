@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from cluster.raft.storage import StorageCorrupt, StorageError
-from cluster.store.identity import FORMAT_VERSION, check_format
+from cluster.store.identity import check_format
 
 LOCK_NAME = "lock"
 FORMAT_NAME = "format"
@@ -67,21 +67,23 @@ class DataDirectory:
             raise StorageCorrupt(f"{data} is gone, though {self.path} was in use")
         return True
 
-    def mark_used(self) -> None:
-        """From now on the data file must be there. Called when its first transaction is durable."""
-        draft = self.path / (FORMAT_NAME + ".new")
-        with draft.open("w") as file:
-            file.write(f"{FORMAT_VERSION}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(self.path / FORMAT_NAME)
-        for directory in (self.path, self.path.parent):
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        self.is_new = False
+    def mark_used(self, format_version: int) -> None:
+        """From now on the data file must be there, and be read by who knows this format. Called when its first
+        transaction is durable. Takes no space where there was a format before."""
+        file = self.path / FORMAT_NAME
+        if self.is_new:
+            draft = file.with_suffix(".new")
+            _write_durably(draft, "w", format_version)
+            draft.rename(file)
+            for directory in (self.path, self.path.parent):
+                descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+            self.is_new = False
+        elif file.read_text() != f"{format_version}\n":
+            _write_durably(file, "r+", format_version)
 
     def free_bytes(self) -> int:
         """What the file system still gives to this process."""
@@ -91,3 +93,10 @@ class DataDirectory:
     def close(self) -> None:
         """Let go of the lock."""
         os.close(self._lock)
+
+
+def _write_durably(path: Path, mode: str, format_version: int) -> None:
+    with path.open(mode) as file:
+        file.write(f"{format_version}\n")
+        file.flush()
+        os.fsync(file.fileno())

@@ -134,6 +134,15 @@ class GrowingEnvironment:
             database, key = self._stamped
             txn.put(key, _STAMP.pack(txn.id()), db=database)
 
+    @property
+    def has_failed(self) -> bool:
+        """Will every write fail from now on?"""
+        return self._failure is not None
+
+    def fail(self, error: StorageIO) -> None:
+        """The device failed under somebody else, beside this file."""
+        self._failure = error
+
     @contextmanager
     def read(self) -> Iterator[lmdb.Transaction[memoryview]]:
         """A read transaction of the last durable state, to be left quickly; no view of it may be kept.

@@ -16,6 +16,8 @@ from cluster.raft.types import NodeId
 
 FORMAT_VERSION = 1
 """Version of everything this package writes. A newer one is refused; an older one is migrated when there is one."""
+JOURNAL_FORMAT_VERSION = 2
+"""Of a directory whose journal may hold something. Closed in order, it is of `FORMAT_VERSION`."""
 
 
 class IdentityMismatch(StorageError):
@@ -78,9 +80,9 @@ def begin_incarnation(store: IdentityStore, *, cluster_id: str | None, node_name
 
 def check_format(format_version: int) -> None:
     """Raises IdentityMismatch if the data was written by a format newer than this program's."""
-    if format_version > FORMAT_VERSION:
+    if format_version > JOURNAL_FORMAT_VERSION:
         raise IdentityMismatch(
-            f"the data has format {format_version}, this program reads up to {FORMAT_VERSION}: run a newer one"
+            f"the data has format {format_version}, this program reads up to {JOURNAL_FORMAT_VERSION}: run a newer one"
         )
 
 

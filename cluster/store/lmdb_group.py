@@ -3,6 +3,7 @@
 Law: a group has two slots, a database each; the state database says which one is its own, and the other holds
 nothing or a snapshot being received. Everything a read needs comes from one short transaction, so a snapshot
 installed by the writer thread is seen whole or not at all. Nothing that was read is believed before its checksum.
+The end of the log may still be in the journal: its tail is looked at before LMDB, which has it before it goes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cluster.store.record import (
     decode_term,
 )
 from cluster.store.state import NEW_HARD_STATE, GroupState, check_in_log
+from cluster.store.tail import Tail
 
 STATE_NAME = b"state"
 NODE_NAME = b"node"
@@ -109,7 +111,8 @@ def load_state(
 
 
 class LmdbGroup:
-    """`GroupStorage` of one group; `slots` is shared with the store, which adds a group at its first write."""
+    """`GroupStorage` of one group; `slots` and `tails` are shared with the store, which adds a group to the one at its
+    first write, and to the other while the journal has something of it."""
 
     def __init__(
         self,
@@ -117,11 +120,13 @@ class LmdbGroup:
         environment: GrowingEnvironment,
         state: lmdb._Database,
         slots: dict[GroupId, Slots],
+        tails: dict[GroupId, Tail],
     ) -> None:
         self._group = group
         self._environment = environment
         self._state = state
         self._slots = slots
+        self._tails = tails
         # The head as it was read last, and what it decoded to: it changes once a snapshot, and is asked for
         # by every read.
         self._decoded: tuple[bytes, SnapshotHead] = (b"", NEW_HEAD)
@@ -130,30 +135,47 @@ class LmdbGroup:
         slots = self._slots.get(self._group)
         if slots is None:
             return GroupState().initial_state()
+        tail = self._tails.get(self._group)
+        if tail is not None:
+            return tail.state().initial_state()
         with self._environment.read() as txn:
             return load_state(txn, self._state, slots, self._group)[0].initial_state()
 
     def hard_state(self) -> HardState:
+        tail = self._tails.get(self._group)
+        if tail is not None:
+            return tail.hard_state
         with self._environment.read() as txn:
             return load_hard_state(txn, self._state, self._group)[0]
 
     def term(self, index: LogIndex) -> Term:
+        tail = self._tails.get(self._group)
+        if tail is not None and index in tail:
+            return tail.entry(index).term
         with self._environment.read() as txn:
             head, slot = self._open(txn)
             if index == head.meta.index:
                 return head.meta.term
-            self._check_in_log(txn, head, slot, index, index)
+            self._check_in_log(txn, head, slot, tail, index, index)
             return decode_term(self._group, index, self._record(txn, slot, index))
 
     def entries(self, first_index: LogIndex, end_index: LogIndex, max_bytes: int) -> list[Entry]:
         found: list[Entry] = []
         if first_index >= end_index:
             return found
+        tail = self._tails.get(self._group)
         with self._environment.read() as txn:
             head, slot = self._open(txn)
-            self._check_in_log(txn, head, slot, first_index, LogIndex(end_index - 1))
+            self._check_in_log(txn, head, slot, tail, first_index, LogIndex(end_index - 1))
             size = 0
             for index in range(first_index, end_index):
+                if tail is not None and index >= tail.first:
+                    entry = tail.entry(LogIndex(index))
+                    size += len(entry.data)
+                    if found and size > max_bytes:
+                        break
+                    found.append(entry)
+                    continue
                 record = self._record(txn, slot, LogIndex(index))
                 size += len(record) - ENTRY_HEADER_SIZE
                 if found and size > max_bytes:
@@ -177,6 +199,9 @@ class LmdbGroup:
         return b"".join(parts)
 
     def payload(self, index: LogIndex) -> bytes | None:
+        tail = self._tails.get(self._group)
+        if tail is not None and index >= tail.first:
+            return tail.entry(index).data if index in tail else None
         with self._environment.read() as txn:
             _, slot = self._open(txn)
             record = txn.get(log_key(index), db=slot) if slot is not None else None
@@ -249,10 +274,14 @@ class LmdbGroup:
         txn: lmdb.Transaction[memoryview],
         head: SnapshotHead,
         slot: lmdb._Database | None,
+        tail: Tail | None,
         first: LogIndex,
         last: LogIndex,
     ) -> None:
-        end = last_index(txn, slot, head.meta) if slot is not None else head.meta.index
+        if tail is not None:
+            end = tail.last_index
+        else:
+            end = last_index(txn, slot, head.meta) if slot is not None else head.meta.index
         for index in (first, last):
             check_in_log(self._group, index, first_index=head.meta.index + 1, last_index=end)
 

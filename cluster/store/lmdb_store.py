@@ -2,6 +2,7 @@
 
 Law: one process, one `LmdbStore` and one writing thread at a time have a directory; what `write` was given is
 durable together or not there at all. Handles are made outside of writes, so a failed write leaves none dangling.
+What is small goes to the journal; the next commit of LMDB takes in all that is there.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ import threading
 import time
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import lmdb
 
-from cluster.raft.storage import GroupWrite, Health, StorageCorrupt, StorageFull
+from cluster.raft.storage import GroupWrite, Health, StorageCorrupt, StorageError, StorageFull, StorageIO
 from cluster.raft.types import GroupId
 from cluster.store.chunk import accept
 from cluster.store.directory import DATA_NAME, DataDirectory
 from cluster.store.environment import GrowingEnvironment
-from cluster.store.identity import Identity, decode_identity, encode_identity
+from cluster.store.front import Front, Known
+from cluster.store.identity import FORMAT_VERSION, JOURNAL_FORMAT_VERSION, Identity, decode_identity, encode_identity
+from cluster.store.journal import JOURNAL_NAME
 from cluster.store.lmdb_group import (
     COMMIT_KEY,
     NEW_HEAD,
@@ -46,8 +50,8 @@ MAP_SIZE_MAX_SHARE = 0.9
 """Of the space that is free or ours already, what the data file may take unless it was told otherwise."""
 GROUPS_MAX = 128
 _IDENTITY_KEY = b"identity"
-
-Known = dict[GroupId, tuple[GroupState, SnapshotHead]]
+_JOURNAL_NOTE = "journal"
+"""Number of the journal's generation."""
 
 
 class LmdbStore:
@@ -76,6 +80,8 @@ class LmdbStore:
         self.path = path
         self._groups_max = groups_max
         self._writing = threading.Lock()
+        self._front = Front(path)
+        self._is_open = False
         self._directory = DataDirectory(path)
         self._reserve = Reserve(path, reserve_file)
         try:
@@ -106,8 +112,6 @@ class LmdbStore:
     def _open(self) -> None:
         self._state, self._node = self._environment.open_databases([STATE_NAME, NODE_NAME])
         self._environment.stamp_with(self._state, COMMIT_KEY)
-        if self._directory.is_new:
-            self._directory.mark_used()
         with self._environment.read() as txn, txn.cursor() as cursor:
             found = {group_of(bytes(name)) for name in cursor.iternext(keys=True, values=False)}
         self._slots: dict[GroupId, Slots] = {}
@@ -116,6 +120,40 @@ class LmdbStore:
         self._commit_count = 0
         self._last_commit_seconds = 0.0
         self._drop_unfinished()
+        self._open_journal()
+
+    def _open_journal(self) -> None:
+        """Know what it holds. What is damaged is known to be before it is replaced."""
+        front, held = self._front, list[list[GroupWrite]]()
+        note = self.read_note(_JOURNAL_NOTE)
+        if note is not None:
+            held = front.open(int.from_bytes(note))
+        else:
+            self._make_journal()
+            self._commit([])
+        if front.damage:
+            self._commit([GroupWrite(group, health=Health.DAMAGED) for group in self.groups()])
+            self._make_journal()
+        self._directory.mark_used(JOURNAL_FORMAT_VERSION)
+        for writes in held:
+            for group in {write.group for write in writes} - self._known.keys():
+                with self._environment.read() as txn:
+                    self._known[group] = load_state(txn, self._state, self._slots[group], group)
+            front.take_up(writes, self._known)
+        self._is_open = True
+
+    def _make_journal(self) -> None:
+        try:
+            self._front.make()
+        except OSError as error:
+            if not self._reserve.release(self._directory.free_bytes()):
+                raise StorageFull(f"no space left for {self.path / JOURNAL_NAME}: {error.strerror}") from error
+            self._front.make()
+
+    @property
+    def journal_damage(self) -> str:
+        """What was wrong with the journal when it was opened: all replicas are to be rebuilt. "" if nothing was."""
+        return self._front.damage
 
     def _open_slots(self, groups: Sequence[GroupId]) -> None:
         names = [name for group in groups for name in slot_names(group)]
@@ -144,7 +182,7 @@ class LmdbStore:
 
     def group(self, group: GroupId) -> LmdbGroup:
         """The read side of a group, whether or not anything was written to it yet."""
-        return LmdbGroup(group, self._environment, self._state, self._slots)
+        return LmdbGroup(group, self._environment, self._state, self._slots, self._front.tails)
 
     def groups(self) -> Sequence[GroupId]:
         """Every group that was written to, ascending."""
@@ -160,23 +198,45 @@ class LmdbStore:
         """
         assert self._writing.acquire(blocking=False), "two threads write at a time"
         try:
-            self._make_slots(writes)
             start = time.perf_counter()
-            moved = self._transact(writes)
-            self._known.update(moved)
+            if not self._write_journal(writes):
+                self._make_slots(writes)
+                self._commit(writes)
             self._last_commit_seconds = time.perf_counter() - start
             self._commit_count += 1
         finally:
             self._writing.release()
 
-    def _transact(self, writes: Sequence[GroupWrite]) -> Known:
-        of_data = any(map(adds_data, writes))
+    def _write_journal(self, writes: Sequence[GroupWrite]) -> bool:
+        """Whether `writes` are durable in the journal now; otherwise they are to be committed."""
+        if self._environment.has_failed:
+            return False
         try:
-            return self._environment.write(lambda txn: self._apply(txn, writes), adds_data=of_data)
+            return self._front.write(writes, self._known)
+        except StorageIO as error:
+            self._environment.fail(error)
+            raise
+
+    def _commit(self, writes: Sequence[GroupWrite]) -> None:
+        """In LMDB, and with them what the journal holds."""
+        try:
+            moved = self._transact(self._front.waiting(), writes)
+        except StorageFull:
+            self._front.refused()
+            raise
+        self._known.update(moved)
+        self._front.committed()
+
+    def _transact(self, waiting: Sequence[GroupWrite], writes: Sequence[GroupWrite]) -> Known:
+        """What waits in the journal was accepted when there was space for it."""
+        of_data = any(map(adds_data, writes))
+        all_of_it = [*waiting, *writes]
+        try:
+            return self._environment.write(lambda txn: self._apply(txn, all_of_it), adds_data=of_data)
         except StorageFull:
             if not self._reserve.release(self._directory.free_bytes()):
                 raise
-        return self._environment.write(lambda txn: self._apply(txn, writes), adds_data=of_data)
+        return self._environment.write(lambda txn: self._apply(txn, all_of_it), adds_data=of_data)
 
     def keep_reserve(self) -> None:
         """To be called now and then: see `Reserve.keep`."""
@@ -192,10 +252,13 @@ class LmdbStore:
     def _apply(self, txn: lmdb.Transaction[bytes], writes: Sequence[GroupWrite]) -> Known:
         """The groups that `writes` moved, as they are once `txn` is durable."""
         moved: Known = {}
+        generation = self._front.next_generation
+        if generation is not None:
+            txn.put(_note_key(_JOURNAL_NOTE), _sealed(generation.to_bytes(8)), db=self._node)
         for write in writes:
             group = write.group
             slots = self._slots[group]
-            known = moved.get(group) or self._known.get(group)
+            known = moved.get(group) or self._front.stored(group, self._known)
             if known is None and write.health is Health.DAMAGED:
                 before, head = self._bereft(txn, group)
             else:
@@ -241,7 +304,7 @@ class LmdbStore:
 
     def write_note(self, name: str, data: bytes) -> None:
         """A record of the node's own, durable when it returns. Not beside a `write`. Raises StorageFull, StorageIO."""
-        record = zlib.crc32(data).to_bytes(4) + data
+        record = _sealed(data)
         self._environment.write(lambda txn: txn.put(_note_key(name), record, db=self._node), adds_data=False)
 
     def statistics(self) -> StoreStatistics:
@@ -261,13 +324,26 @@ class LmdbStore:
         )
 
     def close(self) -> None:
-        """Close the map and let go of the directory. No read or write may be under way or follow."""
+        """Close the map and let go of the directory. No read or write may be under way or follow.
+
+        What the journal holds goes into LMDB, if it can: then an older program may open the directory.
+        """
+        if self._is_open:
+            with suppress(StorageError):
+                if self._front.tails:
+                    self._commit([])
+                self._directory.mark_used(FORMAT_VERSION)
+        self._front.close()
         self._environment.close()
         self._directory.close()
 
 
 def _note_key(name: str) -> bytes:
     return b"note/" + name.encode()
+
+
+def _sealed(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(4) + data
 
 
 def _unsealed(name: str, record: bytes) -> bytes:

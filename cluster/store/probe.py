@@ -2,8 +2,8 @@
 
 Law: nothing here changes the file. LMDB checks no page: a damaged meta page may take it back a transaction, which
 would forget a vote, and a damaged tree may end the process. So the meta pages must follow each other as commits leave
-them, and every key of every tree is walked in a child process, which may die of it. Payloads are not read; each has
-its own checksum.
+them, and every key of every tree is walked in a child process, which may die of it; so it may of the list of free
+pages, which only who writes looks at. Payloads are not read; each has its own checksum.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import faulthandler
 import os
 import resource
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import lmdb
@@ -33,6 +34,8 @@ _PAGE_SIZE_AT = _PAGE.size + _META.size
 """LMDB keeps the page size where the free list's database has its padding."""
 _ENDED_WELL = 0
 _PAGES_FACTOR_MAX = 2
+_RUN_BYTES = 16 << 20
+"""Of free pages in a row: whoever wants so many looks through the whole list for them."""
 _PAGES_MORE_MAX = 1 << 14
 """A healthy file may end before the last page that was taken, when that is unused; not by so many."""
 
@@ -110,4 +113,14 @@ def _walk(path: Path, databases_max: int) -> int:
                     found += 1
                 if found != txn.stat(database)["entries"]:
                     return 1
+    _look_for_free_pages(path)
     return _ENDED_WELL
+
+
+def _look_for_free_pages(path: Path) -> None:
+    """In the child. Nothing is committed."""
+    with lmdb.open(str(path), create=False, lock=False, readahead=False) as environment:
+        txn = environment.begin(write=True)
+        with suppress(lmdb.MapFullError):
+            txn.put(b"run", bytes(_RUN_BYTES))
+        txn.abort()

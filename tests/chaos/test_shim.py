@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chaos.clients import body
-from chaos.machine.shim import SECTOR_BYTES, Disk, build, missing_for_shim
+from chaos.machine.shim import SECTOR_BYTES, Disk, build, missing_for_shim, of_store
 
 pytestmark = pytest.mark.skipif(bool(missing_for_shim()), reason=missing_for_shim())
 
@@ -26,15 +26,15 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def disk(library: Path, tmp_path: Path) -> Disk:
-    return Disk(library, tmp_path / "data.mdb", tmp_path / "shim")
+    return Disk(library, of_store(tmp_path), tmp_path / "shim")
 
 
 def python_on(disk: Disk, program: str) -> subprocess.CompletedProcess[str]:
     """Run a program whose disk it is; `data` is a descriptor of it, `dsync` another one."""
     opened = (
         "import os, signal, time\n"
-        f"data = os.open({str(disk.file)!r}, os.O_RDWR | os.O_CREAT)\n"
-        f"dsync = os.open({str(disk.file)!r}, os.O_RDWR | os.O_DSYNC)\n"
+        f"data = os.open({str(disk.files[0])!r}, os.O_RDWR | os.O_CREAT)\n"
+        f"dsync = os.open({str(disk.files[0])!r}, os.O_RDWR | os.O_DSYNC)\n"
     )
     command = [*disk.environment(), sys.executable, "-c", opened + program]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -42,12 +42,12 @@ def python_on(disk: Disk, program: str) -> subprocess.CompletedProcess[str]:
 
 def after_power_failures(disk: Disk) -> set[bytes]:
     """What may be left: the file's contents after many power failures of the same moment."""
-    before = disk.file.read_bytes()
+    before = disk.files[0].read_bytes()
     found: set[bytes] = set()
     for seed in range(40):
-        disk.file.write_bytes(before)
+        disk.files[0].write_bytes(before)
         disk.lose_power(random.Random(seed))
-        found.add(disk.file.read_bytes())
+        found.add(disk.files[0].read_bytes())
     return found
 
 
@@ -57,7 +57,7 @@ def test_what_was_synced_survives_and_what_was_not_may_be_gone_sector_by_sector(
         f"os.pwrite(data, {SYNCED!r}, 0); os.fdatasync(data)\n"
         f"os.pwrite(data, {LOST!r}, 0); os.kill(os.getpid(), signal.SIGKILL)\n",
     )
-    assert disk.file.read_bytes() == LOST
+    assert disk.files[0].read_bytes() == LOST
     left = after_power_failures(disk)
     assert len(left) > 10
     for contents in left:
@@ -89,6 +89,28 @@ def test_what_was_appended_and_not_synced_may_be_cut_off(disk: Disk) -> None:
         f"os.pwrite(data, {LOST!r}, 4096); os.kill(os.getpid(), signal.SIGKILL)\n",
     )
     assert {len(contents) for contents in after_power_failures(disk)} == {4096, 8192}
+
+
+def test_a_sync_is_for_its_file_alone(disk: Disk) -> None:
+    journal = disk.files[1]
+    python_on(
+        disk,
+        f"other = os.open({str(journal)!r}, os.O_RDWR | os.O_CREAT)\n"
+        f"os.pwrite(data, {SYNCED!r}, 0); os.fdatasync(data); os.pwrite(other, {SYNCED!r}, 0); os.fdatasync(other)\n"
+        f"os.pwrite(data, {LOST!r}, 0); os.pwrite(other, {LOST!r}, 0); os.fdatasync(other)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n",
+    )
+    assert disk.has_unsynced
+    assert len(after_power_failures(disk)) > 10
+    assert journal.read_bytes() == LOST
+
+
+def test_a_machine_that_lost_power_was_started_anew(disk: Disk) -> None:
+    program = "print(open('/proc/sys/kernel/random/boot_id').read().strip())\n"
+    first, second = (python_on(disk, program).stdout for _ in range(2))
+    disk.lose_power(random.Random(1))
+    assert len({first, second}) == 1
+    assert python_on(disk, program).stdout not in {first, "\n"}
 
 
 def test_a_disk_fails_when_it_is_told_to(disk: Disk) -> None:

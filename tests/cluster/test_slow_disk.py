@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chaos.local_cluster import PROGRAM
-from chaos.machine.shim import Disk, build, missing_for_shim
+from chaos.machine.shim import Disk, build, missing_for_shim, of_store
 from cluster.node.dev.child import Child
 from tests.cluster.clients import declare
 from tests.cluster.harness import LocalCluster, wait_until
@@ -29,7 +29,7 @@ class SlowCluster(LocalCluster):
         super().__init__(directory=directory)
         library = build(directory)
         self.disks = [
-            Disk(library, node.directory / "data" / "store" / "data.mdb", directory / f"{node.name}.disk")
+            Disk(library, of_store(node.directory / "data" / "store"), directory / f"{node.name}.disk")
             for node in self.nodes
         ]
 

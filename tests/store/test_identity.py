@@ -73,8 +73,8 @@ def test_another_node_is_refused() -> None:
 
 
 def test_a_record_of_a_newer_format_is_refused_whatever_is_in_it() -> None:
-    body = json.dumps({**asdict(IDENTITY), "format_version": 2, "new_field": 1}).encode()
-    with pytest.raises(IdentityMismatch, match=r"^the data has format 2, this program reads up to 1: run a newer one$"):
+    body = json.dumps({**asdict(IDENTITY), "format_version": 3, "new_field": 1}).encode()
+    with pytest.raises(IdentityMismatch, match=r"^the data has format 3, this program reads up to 2: run a newer one$"):
         decode_identity(b"%08x" % zlib.crc32(body) + body)
 
 
@@ -86,8 +86,8 @@ def test_a_damaged_record_is_corrupt() -> None:
 
 def test_a_directory_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     LmdbStore(tmp_path).close()
-    (tmp_path / "format").write_text("2\n")
-    with pytest.raises(IdentityMismatch, match=r"^the data has format 2"):
+    (tmp_path / "format").write_text("3\n")
+    with pytest.raises(IdentityMismatch, match=r"^the data has format 3"):
         LmdbStore(tmp_path)
 
 

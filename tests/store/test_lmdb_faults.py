@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +19,13 @@ import pytest
 from cluster.raft.storage import GroupWrite, StorageCorrupt, StorageFull, StorageIO
 from cluster.raft.types import GroupId
 from cluster.store.lmdb_store import LmdbStore
+from cluster.store.tail import JOURNALED_BYTES_MAX
 
 from .build import G, appended, data_of, entry, hard_state, index, meta
 
 MARK = b"<the payload that rots>"
+LARGE = bytes(JOURNALED_BYTES_MAX)
+"""With anything beside it, too much for the journal."""
 
 
 @contextmanager
@@ -56,7 +60,7 @@ def test_a_full_disk_refuses_the_write_and_the_next_one_goes_on(tmp_path: Path) 
         data_file_becomes(tmp_path, "/dev/full"),
         pytest.raises(StorageFull, match=f"^no space left for {tmp_path}/data.mdb: No space left on device$"),
     ):
-        store.write([appended(4, 5)])
+        store.write([GroupWrite(G, entries=[entry(4, LARGE), entry(5)])])
     assert store.group(G).initial_state().last_index == 3
     store.write([appended(4, 6)])
     assert store.group(G).initial_state().last_index == 6
@@ -101,7 +105,7 @@ def test_a_device_that_failed_is_never_written_again(tmp_path: Path) -> None:
         data_file_becomes(tmp_path, "/proc/self/mem"),
         pytest.raises(StorageIO, match=f"^{tmp_path}/data.mdb failed: .*Input/output error$"),
     ):
-        store.write([appended(4, 5)])
+        store.write([GroupWrite(G, entries=[entry(4, LARGE), entry(5)])])
     with pytest.raises(StorageIO, match="Input/output error"):
         store.write([appended(4, 5)])
     assert store.group(G).initial_state().last_index == 3
@@ -188,6 +192,24 @@ def test_a_data_file_that_was_cut_off_is_corrupt_and_no_crash(tmp_path: Path, le
                 store.group(G).payload(index(number))
         finally:
             store.close()
+
+
+def test_a_damaged_list_of_free_pages_is_found_before_anything_is_written(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    for number in range(1, 20):
+        store.write([GroupWrite(G, entries=[entry(number, LARGE + b"more")])])
+    store.close()
+    content = (tmp_path / "data.mdb").read_bytes()
+    page_bytes = 4096
+    metas = [content[start : start + 192] for start in (0, page_bytes)]
+    latest = max(metas, key=lambda found: struct.unpack_from("<Q", found, 144))
+    (root,) = struct.unpack_from("<Q", latest, 80)  # of the first of two databases, behind two headers and 24 bytes
+    assert 2 <= root < len(content) // page_bytes
+    with (tmp_path / "data.mdb").open("r+b") as file:
+        file.seek(root * page_bytes)
+        file.write(bytes(page_bytes))
+    with pytest.raises(StorageCorrupt, match="a tree of it "):
+        LmdbStore(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"\xff" * 16384, b"not a database" * 1000, b"short"])

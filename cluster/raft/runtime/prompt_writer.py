@@ -109,8 +109,7 @@ def _is_small(writes: Sequence[GroupWrite]) -> bool:
         return False
     size = 0
     for write in writes:
-        if write.stage or write.install or write.snapshot or write.delete_entries or write.replace_entries:
+        if not write.is_plain:
             return False
-        for entry in write.entries:
-            size += len(entry.data)
+        size += write.entry_bytes
     return size <= PROMPT_BYTES_MAX

@@ -45,10 +45,7 @@ class Pending:
 
     def size(self) -> int:
         """Bytes of entries."""
-        size = 0
-        for entry in self.persist.write.entries:
-            size += len(entry.data)
-        return size
+        return self.persist.write.entry_bytes
 
     def is_heavy(self) -> bool:
         """Would others wait for it noticeably?"""
@@ -211,9 +208,8 @@ class WriteRounds:
         self._latencies.append(seconds)
         self.writes += 1
         for pending in batch:
-            entries = pending.persist.write.entries
-            self.entries_written += len(entries)
-            self.bytes_written += sum([len(entry.data) for entry in entries])
+            self.entries_written += len(pending.persist.write.entries)
+            self.bytes_written += pending.size()
 
     def latencies(self) -> tuple[float, float, float]:
         """Last, median and 99th percentile of the window, in seconds; zeros before the first write."""
