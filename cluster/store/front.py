@@ -19,15 +19,20 @@ from cluster.store.tail import JOURNALED_BYTES_MAX, Tail, decode_writes, encode_
 Known = dict[GroupId, tuple[GroupState, SnapshotHead]]
 
 
+RESERVE_SHARE = 4
+"""The journal holds at most a fourth of what is reserved for writes that give space back: they take it along."""
+
+
 class Front:
     """Of the store in `directory`. `known` are its groups as they are with what the journal holds of them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, reserve_bytes: int) -> None:
         self.tails: dict[GroupId, Tail] = {}
         """Of the groups of which the journal holds something."""
         self.damage = ""
         """What was wrong with the journal when it was opened."""
         self._directory = directory
+        self._held_bytes_max = reserve_bytes // RESERVE_SHARE
         self._journal: Journal | None = None
         self._generation = 0
         """As LMDB has it; 0 before it has any."""
@@ -70,7 +75,7 @@ class Front:
             return False
         moved = _moved(writes, known)
         body = encode_writes(writes)
-        if not journal.has_room(len(body)):
+        if not journal.has_room(len(body)) or journal.held_bytes + len(body) > self._held_bytes_max:
             return False
         try:
             journal.append(body)

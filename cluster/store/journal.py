@@ -20,7 +20,7 @@ from pathlib import Path
 from cluster.raft.storage import StorageCorrupt, StorageIO
 
 JOURNAL_NAME = "journal"
-JOURNAL_BYTES = 2 << 20
+JOURNAL_BYTES = 4 << 20
 """Of the file. It is written once as a whole, so that a record changes nothing but its own bytes."""
 RECORDS_MAX = 512
 """In one generation: so many are taken into LMDB in one commit of some milliseconds."""
@@ -106,6 +106,11 @@ class Journal:
     def has_room(self, length: int) -> bool:
         """Is there room for a body of that many bytes?"""
         return self._count < RECORDS_MAX and self._position + _RECORD_BYTES + length <= JOURNAL_BYTES
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the records of this generation."""
+        return self._position - _FIRST
 
     def append(self, body: bytes) -> None:
         """One record more; durable when this returns. There has to be room.

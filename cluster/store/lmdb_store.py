@@ -80,7 +80,6 @@ class LmdbStore:
         self.path = path
         self._groups_max = groups_max
         self._writing = threading.Lock()
-        self._front = Front(path)
         self._is_open = False
         self._directory = DataDirectory(path)
         self._reserve = Reserve(path, reserve_file)
@@ -89,11 +88,14 @@ class LmdbStore:
                 check_file(path, 2 * groups_max + 2)
             if map_size_max is None:
                 map_size_max = max(map_size, int(self._space() * MAP_SIZE_MAX_SHARE))
+            if reserve_bytes is None:
+                reserve_bytes = map_size_max // 16
+            self._front = Front(path, reserve_bytes)
             self._environment = GrowingEnvironment(
                 path,
                 map_size=min(map_size, map_size_max),
                 map_size_max=map_size_max,
-                reserve_bytes=map_size_max // 16 if reserve_bytes is None else reserve_bytes,
+                reserve_bytes=reserve_bytes,
                 databases_max=2 * groups_max + 2,
             )
         except BaseException:
