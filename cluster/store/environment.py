@@ -84,6 +84,14 @@ class GrowingEnvironment:
             raise translate(error, path) from error
         self._page_size: int = self._env.stat()["psize"]
         self._pad()
+        self._flush()
+
+    def _flush(self) -> None:
+        """The last commit of a killed process may be in the page cache alone, and whoever reads it builds on it."""
+        try:
+            self._env.sync(True)
+        except lmdb.Error as error:
+            raise translate(error, self.path) from error
 
     def _pad(self) -> None:
         """Give a file that was cut off its length back: reading a missing page is then a checksum error and

@@ -121,9 +121,7 @@ class Journal:
         head = self._encode_head(len(body), zlib.crc32(body, self._seed))
         record = b"".join((head, body, head))
         self.is_used = True
-        written = os.pwrite(self._file, record, self._position)
-        if written != len(record):
-            raise OSError(f"{self.path}: {written} of {len(record)} bytes were written")
+        self._put(record, self._position)
         try:
             os.fdatasync(self._file)
         except OSError as error:
@@ -144,7 +142,7 @@ class Journal:
     # ---- the file
 
     def _put_label(self) -> None:
-        os.pwrite(self._file, _label(self._seed, boot_id()), 0)
+        self._put(_label(self._seed, boot_id()), 0)
         os.fdatasync(self._file)
 
     def _load(self) -> None:
@@ -160,13 +158,21 @@ class Journal:
             self._position += _RECORD_BYTES + len(body)
             self._count += 1
         self.is_used = bool(self.records)
+        end = self._position
         latest = max((head.number for head in self._heads_from(content, self._position)), default=-1)
         if latest >= self._count:
             # Somebody has begun another record. It may be torn if it was the last, and only with the machine.
             if latest > self._count or (boot.rstrip(b"\0") == boot_id() != b""):
                 raise StorageCorrupt(f"{self.path} is damaged: record {self._count} does not match its checksum")
-            os.pwrite(self._file, bytes(JOURNAL_BYTES - self._position), self._position)
-            os.fdatasync(self._file)
+            end = JOURNAL_BYTES
+        # Written again: it may be in the page cache alone, and where the device refused it, no later flush says so.
+        self._put(content[_FIRST : self._position].ljust(end - _FIRST, b"\0"), _FIRST)
+        os.fdatasync(self._file)
+
+    def _put(self, content: bytes, position: int) -> None:
+        written = os.pwrite(self._file, content, position)
+        if written != len(content):
+            raise OSError(f"{self.path}: {written} of {len(content)} bytes were written")
 
     def _encode_head(self, length: int, checksum: int) -> bytes:
         head = _HEAD.pack(_MAGIC, self._generation, self._count, length, checksum)
