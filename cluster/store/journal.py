@@ -4,7 +4,8 @@ Law: a record is durable when `append` returns. Records of one generation follow
 file; LMDB knows the generation, and the commit that takes in what the journal holds begins the next: what lies in the
 file of earlier ones is nothing. A record that was being written when the power failed may be torn, and is nothing
 either: nobody was told of it. Any other that cannot be read is damage, and so is a torn one where the machine has not
-been started anew since: what a process has written does not get lost with the process.
+been started anew since: what a process has written does not get lost with the process. Of what it was writing then the
+last pages may be missing. What is found was perhaps never flushed: it is written again before anybody builds on it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ JOURNAL_BYTES = 4 << 20
 """Of the file. It is written once as a whole, so that a record changes nothing but its own bytes."""
 RECORDS_MAX = 512
 """In one generation: so many are taken into LMDB in one commit of some milliseconds."""
+_PAGE_BYTES = 4096
+"""Of the page cache, or a divisor."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LABEL = struct.Struct(">8sI36s")
 """magic, seed of the checksums, boot of the machine; then their checksum"""
@@ -159,10 +162,13 @@ class Journal:
             self._count += 1
         self.is_used = bool(self.records)
         end = self._position
-        latest = max((head.number for head in self._heads_from(content, self._position)), default=-1)
+        heads = list(self._heads_from(content, self._position))
+        latest = max((head.number for head in heads), default=-1)
         if latest >= self._count:
-            # Somebody has begun another record. It may be torn if it was the last, and only with the machine.
-            if latest > self._count or (boot.rstrip(b"\0") == boot_id() != b""):
+            # Somebody has begun another record. It may be torn if it was the last: in any way with the machine, else
+            # only where the kernel goes from page to page.
+            is_same_boot = boot.rstrip(b"\0") == boot_id() != b""
+            if latest > self._count or (is_same_boot and not self._is_cut_short(content, heads)):
                 raise StorageCorrupt(f"{self.path} is damaged: record {self._count} does not match its checksum")
             end = JOURNAL_BYTES
         # Written again: it may be in the page cache alone, and where the device refused it, no later flush says so.
@@ -173,6 +179,17 @@ class Journal:
         written = os.pwrite(self._file, content, position)
         if written != len(content):
             raise OSError(f"{self.path}: {written} of {len(content)} bytes were written")
+
+    def _is_cut_short(self, content: bytes, heads: list[_Head]) -> bool:
+        """Has the record in front only its beginning? So a process leaves it that was killed while it was copied into
+        the page cache. A bit that was flipped leaves the other end as well, or the whole body."""
+        head = self._head_at(content, self._position)
+        if head is None or heads != [head]:
+            return False
+        start = self._position + _HEAD_BYTES
+        is_whole = zlib.crc32(content[start : start + head.length], self._seed) == head.checksum
+        last = start + head.length + _HEAD_BYTES - 1
+        return not is_whole and self._position // _PAGE_BYTES != last // _PAGE_BYTES
 
     def _encode_head(self, length: int, checksum: int) -> bytes:
         head = _HEAD.pack(_MAGIC, self._generation, self._count, length, checksum)

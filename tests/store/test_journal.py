@@ -148,6 +148,22 @@ def test_a_flipped_bit_anywhere_in_a_record_is_found(tmp_path: Path) -> None:
             Journal(tmp_path, 7)
 
 
+def test_a_record_whose_last_pages_are_missing_was_being_written_when_the_process_was_killed(tmp_path: Path) -> None:
+    file = written(tmp_path, [*BODIES, b"four" * 2500])
+    whole = file.read_bytes()
+    begin, end = places(whole)[-2:]
+    for page in range(4096, end, 4096):
+        file.write_bytes(whole[:page].ljust(len(whole), b"\0"))
+        assert held(tmp_path) == BODIES
+        assert held(tmp_path) == BODIES
+    for damaged_at in (begin, begin + 32, end - 33, end - 32, end - 1):
+        damaged = bytearray(whole)
+        damaged[damaged_at] ^= 1
+        file.write_bytes(damaged)
+        with pytest.raises(StorageCorrupt):
+            Journal(tmp_path, 7)
+
+
 def test_damage_before_the_last_record_is_found_after_the_machine_was_started_anew(
     tmp_path: Path, boots: Callable[[], None]
 ) -> None:
