@@ -51,7 +51,8 @@ class Front:
         except StorageCorrupt as error:
             self.damage = str(error)
             return []
-        return [decode_writes(body) for body in self._journal.records]
+        records, self._journal.records = self._journal.records, []
+        return [decode_writes(body) for body in records]
 
     def make(self) -> None:
         """An empty journal, in place of what is there. Raises OSError."""

@@ -64,7 +64,7 @@ class _Head:
 
 
 class Journal:
-    """The file `JOURNAL_NAME` in `directory`, with what it holds of a generation: `records`, oldest first.
+    """The file `JOURNAL_NAME` in `directory`, with what it held of a generation at first: `records`, oldest first.
 
     Raises StorageCorrupt for one that is damaged or gone, OSError.
     """

@@ -137,12 +137,23 @@ class LmdbStore:
             self._commit([GroupWrite(group, health=Health.DAMAGED) for group in self.groups()])
             self._make_journal()
         self._directory.mark_used(JOURNAL_FORMAT_VERSION)
-        for writes in held:
-            for group in {write.group for write in writes} - self._known.keys():
-                with self._environment.read() as txn:
-                    self._known[group] = load_state(txn, self._state, self._slots[group], group)
-            front.take_up(writes, self._known)
+        self._take_up(held)
         self._is_open = True
+
+    def _take_up(self, held: Sequence[Sequence[GroupWrite]]) -> None:
+        """Know what the journal holds. A group of it that is damaged in LMDB is known to be, before the journal goes:
+        what is missing at its end could not be found out any more. The others go on."""
+        damaged: list[GroupWrite] = []
+        with self._environment.read() as txn:
+            for group in sorted({write.group for writes in held for write in writes}):
+                try:
+                    self._known[group] = load_state(txn, self._state, self._slots[group], group)
+                except StorageCorrupt:
+                    damaged.append(GroupWrite(group, health=Health.DAMAGED))
+        for writes in held:
+            self._front.take_up([write for write in writes if write.group in self._known], self._known)
+        if damaged:
+            self._commit(damaged)
 
     def _make_journal(self) -> None:
         try:

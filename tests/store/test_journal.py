@@ -17,6 +17,7 @@ from cluster.raft.types import GroupId
 from cluster.store import journal as journal_file
 from cluster.store.identity import FORMAT_VERSION, JOURNAL_FORMAT_VERSION
 from cluster.store.journal import JOURNAL_BYTES, JOURNAL_NAME, RECORDS_MAX, Journal
+from cluster.store.lmdb_group import HEAD, state_key
 from cluster.store.lmdb_store import LmdbStore
 from cluster.store.tail import JOURNALED_BYTES_MAX
 
@@ -324,6 +325,22 @@ def test_damage_of_the_journal_has_all_replicas_rebuilt_and_their_votes_stay(pat
     assert store.journal_damage == ""
     store.write([GroupWrite(G, health=Health.REBUILDING)])
     store.close()
+
+
+def test_a_group_that_is_damaged_in_lmdb_does_not_take_the_others_with_it(path: Path) -> None:
+    other = GroupId(5)
+    store = opened(path)
+    store.write([appended(1, 2), GroupWrite(other, hard_state=hard_state(4, vote=3), entries=entries(1, 2, term=4))])
+    store.write([appended(3, 3), GroupWrite(other, entries=entries(3, 3, term=4))])
+    store._environment.write(lambda txn: txn.put(state_key(other, HEAD), b"rot", db=store._state), adds_data=False)
+    left = kill(store, path)
+    store.close()
+    for _ in range(2):
+        store = opened(left)
+        assert data_of(store.group(G), 1, 3) == [b"data of 1", b"data of 2", b"data of 3"]
+        state = store.group(other).initial_state()
+        assert (state.health, state.hard_state, state.last_index) == (Health.DAMAGED, hard_state(4, vote=3), 0)
+        store.close()
 
 
 def test_a_journal_that_is_gone_has_all_replicas_rebuilt(path: Path) -> None:
