@@ -339,11 +339,12 @@ class LmdbStore:
     def close(self) -> None:
         """Close the map and let go of the directory. No read or write may be under way or follow.
 
-        What the journal holds goes into LMDB, if it can: then an older program may open the directory.
+        What the journal holds goes into LMDB, if it can: then an older program may open the directory. A write that a
+        disk never ended is not waited for.
         """
-        if self._is_open:
-            with suppress(StorageError):
-                if self._front.tails:
+        if self._is_open and self._writing.acquire(blocking=False):
+            with suppress(StorageError, OSError):
+                if self._front.next_generation is not None:
                     self._commit([])
                 self._directory.mark_used(FORMAT_VERSION)
         self._front.close()

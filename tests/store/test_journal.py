@@ -366,6 +366,35 @@ def test_an_older_program_may_open_what_was_closed_in_order_and_nothing_else(pat
     assert b"data of 3" in (path / "data.mdb").read_bytes()
 
 
+def test_an_older_program_may_not_open_what_a_device_that_failed_has_left(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal has a record that nobody was told of: an older program would go on beside it."""
+    store = opened(path)
+    store.write([appended(1, 2)])
+
+    def fails(file: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", fails)
+        with pytest.raises(StorageIO):
+            store.write([appended(3, 3)])
+    store.close()
+    assert (path / "format").read_text() == f"{JOURNAL_FORMAT_VERSION}\n"
+
+
+def test_a_directory_that_cannot_be_written_any_more_is_let_go_nevertheless(path: Path) -> None:
+    store = opened(path)
+    store.write([appended(1, 2)])
+    (path / "format").rename(path / "away")
+    store.close()
+    (path / "away").rename(path / "format")
+    store = opened(path)
+    assert store.group(G).initial_state().last_index == 2
+    store.close()
+
+
 def test_a_full_disk_keeps_what_the_journal_has_and_takes_nothing_more(path: Path) -> None:
     store = LmdbStore(path, map_size=1 << 17, map_size_max=1 << 18, reserve_bytes=1 << 17)
     store.write([appended(1, 1)])
