@@ -50,7 +50,8 @@ def open_store(data_dir: Path, *, map_size_max: int | None, groups_max: int) -> 
 
 
 def open_sound_store(data_dir: Path) -> tuple[Path, LmdbStore]:
-    """The directory and the store that a node left in `data_dir`, which is neither made nor set aside.
+    """The directory and the store that a node left in `data_dir`, which is neither made nor set aside. Nobody has what
+    it lost: see `marks_damage` of LmdbStore.
 
     Raises StorageError, OSError.
     """
@@ -58,7 +59,7 @@ def open_sound_store(data_dir: Path) -> tuple[Path, LmdbStore]:
     if not (path / DATA_NAME).exists():
         raise FileNotFoundError(f"{path} holds no data of a node")
     _check_condemned(path)
-    return path, _opened(path, None, SHARDS_MAX + 1)
+    return path, LmdbStore(path, groups_max=SHARDS_MAX + 1, reserve_file=RESERVE_BYTES, marks_damage=False)
 
 
 def _opened(path: Path, map_size_max: int | None, groups_max: int) -> LmdbStore:

@@ -63,6 +63,8 @@ class LmdbStore:
     reserve_bytes  what writes that only give space back may take beyond it; None means a sixteenth
     reserve_file   bytes of a file beside the data that is given up when the disk is full, see `Reserve`
     groups_max     groups that may ever live in the directory; one more raises StorageFull
+    marks_damage   false: where the journal is damaged no group is marked for that, reads find what LMDB has, and
+                   `give_up_journal`, before the first write, says that this is to be all
 
     Raises DirectoryInUse, IdentityMismatch (a newer format), StorageCorrupt, StorageIO.
     """
@@ -76,11 +78,14 @@ class LmdbStore:
         reserve_bytes: int | None = None,
         reserve_file: int = 0,
         groups_max: int = GROUPS_MAX,
+        marks_damage: bool = True,
     ) -> None:
         self.path = path
+        self._marks_damage = marks_damage
         self._groups_max = groups_max
         self._writing = threading.Lock()
         self._is_open = False
+        """Is it known what the journal holds, or that it holds nothing?"""
         self._directory = DataDirectory(path)
         self._reserve = Reserve(path, reserve_file)
         try:
@@ -133,6 +138,8 @@ class LmdbStore:
         else:
             self._make_journal()
             self._commit([])
+        if front.damage and not self._marks_damage:
+            return
         if front.damage:
             self._commit([GroupWrite(group, health=Health.DAMAGED) for group in self.groups()])
             self._make_journal()
@@ -155,6 +162,13 @@ class LmdbStore:
         if damaged:
             self._commit(damaged)
 
+    def give_up_journal(self) -> None:
+        """If it is damaged, go on with what LMDB has. Raises StorageFull, OSError."""
+        if not self._is_open:
+            self._make_journal()
+            self._directory.mark_used(JOURNAL_FORMAT_VERSION)
+            self._is_open = True
+
     def _make_journal(self) -> None:
         try:
             self._front.make()
@@ -165,7 +179,7 @@ class LmdbStore:
 
     @property
     def journal_damage(self) -> str:
-        """What was wrong with the journal when it was opened: all replicas are to be rebuilt. "" if nothing was."""
+        """What was wrong with the journal when it was opened: all replicas are to be rebuilt; "" if nothing was."""
         return self._front.damage
 
     def _open_slots(self, groups: Sequence[GroupId]) -> None:
@@ -211,6 +225,7 @@ class LmdbStore:
         """
         assert self._writing.acquire(blocking=False), "two threads write at a time"
         try:
+            assert self._is_open, "the journal is damaged, and nobody has said what becomes of that"
             start = time.perf_counter()
             if not self._write_journal(writes):
                 self._make_slots(writes)

@@ -17,6 +17,7 @@ from cluster.node.opening import forget_left, open_sound_store
 from cluster.node.recovery.survivor import Remains, survey, survive
 from cluster.raft.storage import StorageError
 from cluster.store.directory import DATA_NAME
+from cluster.store.journal import RECORDS_MAX
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -81,6 +82,8 @@ def _told(remains: Remains) -> list[str]:
         else:
             held = f"{shard.messages} messages in {shard.queues} queues"
             lines.append(f"  shard {shard.group}: {held}{_tail(shard.unagreed)}")
+    if remains.journal_damage:
+        lines.append(f"  LOST: up to {RECORDS_MAX} of the latest writes, of anything above: {remains.journal_damage}")
     others, own = ", ".join(remains.others) or "others", identity.node_name
     return [
         *lines,

@@ -57,6 +57,8 @@ class Remains:
     unagreed: int
     """Of the catalog's entries, as of a shard's."""
     shards: tuple[ShardRemains, ...]
+    journal_damage: str = ""
+    """Why the latest small writes are missing; "" where they are there."""
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -78,17 +80,18 @@ def survey(store: LmdbStore) -> Remains:
     if not catalog.cluster_id:
         raise NothingToRecover("the cluster of this directory was never founded")
     shards = tuple([_read_shard(store, GroupId(group), catalog) for group in sorted(catalog.placement)])
-    return Remains(identity, catalog, _unagreed(initial), shards)
+    return Remains(identity, catalog, _unagreed(initial), shards, store.journal_damage)
 
 
 def survive(store: LmdbStore, remains: Remains) -> str:
     """Make the node of this directory a cluster of its own, durably. Returns the id of the new cluster.
 
-    Raises StorageFull, StorageIO, StorageCorrupt.
+    Raises StorageFull, StorageIO, StorageCorrupt, OSError.
     """
     cluster_id, identity = secrets.token_hex(8), remains.identity
     store.write_identity(replace(identity, cluster_id=cluster_id, members=()))
     write_charter(store, Charter(cluster_id, (), len(remains.shards)))
+    store.give_up_journal()
     lost = [shard.group for shard in remains.shards if shard.lost]
     present = set(store.groups())
     store.write([GroupWrite(group, health=Health.DAMAGED) for group in lost if group in present])

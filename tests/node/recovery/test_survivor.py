@@ -160,3 +160,29 @@ def test_a_directory_of_no_cluster_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert clusterd(words) == 1
     assert capsys.readouterr().err == "clusterd recover: this directory has never belonged to a cluster\n"
     assert clusterd(["recover", "--data", str(tmp_path)]) == 2
+
+
+def test_of_a_damaged_journal_only_what_it_held_is_lost_and_nothing_is_changed_before_that_is_accepted(
+    store: LmdbStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.write([GroupWrite(GroupId(1), entries=[Entry(TERM, LogIndex(3), EntryKind.NOOP, b"")])])
+    data = tmp_path / "data"
+    left = data / STORE_NAME
+    shutil.copytree(tmp_path / STORE_NAME, left)
+    (left / "lock").unlink()
+    journal = left / "journal"
+    journal.write_bytes(journal.read_bytes().replace(b"jrec", b"jRec", 1))
+    before = (left / "data.mdb").read_bytes(), journal.read_bytes(), (left / "format").read_bytes()
+    for _ in range(2):
+        assert clusterd(["recover", "--only-survivor", "--data", str(data)]) == 2
+        told = capsys.readouterr().out
+        assert "shard 1: 2 messages" in told
+        assert "LOST: up to 512 of the latest writes, of anything above" in told
+        assert "journal is damaged: record 0 does not match its checksum" in told
+        assert before == ((left / "data.mdb").read_bytes(), journal.read_bytes(), (left / "format").read_bytes())
+    assert clusterd(["recover", "--only-survivor", "--data", str(data), "--accept-loss"]) == 0
+    capsys.readouterr()
+    assert clusterd(["recover", "--only-survivor", "--data", str(data)]) == 2
+    told = capsys.readouterr().out
+    assert "shard 1: 2 messages" in told
+    assert "LOST" not in told
