@@ -7,6 +7,7 @@ import random
 import shutil
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -364,6 +365,20 @@ def test_an_older_program_may_open_what_was_closed_in_order_and_nothing_else(pat
     store.close()
     assert (path / "format").read_text() == f"{FORMAT_VERSION}\n"
     assert b"data of 3" in (path / "data.mdb").read_bytes()
+
+
+def test_what_a_small_store_has_in_its_journal_never_keeps_it_from_giving_space_back(path: Path) -> None:
+    store = LmdbStore(path, map_size=1 << 17, map_size_max=1 << 20)
+    written = 0
+    with suppress(StorageFull):
+        while written < 1000:
+            store.write([GroupWrite(G, entries=[entry(written + 1, bytes(2100))])])
+            written += 1
+    assert written < 1000
+    dead = [index(number) for number in range(1, written + 1)]
+    store.write([GroupWrite(G, snapshot=(meta(written), b"index"), delete_entries=dead)])
+    store.write([GroupWrite(G, entries=[entry(written + 1, bytes(2100))])])
+    store.close()
 
 
 def test_an_older_program_may_not_open_what_a_device_that_failed_has_left(
