@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 _STAMP = struct.Struct(">Q")
 _SHORT_WRITE_BYTES_MAX = 16 << 20
 """An entry's payload is one write; so much is left at most after one that came short."""
-_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CORRUPT_ERRORS = (
     lmdb.CorruptedError,
     lmdb.PageNotFoundError,
@@ -46,7 +46,7 @@ def translate(error: lmdb.Error, path: Path) -> StorageError:
     """One of our errors for one of LMDB's."""
     if isinstance(error, _CORRUPT_ERRORS):
         return StorageCorrupt(f"{path / DATA_NAME} is damaged: {error.reason or error.what}")
-    if error.code in _FULL_CODES:
+    if error.code in FULL_CODES:
         return StorageFull(f"no space left for {path / DATA_NAME}: {os.strerror(error.code)}")
     if isinstance(error, lmdb.TxnFullError):
         return StorageFull(f"one write touches too many pages of {path / DATA_NAME}")

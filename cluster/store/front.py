@@ -111,7 +111,10 @@ class Front:
     @property
     def next_generation(self) -> int | None:
         """To be stored with the commit; None for one that ends no generation."""
-        ends = self._journal is None or self._journal.is_used or self._generation == 0
+        if self._journal is None:
+            ends = bool(self.damage)
+        else:
+            ends = self._journal.is_used or self._generation == 0
         return self._generation + 1 if ends else None
 
     def refused(self) -> None:

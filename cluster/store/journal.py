@@ -10,6 +10,7 @@ last pages may be missing. What is found was perhaps never flushed: it is writte
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import struct
@@ -94,10 +95,14 @@ class Journal:
         """An empty one, in place of whatever is there. Raises OSError."""
         path = directory / JOURNAL_NAME
         draft = path.with_suffix(".new")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640), "wb") as file:
-            file.write(_label(secrets.randbits(32), b"").ljust(JOURNAL_BYTES, b"\0"))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640), "wb") as file:
+                file.write(_label(secrets.randbits(32), b"").ljust(JOURNAL_BYTES, b"\0"))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
         draft.rename(path)
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -178,7 +183,7 @@ class Journal:
     def _put(self, content: bytes, position: int) -> None:
         written = os.pwrite(self._file, content, position)
         if written != len(content):
-            raise OSError(f"{self.path}: {written} of {len(content)} bytes were written")
+            raise OSError(errno.ENOSPC, f"{written} of {len(content)} bytes were written", str(self.path))
 
     def _is_cut_short(self, content: bytes, heads: list[_Head]) -> bool:
         """Has the record in front only its beginning? So a process leaves it that was killed while it was copied into

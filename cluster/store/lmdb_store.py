@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from cluster.raft.storage import GroupWrite, Health, StorageCorrupt, StorageErro
 from cluster.raft.types import GroupId
 from cluster.store.chunk import accept
 from cluster.store.directory import DATA_NAME, DataDirectory
-from cluster.store.environment import GrowingEnvironment
+from cluster.store.environment import FULL_CODES, GrowingEnvironment, Result
 from cluster.store.front import Front, Known
 from cluster.store.identity import FORMAT_VERSION, JOURNAL_FORMAT_VERSION, Identity, decode_identity, encode_identity
 from cluster.store.journal import JOURNAL_NAME
@@ -134,15 +134,22 @@ class LmdbStore:
         front, held = self._front, list[list[GroupWrite]]()
         note = self.read_note(_JOURNAL_NOTE)
         if note is not None:
-            held = front.open(int.from_bytes(note))
+            held = self._with_room(lambda: front.open(int.from_bytes(note)))
         else:
-            self._make_journal()
+            try:
+                self._with_room(front.make)
+            except StorageFull:
+                if self._directory.is_new:
+                    raise
+                # An older program has left it, and it is full: it has no journal before the next start.
+                self._is_open = True
+                return
             self._commit([])
         if front.damage and not self._marks_damage:
             return
         if front.damage:
             self._commit([GroupWrite(group, health=Health.DAMAGED) for group in self.groups()])
-            self._make_journal()
+            self._with_room(front.make)
         self._directory.mark_used(JOURNAL_FORMAT_VERSION)
         self._take_up(held)
         self._is_open = True
@@ -165,17 +172,20 @@ class LmdbStore:
     def give_up_journal(self) -> None:
         """If it is damaged, go on with what LMDB has. Raises StorageFull, OSError."""
         if not self._is_open:
-            self._make_journal()
+            self._with_room(self._front.make)
             self._directory.mark_used(JOURNAL_FORMAT_VERSION)
             self._is_open = True
 
-    def _make_journal(self) -> None:
-        try:
-            self._front.make()
-        except OSError as error:
-            if not self._reserve.release(self._directory.free_bytes()):
-                raise StorageFull(f"no space left for {self.path / JOURNAL_NAME}: {error.strerror}") from error
-            self._front.make()
+    def _with_room(self, act: Callable[[], Result]) -> Result:
+        """What `act` returns, which may take space: in need that of the reserve. Raises StorageFull, OSError."""
+        while True:
+            try:
+                return act()
+            except OSError as error:
+                if error.errno not in FULL_CODES:
+                    raise
+                if not self._reserve.release(self._directory.free_bytes()):
+                    raise StorageFull(f"no space left for {self.path / JOURNAL_NAME}: {error.strerror}") from error
 
     @property
     def journal_damage(self) -> str:

@@ -16,10 +16,12 @@ import pytest
 from cluster.raft.storage import GroupWrite, Health, StorageCorrupt, StorageFull, StorageIO
 from cluster.raft.types import GroupId
 from cluster.store import journal as journal_file
+from cluster.store.directory import DataDirectory
 from cluster.store.identity import FORMAT_VERSION, JOURNAL_FORMAT_VERSION
 from cluster.store.journal import JOURNAL_BYTES, JOURNAL_NAME, RECORDS_MAX, Journal
 from cluster.store.lmdb_group import HEAD, state_key
 from cluster.store.lmdb_store import LmdbStore
+from cluster.store.reserve import RESERVE_NAME
 from cluster.store.tail import JOURNALED_BYTES_MAX
 
 from .build import G, appended, data_of, entries, entry, hard_state, index, meta
@@ -410,6 +412,54 @@ def test_a_directory_that_cannot_be_written_any_more_is_let_go_nevertheless(path
     store.close()
 
 
+def test_a_full_disk_does_not_keep_what_an_older_program_left_from_being_opened(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(path)
+    store.write([appended(1, 2)])
+    store.close()
+    store = opened(path)
+    store._environment.write(lambda txn: txn.delete(b"note/journal", db=store._node), adds_data=False)
+    store.close()
+    (path / JOURNAL_NAME).unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "made", is_full)
+        store = opened(path)
+        store.write([appended(3, 3)])
+        store.write([appended(4, 4)])
+        left = kill(store, path)
+        store.close()
+    assert (left / "format").read_text() == (path / "format").read_text() == f"{FORMAT_VERSION}\n"
+    for directory in (left, path):
+        store = opened(directory)
+        assert data_of(store.group(G), 3, 4) == [b"data of 3", b"data of 4"]
+        assert (directory / JOURNAL_NAME).exists()
+        store.close()
+
+
+def test_the_reserve_is_given_up_for_a_journal_that_has_to_be_written_elsewhere(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system that copies on write."""
+    store = LmdbStore(path, reserve_file=1 << 20)
+    store.keep_reserve()
+    store.write([appended(1, 1)])
+    store.write([appended(2, 2)])
+    left = kill(store, path)
+    store.close()
+    write = os.pwrite
+
+    def is_short(file: int, data: bytes, at: int) -> int:
+        return 0 if (left / RESERVE_NAME).exists() else write(file, data, at)
+
+    monkeypatch.setattr(DataDirectory, "free_bytes", lambda self: 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", is_short)
+        store = LmdbStore(left, map_size=1 << 17, map_size_max=1 << 20, reserve_file=1 << 20)
+    assert data_of(store.group(G), 1, 2) == [b"data of 1", b"data of 2"]
+    store.close()
+
+
 def test_a_full_disk_keeps_what_the_journal_has_and_takes_nothing_more(path: Path) -> None:
     store = LmdbStore(path, map_size=1 << 17, map_size_max=1 << 18, reserve_bytes=1 << 17)
     store.write([appended(1, 1)])
@@ -428,6 +478,10 @@ def test_a_full_disk_keeps_what_the_journal_has_and_takes_nothing_more(path: Pat
     store = opened(left)
     assert (store.group(G).payload(index(1)), store.group(G).payload(index(3))) == (None, b"data of 3")
     store.close()
+
+
+def is_full(*told: object) -> int:
+    raise OSError(28, "No space left on device")
 
 
 def test_a_record_that_cannot_be_flushed_ends_all_writing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,9 +506,6 @@ def test_a_record_that_cannot_be_written_is_committed(path: Path, monkeypatch: p
     store = opened(path)
     store.write([appended(1, 1)])
     store.write([appended(2, 2)])
-
-    def is_full(file: int, data: bytes, at: int) -> int:
-        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", is_full)
