@@ -84,7 +84,7 @@ class Grounds(LocalCluster):
         return [replace(node, host=node.name) for node in planned]
 
     def start(self, index: int) -> None:
-        if self.disks:
+        if self.disks and not self.disks[index].has_files:
             self.disks[index].forget()
         self.children[index] = Child(self.nodes[index], self._program(index))
 

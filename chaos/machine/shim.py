@@ -90,13 +90,18 @@ class Disk:
     def has_unsynced(self) -> bool:
         return any(undo.exists() and undo.stat().st_size > 0 for undo in self._undo)
 
+    @property
+    def has_files(self) -> bool:
+        """Is there anything on it?"""
+        return any(file.exists() for file in self.files)
+
     def lose_power(self, rng: random.Random) -> int:
         """Take back some of what was not synced; the machine starts anew. Returns how many sectors."""
         self._boot.write_text(f"{uuid.UUID(int=rng.getrandbits(128), version=4)}\n")
         return sum(_take_back(file, undo, rng) for file, undo in zip(self.files, self._undo, strict=True))
 
     def forget(self) -> None:
-        """What is on the disk when a node starts is synced."""
+        """What is on the disk now is synced, as after a power failure. What a killed process left is not."""
         for undo in self._undo:
             undo.unlink(missing_ok=True)
 

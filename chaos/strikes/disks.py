@@ -90,6 +90,7 @@ def _lose_power(ground: Field, nodes: Iterable[int]) -> None:
         disk = ground.grounds.disks[node]
         disk.stall(stalled=False)
         sectors = disk.lose_power(ground.random)
+        disk.forget()
         ground.note(f"node {node} lost {sectors} sectors that were not synced")
 
 
