@@ -13,26 +13,31 @@ from .build import chunks_of, entry, hard_state, meta
 
 GROUPS = (GroupId(0), GroupId(1), GroupId(5))
 SIZES = (0, 20, 900, 3_000, 70_000)
+SMALL_SIZES = (0, 20, 600)
+SMALL_WRITES_MEAN = 20
 
 GroupContents = tuple[InitialState, list[Entry], bytes, dict[LogIndex, bytes | None]]
 
 
 def history(seed: int) -> Iterator[list[GroupWrite]]:
-    """Endless rounds: appends, truncations, snapshots, deletions, replacements, received snapshots."""
+    """Endless rounds: appends, truncations, snapshots, deletions, replacements, received snapshots; and stretches of
+    small writes in between."""
     chance = random.Random(seed)
     model = MemoryStore()
     while True:
-        groups = chance.sample(GROUPS, chance.randint(1, len(GROUPS)))
-        round_writes = [_group_write(chance, model.group(group), group) for group in sorted(groups)]
-        model.write(round_writes)
-        yield round_writes
+        is_small = chance.random() < 0.5
+        for _ in range(chance.randint(1, 2 * SMALL_WRITES_MEAN if is_small else 5)):
+            groups = chance.sample(GROUPS, chance.randint(1, len(GROUPS)))
+            round_writes = [_group_write(chance, model.group(group), group, is_small) for group in sorted(groups)]
+            model.write(round_writes)
+            yield round_writes
 
 
-def _group_write(chance: random.Random, group: GroupStorage, number: GroupId) -> GroupWrite:
+def _group_write(chance: random.Random, group: GroupStorage, number: GroupId, is_small: bool) -> GroupWrite:
     state = group.initial_state()
-    term = state.hard_state.term + chance.randint(0, 1)
-    body = bytes([chance.randrange(256)]) * chance.choice(SIZES)
-    match chance.randrange(8):
+    term = state.hard_state.term + (0 if is_small else chance.randint(0, 1))
+    body = bytes([chance.randrange(256)]) * chance.choice(SMALL_SIZES if is_small else SIZES)
+    match chance.choice((0, 7, 7, 7)) if is_small else chance.randrange(8):
         case 0 if state.last_index > state.snapshot.index:
             first = chance.randint(state.first_index, state.last_index)
             return GroupWrite(

@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from chaos.machine.shim import Disk, build, missing_for_shim, of_store
 from cluster.store.lmdb_store import LmdbStore
 from cluster.store.memory import MemoryStore
 
@@ -48,27 +50,62 @@ def test_every_reported_write_survives_kill_and_nothing_is_torn(tmp_path: Path) 
     done = 0
     for _ in range(KILLS):
         reported = _write_until_killed(tmp_path, seed, done, chance)
-        store = LmdbStore(tmp_path)
-        found = contents(store)
-        store.close()
-        model = MemoryStore()
-        states = []
-        for count, writes in enumerate(itertools.islice(history(seed), reported + 1), start=1):
-            model.write(writes)
-            if count >= reported:
-                states.append(contents(model))
-        if reported == 0:
-            states.insert(0, {})
-        assert found in states, f"after {reported} reported writes"
-        done = reported + states.index(found)
+        done = _check(tmp_path, seed, reported)
     assert done > 0
 
 
-def _write_until_killed(path: Path, seed: int, done: int, chance: random.Random) -> int:
+@pytest.mark.skipif(bool(missing_for_shim()), reason=missing_for_shim())
+def test_every_reported_write_survives_power_failures_and_nothing_is_torn(tmp_path: Path) -> None:
+    """Between two of them processes are killed: what these had not flushed the next power failure may take."""
+    seed = chosen_seed()
+    chance = random.Random(seed)
+    path = tmp_path / "store"
+    disk = Disk(build(tmp_path), of_store(path), tmp_path / "shim")
+    done = 0
+    for _ in range(4 * KILLS):
+        reported = _write_until_killed(path, seed, done, chance, disk)
+        if chance.random() < 0.5:
+            disk.lose_power(chance)
+            disk.forget()
+        # A look at a copy flushes nothing.
+        copy = tmp_path / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(path, copy)
+        done = _check(copy, seed, reported)
+    assert done > 0
+
+
+def _check(path: Path, seed: int, reported: int) -> int:
+    """How many writes of the history `path` holds: all that were reported, or one more."""
+    store = LmdbStore(path)
+    assert store.journal_damage == ""
+    found = contents(store)
+    store.close()
+    model = MemoryStore()
+    states = []
+    for count, writes in enumerate(itertools.islice(history(seed), reported + 1), start=1):
+        model.write(writes)
+        if count >= reported:
+            states.append(contents(model))
+    if reported == 0:
+        states.insert(0, {})
+    assert found in states, f"after {reported} reported writes"
+    return reported + states.index(found)
+
+
+def _write_until_killed(path: Path, seed: int, done: int, chance: random.Random, disk: Disk | None = None) -> int:
     """How many writes of the history were reported as durable, those before this process included."""
     package = Path(__file__).parent
     with subprocess.Popen(
-        [sys.executable, "-m", f"{package.name}.crash_child", str(path), str(seed), str(done)],
+        [
+            *(disk.environment() if disk else []),
+            sys.executable,
+            "-m",
+            f"{package.name}.crash_child",
+            str(path),
+            str(seed),
+            str(done),
+        ],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(package.parent), *sys.path])},
     ) as child:
@@ -80,10 +117,14 @@ def _write_until_killed(path: Path, seed: int, done: int, chance: random.Random)
             more = os.read(output, 4096)
             assert more, "the writing process ended by itself"
             heard += more
+        if disk:
+            disk.stall(stalled=True)
         select.select([], [], [], chance.uniform(0, WAIT_SECONDS_MAX))
         child.send_signal(signal.SIGKILL)
         while more := os.read(output, 4096):
             heard += more
+    if disk:
+        disk.stall(stalled=False)
     reports = heard.decode().split("\n")[:-1]
     assert reports[0] == "open"
     return int(reports[-1]) if len(reports) > 1 else done
