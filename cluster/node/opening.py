@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from cluster.node.config.model import SHARDS_MAX
 from cluster.node.logging import get_logger
+from cluster.raft.membership import all_members, decode_configuration
 from cluster.raft.storage import StorageCorrupt, StorageError
+from cluster.raft.types import EntryKind, LogIndex, NodeId
 from cluster.store.directory import DATA_NAME, lock_directory
 from cluster.store.lmdb_store import LmdbStore
 
@@ -23,10 +26,15 @@ ASIDE_NAME = "store.damaged"
 """Where the latest damaged data is. An operator who does not need it deletes it."""
 RESERVE_BYTES = 16 << 20
 """Of disk that is kept for what consumers settle when everything else is full."""
+_READ_BYTES = 4 << 20
 _CONDEMNED_NAME = "condemned"
 _LEFT_NAME = "left"
 """In the store of a former member."""
 _FORMER_NAME = "store.left"
+
+
+class Irreplaceable(StorageError):
+    """The journal of the only member is damaged. Nothing was changed."""
 
 
 class LeftBehind(StorageError):
@@ -63,10 +71,44 @@ def open_sound_store(data_dir: Path) -> tuple[Path, LmdbStore]:
 
 
 def _opened(path: Path, map_size_max: int | None, groups_max: int) -> LmdbStore:
-    store = LmdbStore(path, map_size_max=map_size_max, groups_max=groups_max, reserve_file=RESERVE_BYTES)
-    if store.journal_damage:
-        get_logger("store").error("damaged journal: all replicas here are rebuilt", reason=store.journal_damage)
-    return store
+    def opened(*, marks_damage: bool) -> LmdbStore:
+        return LmdbStore(
+            path,
+            map_size_max=map_size_max,
+            groups_max=groups_max,
+            reserve_file=RESERVE_BYTES,
+            marks_damage=marks_damage,
+        )
+
+    store = opened(marks_damage=False)
+    damage = store.journal_damage
+    if not damage:
+        return store
+    is_alone = _is_alone(store)
+    store.close()
+    if is_alone:
+        raise Irreplaceable(f"{damage}. Nobody else has what is here: only `clusterd recover` goes on without it")
+    get_logger("store").error("damaged journal: all replicas here are rebuilt", reason=damage)
+    return opened(marks_damage=True)
+
+
+def _is_alone(store: LmdbStore) -> bool:
+    """Is nobody else a member of any group, as far as the logs tell?"""
+    identity = store.read_identity()
+    members: set[NodeId] = set()
+    for group in store.groups():
+        storage = store.group(group)
+        with suppress(StorageCorrupt):
+            initial = storage.initial_state()
+            latest = initial.snapshot.configuration
+            first, end = initial.first_index, LogIndex(initial.last_index + 1)
+            while first < end:
+                for entry in storage.entries(first, end, _READ_BYTES):
+                    if entry.kind is EntryKind.CONFIG:
+                        latest = decode_configuration(entry.data)
+                    first = LogIndex(entry.index + 1)
+            members.update(all_members(latest))
+    return identity is not None and members == {identity.member_id}
 
 
 def has_lost_data(data_dir: Path) -> bool:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.node.opening import ASIDE_NAME, STORE_NAME, has_lost_data, note_damage, open_store
-from cluster.raft.storage import StorageCorrupt, StorageFull
+from cluster.node.bootstrap import Charter, establish, identity_of
+from cluster.node.config import PeerSpec
+from cluster.node.opening import ASIDE_NAME, STORE_NAME, Irreplaceable, has_lost_data, note_damage, open_store
+from cluster.raft.storage import GroupWrite, Health, StorageCorrupt, StorageFull
+from cluster.raft.types import Entry, EntryKind, GroupId, LogIndex, NodeId, Term
 from cluster.store.directory import DirectoryInUse
 from cluster.store.lmdb_store import LmdbStore
 
@@ -63,5 +66,29 @@ def test_a_store_in_use_is_not_set_aside(tmp_path: Path) -> None:
     note_damage(tmp_path, StorageCorrupt("x"))
     with pytest.raises(DirectoryInUse):
         opened(tmp_path)
+    store.close()
+    assert not has_lost_data(tmp_path)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_damaged_journal_is_no_reason_to_give_up_what_nobody_else_has(tmp_path: Path, members: int) -> None:
+    charter = Charter("c", tuple([PeerSpec(f"mq-{n}", "127.0.0.1", 7000 + n) for n in range(1, members + 1)]), shards=1)
+    store = opened(tmp_path)
+    establish(store, charter, NodeId(1))
+    store.write_identity(identity_of(charter, "mq-1"))
+    for number in (1, 2):
+        store.write([GroupWrite(GroupId(1), entries=[Entry(Term(0), LogIndex(number), EntryKind.COMMAND, b"x")])])
+    store.close()
+    journal = tmp_path / STORE_NAME / "journal"
+    journal.write_bytes(b"")
+    if members == 1:
+        for _ in range(2):
+            with pytest.raises(Irreplaceable, match=r"^.*/journal is damaged: .* only `clusterd recover` goes on"):
+                opened(tmp_path)
+        store = LmdbStore(tmp_path / STORE_NAME, marks_damage=False)
+    else:
+        store = opened(tmp_path)
+    state = store.group(GroupId(1)).initial_state()
+    assert (state.health, state.last_index) == ((Health.SOUND, 2) if members == 1 else (Health.DAMAGED, 0))
     store.close()
     assert not has_lost_data(tmp_path)
