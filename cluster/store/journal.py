@@ -67,7 +67,7 @@ class _Head:
 class Journal:
     """The file `JOURNAL_NAME` in `directory`, with what it held of a generation at first: `records`, oldest first.
 
-    Raises StorageCorrupt for one that is damaged or gone, OSError.
+    Raises StorageCorrupt for one that is damaged, cannot be read or is gone, OSError.
     """
 
     def __init__(self, directory: Path, generation: int) -> None:
@@ -154,7 +154,10 @@ class Journal:
         os.fdatasync(self._file)
 
     def _load(self) -> None:
-        content = os.pread(self._file, JOURNAL_BYTES + 1, 0)
+        try:
+            content = os.pread(self._file, JOURNAL_BYTES + 1, 0)
+        except OSError as error:
+            raise StorageCorrupt(f"{self.path} is damaged: {error.strerror}") from error
         if len(content) != JOURNAL_BYTES:
             raise StorageCorrupt(f"{self.path} is damaged: it has {len(content)} bytes instead of {JOURNAL_BYTES}")
         label = content[: _LABEL.size]

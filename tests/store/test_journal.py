@@ -218,6 +218,18 @@ def test_a_message_that_looks_like_a_record_is_none(tmp_path: Path) -> None:
     assert held(tmp_path / "other") == []
 
 
+def test_a_sector_that_cannot_be_read_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the node would end at each start; what takes its place is written elsewhere."""
+    written(tmp_path, BODIES)
+
+    def fails(file: int, length: int, at: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", fails)
+    with pytest.raises(StorageCorrupt, match=r"journal is damaged: Input/output error$"):
+        Journal(tmp_path, 7)
+
+
 # ---- in front of LMDB
 
 
