@@ -17,12 +17,14 @@ from cluster.raft.storage import GroupWrite, Health, StorageCorrupt, StorageFull
 from cluster.raft.types import GroupId
 from cluster.store import journal as journal_file
 from cluster.store.directory import DataDirectory
+from cluster.store.environment import GrowingEnvironment
 from cluster.store.identity import FORMAT_VERSION, JOURNAL_FORMAT_VERSION
 from cluster.store.journal import JOURNAL_BYTES, JOURNAL_NAME, RECORDS_MAX, Journal
-from cluster.store.lmdb_group import HEAD, state_key
+from cluster.store.lmdb_group import HEAD, NEW_HEAD, state_key
 from cluster.store.lmdb_store import LmdbStore
 from cluster.store.reserve import RESERVE_NAME
-from cluster.store.tail import JOURNALED_BYTES_MAX
+from cluster.store.state import GroupState
+from cluster.store.tail import JOURNALED_BYTES_MAX, tail_of
 
 from .build import G, appended, data_of, entries, entry, hard_state, index, meta
 from .seed import chosen_seed
@@ -279,6 +281,13 @@ def test_a_small_write_goes_to_the_journal_and_is_read_from_there(path: Path) ->
         store.close()
 
 
+def test_whoever_reads_a_tail_beside_the_writer_finds_what_was_there_when_it_was_cut() -> None:
+    before = tail_of(GroupState(last_index=index(2)), NEW_HEAD).after(appended(3, 6))
+    cut = before.after(GroupWrite(G, truncate_from=index(4), entries=entries(4, 4, term=2)))
+    assert ([found.term for found in before.entries], before.last_index) == ([1, 1, 1, 1], 6)
+    assert ([found.term for found in cut.entries], cut.last_index) == ([1, 2], 4)
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -339,6 +348,27 @@ def test_damage_of_the_journal_has_all_replicas_rebuilt_and_their_votes_stay(pat
     store = opened(left)
     assert store.journal_damage == ""
     store.write([GroupWrite(G, health=Health.REBUILDING)])
+    store.close()
+
+
+def test_damage_of_the_journal_is_not_forgotten_by_who_could_not_mark_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(path)
+    store.write([appended(1, 2)])
+    left = kill(store, path)
+    store.close()
+    (left / JOURNAL_NAME).unlink()
+
+    def fails(self: GrowingEnvironment, *told: object, adds_data: bool) -> None:
+        raise StorageIO("the device is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GrowingEnvironment, "write", fails)
+        with pytest.raises(StorageIO):
+            opened(left)
+    store = opened(left)
+    assert store.group(G).initial_state().health is Health.DAMAGED
     store.close()
 
 
@@ -481,6 +511,9 @@ def test_a_full_disk_keeps_what_the_journal_has_and_takes_nothing_more(path: Pat
     with pytest.raises(StorageFull):
         store.write([GroupWrite(G, entries=[entry(3, bytes(1 << 18))])])
     assert data_of(store.group(G), 1, 2) == [b"data of 1", b"data of 2"]
+    before = commits(store)
+    store.write([GroupWrite(G, hard_state=hard_state(0, commit_index=1))])
+    assert commits(store) > before, "that the disk is full has to be seen"
     before = commits(store)
     store.write([GroupWrite(G, snapshot=(meta(2), b"index"), delete_entries=[index(1)])])
     store.write([appended(3, 3)])
