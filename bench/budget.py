@@ -138,8 +138,7 @@ def _steps(
     main, client = {leader}, {written.thread}
     times = [written.seconds]
     times.append(track.next(main, gives("recvfrom", written.result)).seconds)
-    sent = track.next(main, begins("sendmsg"))
-    times.append(sent.seconds)
+    times.append(track.next(main, begins("sendmsg")).seconds)
     times.append(track.next(main, lambda call: call.name == "futex").seconds)
     times.append(track.next(writer, begins("pwrite64", "writev")).seconds)
     times.append(track.next(writer, lambda call: call.name == "futex").seconds)

@@ -16,6 +16,9 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from cluster.store.directory import DATA_NAME
+from cluster.store.journal import JOURNAL_NAME
+
 SOURCE = Path(__file__).with_name("shim.c")
 SECTOR_BYTES = 512
 _PAGE_BYTES = 4096
@@ -41,7 +44,7 @@ def build(directory: Path) -> Path:
 
 def of_store(store: Path) -> tuple[Path, ...]:
     """The files of a node's store that its disk is made of."""
-    return store / "data.mdb", store / "journal"
+    return store / DATA_NAME, store / JOURNAL_NAME
 
 
 class Disk:

@@ -18,7 +18,7 @@ from cluster.node.logging import get_logger
 from cluster.raft.membership import all_members, decode_configuration
 from cluster.raft.storage import StorageCorrupt, StorageError
 from cluster.raft.types import EntryKind, LogIndex, NodeId
-from cluster.store.directory import DATA_NAME, lock_directory
+from cluster.store.directory import DATA_NAME, flush_directory, lock_directory
 from cluster.store.lmdb_store import LmdbStore
 
 STORE_NAME = "store"
@@ -125,11 +125,7 @@ def forget_left(data_dir: Path) -> None:
     """This data is to be used again, whatever its cluster said. Durable when it returns. Raises OSError."""
     path = data_dir / STORE_NAME
     (path / _LEFT_NAME).unlink(missing_ok=True)
-    directory = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    flush_directory(path)
 
 
 def drop_former(data_dir: Path) -> None:

@@ -36,6 +36,15 @@ def lock_directory(path: Path) -> int:
     return descriptor
 
 
+def flush_directory(path: Path) -> None:
+    """Which names are in it is durable when this returns. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class DataDirectory:
     """An open, locked data directory; made if it is not there.
 
@@ -76,11 +85,7 @@ class DataDirectory:
             _write_durably(draft, "w", format_version)
             draft.rename(file)
             for directory in (self.path, self.path.parent):
-                descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+                flush_directory(directory)
             self.is_new = False
         elif file.read_text() != f"{format_version}\n":
             _write_durably(file, "r+", format_version)

@@ -82,20 +82,18 @@ class Front:
             journal.append(body)
         except OSError:
             return False
-        self._add(writes, known)
-        known.update(moved)
+        self._add(writes, known, moved)
         return True
 
     def take_up(self, writes: Sequence[GroupWrite], known: Known) -> None:
         """The journal has held `writes` since before it was opened; their groups are known."""
-        moved = _moved(writes, known)
-        self._add(writes, known)
-        known.update(moved)
+        self._add(writes, known, _moved(writes, known))
 
-    def _add(self, writes: Sequence[GroupWrite], known: Known) -> None:
+    def _add(self, writes: Sequence[GroupWrite], known: Known, moved: Known) -> None:
         for write in writes:
             group = write.group
             self.tails[group] = (self.tails.get(group) or tail_of(*known[group])).after(write)
+        known.update(moved)
 
     # ---- a commit of LMDB
 

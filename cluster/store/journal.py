@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.raft.storage import StorageCorrupt, StorageIO
+from cluster.store.directory import flush_directory
 
 JOURNAL_NAME = "journal"
 JOURNAL_BYTES = 4 << 20
@@ -104,11 +105,7 @@ class Journal:
             draft.unlink(missing_ok=True)
             raise
         draft.rename(path)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_directory(directory)
         return cls(directory, generation)
 
     def has_room(self, length: int) -> bool:

@@ -145,9 +145,9 @@ class LmdbStore:
                 self._is_open = True
                 return
             self._commit([])
-        if front.damage and not self._marks_damage:
-            return
         if front.damage:
+            if not self._marks_damage:
+                return
             self._commit([GroupWrite(group, health=Health.DAMAGED) for group in self.groups()])
             self._with_room(front.make)
         self._directory.mark_used(JOURNAL_FORMAT_VERSION)

@@ -100,18 +100,22 @@ def restart(cluster: LocalCluster) -> None:
     cluster.start_all()
 
 
+def come_back(cluster: LocalCluster, said: str) -> None:
+    """Node 2 starts, says so, and becomes whole; then the copy of node 0 is not needed any more, and goes."""
+    cluster.start(2)
+    wait_until(lambda: said in cluster.log(2), "damage found", HEAL_SECONDS)
+    cluster.wait_ready()
+    wait_until(lambda: is_whole(cluster), "whole again", HEAL_SECONDS)
+    cluster.kill(0)
+    cluster.wait_ready(1, 2)
+
+
 def test_a_node_that_comes_back_with_flipped_bits_is_rebuilt_and_nothing_is_lost(rotting: LocalCluster) -> None:
     source = seeded()
     fill(rotting)
     rotting.kill(2)
     flip_bodies(data_file(rotting, 2), source, 3)
-    rotting.start(2)
-    wait_until(lambda: "this replica is rebuilt from the others" in rotting.log(2), "damage found", HEAL_SECONDS)
-    rotting.wait_ready()
-    wait_until(lambda: is_whole(rotting), "whole again", HEAL_SECONDS)
-    # The others' copies are not needed any more.
-    rotting.kill(0)
-    rotting.wait_ready(1, 2)
+    come_back(rotting, "this replica is rebuilt from the others")
     take_all(rotting, 2)
     rotting.start_all()
 
@@ -140,12 +144,7 @@ def test_a_node_that_comes_back_with_a_damaged_journal_is_rebuilt_and_nothing_is
     content = bytearray(journal.read_bytes())
     content[content.index(b"jrec") + 40] ^= 1
     journal.write_bytes(content)
-    rotting.start(2)
-    wait_until(lambda: "damaged journal: all replicas here are rebuilt" in rotting.log(2), "damage found", HEAL_SECONDS)
-    rotting.wait_ready()
-    wait_until(lambda: is_whole(rotting), "whole again", HEAL_SECONDS)
-    rotting.kill(0)
-    rotting.wait_ready(1, 2)
+    come_back(rotting, "damaged journal: all replicas here are rebuilt")
     take_all(rotting, 2)
     connection = rotting.connect(2)
     channel = connection.channel()
