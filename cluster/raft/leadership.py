@@ -148,13 +148,9 @@ class Leadership:
         batches: dict[LogIndex, list[Entry]] = {}
         for peer, progress in self._progress.items():
             self._replicate(peer, progress, batches)
-            known = min(progress.match_index, commit_index)
-            if known > progress.commit_sent:
+            if commit_index > progress.commit_sent:
                 # No append was about to carry it.
-                if self._news_due:
-                    self._heartbeat(peer, progress, 0)
-                else:
-                    self._news_waits = True
+                self._tell_commit(peer, progress)
         self._news_due = not self._state.config.patient_commit_news
 
     def _replicate(self, peer: NodeId, progress: Progress, batches: dict[LogIndex, list[Entry]]) -> None:
@@ -196,6 +192,23 @@ class Leadership:
             return self._state.log.read(first, self._state.config.max_append_bytes)
         except Compacted:
             return None
+
+    def _tell_commit(self, peer: NodeId, progress: Progress) -> None:
+        state, log = self._state, self._state.log
+        if min(progress.match_index, log.commit_index) > progress.commit_sent:
+            if self._news_due:
+                self._heartbeat(peer, progress, 0)
+            else:
+                self._news_waits = True
+        elif not state.config.patient_commit_news and progress.has_been_sent(log.commit_index):
+            # It applies what its disk is still busy with, if its log agrees.
+            prev_index = LogIndex(progress.next_index - 1)
+            prev_term = log.known_term(prev_index)
+            if prev_term is not None:
+                state.outbox.append(
+                    Append(state.group, state.node, peer, state.term, prev_index, prev_term, log.commit_index, [])
+                )
+                progress.commit_sent = log.commit_index
 
     def _heartbeat(self, peer: NodeId, progress: Progress, number: int) -> None:
         state = self._state

@@ -105,6 +105,10 @@ class Progress:
             case ProgressState.SNAPSHOT:
                 return False
 
+    def has_been_sent(self, index: LogIndex) -> bool:
+        """Is everything up to there on its way to a peer that takes appends in?"""
+        return self.state is ProgressState.REPLICATE and self.next_index > index
+
     def sent(self, last_index: LogIndex, size: int) -> None:
         """An append up to `last_index` left, with `size` bytes of entry data."""
         self._sent_bytes += size

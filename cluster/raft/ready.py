@@ -54,7 +54,8 @@ class RaftConfig:
     retention_ticks        the log is kept so long for a peer that takes nothing of it in
     snapshots_passed_max   and until it has let so many snapshots pass without coming closer; 0: never
     patient_commit_news    that something is committed goes to followers with the next append or tick, not in a
-                           message of its own. Off: where followers answer from what they have applied
+                           message of its own. Off: where followers answer from what they have applied. They are
+                           told at once then, even of what their own disk is still busy with
     """
 
     election_ticks: int = 10

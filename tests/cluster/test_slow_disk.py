@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from chaos.machine.shim import Disk, build, missing_for_shim, of_store
 from cluster.node.dev.child import Child
 from tests.cluster.clients import declare
 from tests.cluster.harness import LocalCluster, wait_until
-from tests.cluster.leaders import leader_of
+from tests.cluster.leaders import catalog_leader, leader_of
 from tests.cluster.publisher import Publisher
 
 pytestmark = pytest.mark.skipif(bool(missing_for_shim()), reason=f"shim: {missing_for_shim()}")
@@ -74,3 +75,22 @@ def test_a_slow_follower_holds_nobody_up(slow: SlowCluster) -> None:
     publisher.stop()
     print(f"median confirm: {quick * 1000:.1f} ms, beside a slow follower {beside * 1000:.1f} ms")
     assert beside < 0.25, "half of what every confirm would take if the slow one were waited for"
+
+
+def test_what_is_declared_does_not_wait_for_a_slow_follower(slow: SlowCluster) -> None:
+    """It has to know of it, and it does: its disk may follow."""
+    leader = catalog_leader(slow)
+    connection = slow.connect(leader)
+    channel = connection.channel()
+    slow.disks[(leader + 1) % 3].slow(0.5)
+    seconds = []
+    for number in range(10):
+        begun = time.monotonic()
+        channel.queue_declare(f"quick-{number}", durable=True)
+        seconds.append(time.monotonic() - begun)
+    elsewhere = slow.connect((leader + 1) % 3)
+    elsewhere.channel().queue_declare("quick-9", passive=True)
+    slow.disks[(leader + 1) % 3].slow(0.0)
+    connection.close()
+    elsewhere.close()
+    assert statistics.median(seconds) < 0.25, f"median declaration: {statistics.median(seconds):.3f} s"

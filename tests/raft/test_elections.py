@@ -339,10 +339,10 @@ def test_what_a_dead_leader_said_before_does_not_bring_it_back() -> None:
 def test_the_better_log_stands_at_once_when_the_first_rank_cannot_win() -> None:
     ensemble = Ensemble()
     ensemble.elect(1)
+    ensemble.cut = {(1, 2)}
     ensemble.do(1, lambda group: group.propose(b"only three has it"))
-    ensemble.take(1, 2)
     ensemble.settle()
-    ensemble.take()
+    ensemble.heal()
     ensemble.crash(1)
     ensemble.do(3, lambda group: group.peer_disconnected(ONE))
     ensemble.do(2, lambda group: group.peer_disconnected(ONE))

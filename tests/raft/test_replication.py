@@ -48,6 +48,40 @@ def test_a_leader_commits_by_its_own_write_and_one_of_two_followers() -> None:
     assert ensemble.applied[1][-1].data == b"a"
 
 
+def test_a_follower_applies_what_is_committed_while_its_own_disk_is_still_busy_with_it() -> None:
+    ensemble = Ensemble()
+    ensemble.elect(1)
+    ensemble.settle()
+    ensemble.propose(1, "a")
+    ensemble.deliver(1)
+    ensemble.write(1)
+    ensemble.write(2)
+    ensemble.deliver(2, 1)
+    told = ensemble.deliver(1)
+    assert [(type(message), message.target) for message in told] == [(Heartbeat, 2), (Append, 3)]
+    assert [ensemble.applied[node][-1].data for node in (1, 2, 3)] == [b"a"] * 3
+    assert 3 in ensemble.writes
+    ensemble.settle()
+    assert ensemble.groups[1].status().progress[THREE].match_index == ensemble.groups[1].last_index
+
+
+def test_a_follower_that_missed_an_entry_is_not_told_that_it_is_committed() -> None:
+    ensemble = Ensemble()
+    ensemble.elect(1)
+    ensemble.settle()
+    ensemble.propose(1, "a")
+    ensemble.take(1, 3)
+    ensemble.deliver(1)
+    ensemble.write(1)
+    ensemble.write(2)
+    ensemble.deliver(2, 1)
+    ensemble.deliver(1, 3)
+    assert ensemble.applied[1][-1].data == b"a"
+    assert ensemble.groups[3].commit_index < ensemble.groups[1].commit_index
+    ensemble.settle()
+    assert ensemble.applied[3][-1].data == b"a"
+
+
 def test_patient_followers_hear_of_a_commit_with_the_next_append() -> None:
     ensemble = Ensemble(config=RaftConfig(patient_commit_news=True))
     leader = ensemble.elect(1)
