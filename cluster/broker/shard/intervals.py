@@ -7,13 +7,36 @@ an operation grows with the number of intervals it meets, not with the number of
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 Range = tuple[int, int]
 """`(first, end)`, half-open."""
 
 T = TypeVar("T")
+_FEW = 16
+"""So many intervals at once are dealt with one by one: that moves what lies behind each of them."""
+
+
+def _divide(starts: Sequence[int], ends: Sequence[int], parts: Sequence[Range]) -> Iterator[tuple[int, int, int, bool]]:
+    """The intervals, divided where one of `parts` begins or ends: `(which interval, first, end, is it in a part)`.
+    Both are sorted and disjoint."""
+    position = 0
+    for which, (first, end) in enumerate(zip(starts, ends, strict=True)):
+        while position < len(parts) and parts[position][0] < end:
+            a, b = parts[position]
+            if first < b:
+                if first < a:
+                    yield which, first, a, False
+                    first = a
+                if b >= end:
+                    break
+                yield which, first, b, True
+                first = b
+            position += 1
+        is_in = position < len(parts) and parts[position][0] <= first
+        yield which, first, end, is_in
 
 
 class IntervalSet:
@@ -101,6 +124,17 @@ class IntervalSet:
         self.count -= sum(b - a for a, b in gone)
         return gone
 
+    def remove_all(self, parts: Sequence[Range]) -> list[Range]:
+        """`remove` for each of `parts`, which are sorted and disjoint; in one pass if they are many."""
+        if len(parts) <= _FEW:
+            return [gone for first, end in parts for gone in self.remove(first, end)]
+        pieces = list(_divide(self.starts, self.ends, parts))
+        gone = [(first, end) for _, first, end, is_in in pieces if is_in]
+        self.starts = [first for _, first, _, is_in in pieces if not is_in]
+        self.ends = [end for _, _, end, is_in in pieces if not is_in]
+        self.count -= sum([end - first for first, end in gone])
+        return gone
+
     def take(self, count: int, below: int) -> list[Range]:
         """Take the lowest integers out: at most `count`, each lower than `below`."""
         taken: list[Range] = []
@@ -135,7 +169,7 @@ class IntervalSet:
 
 
 class IntervalMap(Generic[T]):
-    """Integers, each with an owner. Neighbours with one owner may touch."""
+    """Integers, each with an owner. Owners are told apart by `==`; neighbours with one owner may touch."""
 
     __slots__ = ("count", "ends", "owners", "starts")
 
@@ -152,7 +186,7 @@ class IntervalMap(Generic[T]):
         """Give `[first, end)` to `owner`; nothing of it may have an owner."""
         starts = self.starts
         if not starts or first >= self.ends[-1]:
-            if starts and self.ends[-1] == first and self.owners[-1] is owner:
+            if starts and self.ends[-1] == first and self.owners[-1] == owner:
                 self.ends[-1] = end
             else:
                 starts.append(first)
@@ -162,10 +196,26 @@ class IntervalMap(Generic[T]):
             i = bisect_right(starts, first)
             assert end <= starts[i] if i < len(starts) else True
             assert i == 0 or self.ends[i - 1] <= first
-            starts.insert(i, first)
-            self.ends.insert(i, end)
-            self.owners.insert(i, owner)
+            if i and self.ends[i - 1] == first and self.owners[i - 1] == owner:
+                self.ends[i - 1] = end
+                if i < len(starts) and starts[i] == end and self.owners[i] == owner:
+                    self.ends[i - 1] = self.ends[i]
+                    del starts[i], self.ends[i], self.owners[i]
+            elif i < len(starts) and starts[i] == end and self.owners[i] == owner:
+                starts[i] = first
+            else:
+                starts.insert(i, first)
+                self.ends.insert(i, end)
+                self.owners.insert(i, owner)
         self.count += end - first
+
+    def put_all(self, parts: Sequence[tuple[int, int, T]]) -> None:
+        """`put` for each of `parts`; in one pass if they are many."""
+        if len(parts) > _FEW:
+            parts = sorted([*self, *parts], key=itemgetter(0))
+            self.starts, self.ends, self.owners, self.count = [], [], [], 0
+        for first, end, owner in parts:
+            self.put(first, end, owner)
 
     def cut(self, first: int, end: int) -> list[tuple[int, int, T]]:
         """Take `[first, end)` out. Returns the parts that had an owner."""
@@ -194,6 +244,19 @@ class IntervalMap(Generic[T]):
         ends[i:j] = [k[1] for k in keep]
         owners[i:j] = [k[2] for k in keep]
         self.count -= sum(b - a for a, b, _ in gone)
+        return gone
+
+    def cut_all(self, parts: Sequence[Range]) -> list[tuple[int, int, T]]:
+        """`cut` for each of `parts`, which are sorted and disjoint; in one pass if they are many."""
+        if len(parts) <= _FEW:
+            return [gone for first, end in parts for gone in self.cut(first, end)]
+        owners = self.owners
+        pieces = list(_divide(self.starts, self.ends, parts))
+        gone = [(first, end, owners[which]) for which, first, end, is_in in pieces if is_in]
+        self.starts = [first for _, first, _, is_in in pieces if not is_in]
+        self.ends = [end for _, _, end, is_in in pieces if not is_in]
+        self.owners = [owners[which] for which, _, _, is_in in pieces if not is_in]
+        self.count -= sum([end - first for first, end, _ in gone])
         return gone
 
     def covers(self, first: int, end: int) -> bool:

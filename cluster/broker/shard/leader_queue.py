@@ -194,14 +194,11 @@ class LeaderQueue:
         settles; a return is void, unless the message has come to that node again meanwhile: then it comes back
         once more, as redelivered.
         """
-        for first, end in held:
-            for a, b in self.ready.remove(first, end):
-                self.unacked.put(a, b, holder)
-            for a, b in self.parked.remove(first, end):
-                self.unacked.put(a, b, holder)
-            for a, b, owner in self.unacked.cut(first, end):
-                mine = owner.node == holder.node and owner.state is not HolderState.PRESENT
-                self.unacked.put(a, b, holder if mine else owner)
+        taken = [(a, b, holder) for place in (self.ready, self.parked) for a, b in place.remove_all(held)]
+        for a, b, owner in self.unacked.cut_all(held):
+            mine = owner.node == holder.node and owner.state is not HolderState.PRESENT
+            taken.append((a, b, holder if mine else owner))
+        self.unacked.put_all(taken)
 
     def lock(self, parts: list[Range], node: int) -> None:
         """A transaction of `node` answers these: whoever holds them keeps them, and nobody else gets them."""
@@ -380,12 +377,9 @@ class LeaderQueue:
 
     def take_suspects(self) -> list[Range]:
         """Messages that an earlier leader handed out to nobody who is still there: on their way back, and counted."""
-        lost = [
-            part for first, end in list(self.ready) for part in self.ready.remove(first, min(end, self.suspect_below))
-        ]
+        lost = self.ready.remove(0, self.suspect_below)
         ghost = ghost_of(0)
-        for first, end in lost:
-            self.unacked.put(first, end, ghost)
+        self.unacked.put_all([(first, end, ghost) for first, end in lost])
         return lost
 
     @property

@@ -9,7 +9,7 @@ comes is weighed as it comes, unless it has to be read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 
 from cluster.broker.shard.intervals import IntervalSet, Range
@@ -137,10 +137,12 @@ class SortedReady:
         return self._added(self._put(first, end))
 
     def remove(self, first: int, end: int) -> list[Range]:
+        return self.remove_all(((first, end),))
+
+    def remove_all(self, parts: Sequence[Range]) -> list[Range]:
         gone: list[Range] = []
-        for lane in self._lanes.values():
-            gone += lane.remove(first, end)
-        gone += self._unsorted.remove(first, end)
+        for place in (*self._lanes.values(), self._unsorted):
+            gone += place.remove_all(parts)
         return self._removed(sorted(gone))
 
     def move(self, first: int, end: int, to: SortedReady) -> list[Range]:

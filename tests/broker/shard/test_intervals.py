@@ -81,3 +81,50 @@ def test_cutting_nothing_out_of_an_interval_map_gives_nothing() -> None:
     real.put(5, 9, "ada")
     assert real.cut(5, 5) == []
     assert list(real) == [(5, 9, "ada")]
+
+
+NUMBERS = st.sets(st.integers(0, 150), max_size=100)
+
+
+def ranges_of(numbers: set[int]) -> list[tuple[int, int]]:
+    """Each number by itself where they lie close: more than are dealt with one by one."""
+    return [(n, n + 1) for n in sorted(numbers)]
+
+
+@settings(max_examples=300)
+@given(st.lists(RANGES, max_size=20), st.lists(RANGES.filter(lambda r: r[0] < r[1]), max_size=3), NUMBERS)
+def test_many_intervals_are_removed_at_once_as_one_by_one(
+    inside: list[tuple[int, int]], wide: list[tuple[int, int]], numbers: set[int]
+) -> None:
+    covered = {n for first, end in wide for n in range(first, end)}
+    parts = sorted([*IntervalSet(wide), *ranges_of(numbers - covered)])
+    real, other = IntervalSet(inside), IntervalSet(inside)
+    one_by_one = [part for first, end in parts for part in other.remove(first, end)]
+    assert real.remove_all(parts) == one_by_one
+    check_set(real, set(flat(list(other))))
+
+
+@settings(max_examples=300)
+@given(NUMBERS, NUMBERS, st.lists(st.sampled_from(OWNERS), min_size=151, max_size=151))
+def test_many_intervals_are_cut_and_put_at_once_as_one_by_one(
+    inside: set[int], parts: set[int], owners: list[str]
+) -> None:
+    real: IntervalMap[str] = IntervalMap()
+    real.put_all([(first, end, owners[first]) for first, end in ranges_of(inside)])
+    cut = real.cut_all(ranges_of(parts))
+    assert [(n, who) for a, b, who in cut for n in range(a, b)] == [(n, owners[n]) for n in sorted(inside & parts)]
+    assert [(n, who) for a, b, who in real for n in range(a, b)] == [(n, owners[n]) for n in sorted(inside - parts)]
+    assert real.count == len(inside - parts)
+    real.put_all([(first, end, owners[first]) for first, end in ranges_of(parts)])
+    assert [(n, who) for a, b, who in real for n in range(a, b)] == [(n, owners[n]) for n in sorted(inside | parts)]
+
+
+def test_neighbours_of_one_owner_become_one_interval() -> None:
+    """A million messages that come again one by one, to who had them, are not a million intervals."""
+    real: IntervalMap[str] = IntervalMap()
+    real.put(0, 100, OWNERS[0])
+    for n in range(1, 100, 2):
+        real.cut(n, n + 1)
+    for n in range(1, 100, 2):
+        real.put(n, n + 1, OWNERS[0])
+    assert list(real) == [(0, 100, OWNERS[0])]
