@@ -34,7 +34,7 @@ help:
 	@echo 'make soak               a steady load for an hour, drawn, and ten minutes at full speed: DURATION=3600'
 	@echo 'make bench              beside RabbitMQ, medians of 3 runs, with plots (about 40 minutes)'
 	@echo 'make bench-quick        the main rows of it, once (under 2 minutes)'
-	@echo 'make bench-growth       what one more of each costs: connections, bindings, bytes, nodes'
+	@echo 'make bench-growth       what one more of each costs: connections, bindings, queues, bytes, depth, nodes (about 15 minutes)'
 	@echo 'make bench-limits       many queues, deep queues, many clients, a lost disk, each against its goal (part of make bench)'
 	@echo 'make bench-micro        the micro benchmarks of the parts'
 

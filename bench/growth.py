@@ -3,139 +3,48 @@
     python -m bench.growth [--curves NAME,..] [--repeat 3] [--seconds 4] [--json FILE] [--plots DIRECTORY]
 
 Law: only one thing grows along a curve, on a cluster of its own; each point is the median of `--repeat` runs with its
-spread, and every curve says in one line what it shows. Deep queues, many queues and many clients are held to goals of
-their own: `bench.depth`, `bench.many_queues`, `bench.many_clients`.
+spread (one run, where it takes minutes), and every curve says in one line what it shows; `bench.curves` has them. Deep
+queues, many queues and many clients are held to goals of their own: `bench.depth`, `bench.many_queues`,
+`bench.many_clients`.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pika.exchange_type import ExchangeType
-
-from bench.beside_rabbitmq import QUEUE, load_command, run_load
+from bench.curves import CPU_KEY, CURVES, RATE_KEY, Curve, Stage
 from bench.plots import draw_growth
-from bench.results import Answer, environment, write_report
-from bench.systems import Ours, build_load, channel_to, declare
-
-_EXCHANGE = "bench-bindings"
-_MAIN_LOAD = "--window 500 --prefetch 300"
-
-
-class Stage:
-    """Where a point is measured: the load generator and a directory for clusters."""
-
-    def __init__(self, program: Path, directory: Path, seconds: int) -> None:
-        self.program = program
-        self.seconds = seconds
-        self._directory = directory
-        self._clusters = 0
-
-    def cluster(self, nodes: int = 3) -> Ours:
-        """A new one. Whoever asks stops it."""
-        self._clusters += 1
-        return Ours(self._directory / f"cluster-{self._clusters}", nodes)
-
-    def load(self, system: Ours, arguments: str) -> Answer:
-        """One run at the queue's leader."""
-        declare(system.ports[0], QUEUE, {"x-queue-type": "quorum"})
-        port = system.leader_port(QUEUE)
-        command = [*load_command(self.program, system, [port], arguments), "--duration", str(self.seconds)]
-        return run_load([*command, "--warmup", "1", "--keep"], self.seconds + 120)
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """`measure(stage, x)` gives one run of one point; `y` names the key of it that is drawn."""
-
-    says: str
-    x: str
-    y: str
-    values: Sequence[int]
-    measure: Callable[[Stage, Ours, int], Answer]
-    nodes: Callable[[int], int] = lambda x: 3
-    key: str = "broker_cpu_us_per_msg"
-
-
-def _beside_connections(stage: Stage, system: Ours, count: int) -> Answer:
-    if not count:
-        return stage.load(system, _MAIN_LOAD)
-    command = [*load_command(stage.program, system, system.ports, ""), "--mode", "idle", "--conns", str(count)]
-    idle = subprocess.Popen([*command, "--duration", str(stage.seconds + 5)], stdout=subprocess.DEVNULL)
-    try:
-        time.sleep(2 + count / 500)  # they are all open
-        return stage.load(system, _MAIN_LOAD)
-    finally:
-        idle.wait()
-
-
-def _through_bindings(stage: Stage, system: Ours, count: int) -> Answer:
-    declare(system.ports[0], QUEUE, {"x-queue-type": "quorum"})
-    with channel_to(system.ports[0]) as channel:
-        channel.exchange_declare(_EXCHANGE, ExchangeType("topic"), durable=True)
-        channel.queue_bind(QUEUE, _EXCHANGE, QUEUE)
-        for number in range(count - 1):
-            channel.queue_bind(QUEUE, _EXCHANGE, f"elsewhere.{number}.*.#")
-    answer = stage.load(system, f"{_MAIN_LOAD} --exchange {_EXCHANGE}")
-    with channel_to(system.ports[0]) as channel:
-        channel.exchange_delete(_EXCHANGE)
-    return answer
-
-
-def _of_size(stage: Stage, system: Ours, size: int) -> Answer:
-    window = max(2, min(500, (16 << 20) // size))
-    return stage.load(system, f"--size {size} --window {window} --prefetch {max(1, window // 2)}")
-
-
-def _in_cluster(stage: Stage, system: Ours, nodes: int) -> Answer:
-    return stage.load(system, _MAIN_LOAD)
-
-
-CURVES = {
-    "connections": Curve(
-        "A message beside idle connections", "idle connections", "us of broker CPU a message",
-        (0, 30, 100, 300, 1000), _beside_connections,
-    ),
-    "bindings": Curve(
-        "A message through a topic exchange with many bindings", "bindings", "us of broker CPU a message",
-        (1, 10, 100, 1000), _through_bindings,
-    ),
-    "size": Curve(
-        "A message as it gets larger", "bytes of the body", "us of broker CPU a message",
-        (16, 256, 4096, 65536, 1 << 20), _of_size,
-    ),
-    "nodes": Curve(
-        "A message in a larger cluster: three replicas of each queue, all others idle", "nodes",
-        "us of broker CPU a message, all nodes", (1, 3, 5, 7), _in_cluster, nodes=lambda x: x,
-    ),
-}  # fmt: skip
+from bench.results import environment, write_report
+from bench.systems import Ours, build_load, take_all_files
 
 
 def draw_points(curve: Curve, stage: Stage, repeat: int) -> list[dict[str, Any]]:
-    """One row for each x: median, low and high of the key, and all runs."""
+    """One row for each x: median, low and high of the figure, and all runs."""
     points = []
     system: Ours | None = None
+    before = 0
     try:
         for x in curve.values:
             if system is None or len(system.ports) != curve.nodes(x):
                 if system is not None:
                     system.stop()
-                system = stage.cluster(curve.nodes(x))
-            runs = [curve.measure(stage, system, x) for _ in range(repeat)]
-            values = [float(run[curve.key]) for run in runs]
+                system, before = stage.cluster(curve.nodes(x), curve.message_size_max), 0
+            curve.prepare(system, before, x)
+            before = x
+            is_once = curve.once_from is not None and x >= curve.once_from
+            runs = [curve.measure(stage, system, x) for _ in range(1 if is_once else repeat)]
+            values = [float(run[CPU_KEY]) for run in runs]
             points.append({"x": x, "value": median(values), "low": min(values), "high": max(values), "runs": runs})
-            rate = median([float(run["consume_rate"]) for run in runs])
+            rate = median([float(run[RATE_KEY]) for run in runs])
             low_high = f"({min(values):,.1f}-{max(values):,.1f})"
-            print(f"  {x:>9,} {curve.x}: {median(values):,.1f} {low_high} {curve.y}, {rate:,.0f}/s", flush=True)
+            print(f"  {x:>10,} {curve.x}: {median(values):,.1f} {low_high} {curve.y}, {rate:,.0f}/s", flush=True)
     finally:
         if system is not None:
             system.stop()
@@ -150,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plots", type=Path, help="directory for PNG files")
     options = parser.parse_args(arguments)
+    take_all_files()
     report: dict[str, Any] = {
         "environment": environment(sys.argv[1:] if arguments is None else arguments),
         "curves": {},
@@ -159,8 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.curves.split(","):
             curve = CURVES[name]
             print(curve.says, flush=True)
+            began = time.perf_counter()
             points = draw_points(curve, stage, options.repeat)
-            report["curves"][name] = {"says": curve.says, "x": curve.x, "y": curve.y, "points": points}
+            print(f"  drawn in {time.perf_counter() - began:.0f} s", flush=True)
+            report["curves"][name] = {
+                "says": curve.says, "x": curve.x, "y": curve.y, "y_scale": curve.y_scale, "points": points,
+            }  # fmt: skip
     if options.json:
         write_report(report, options.json)
     if options.plots:

@@ -9,7 +9,6 @@ costs.
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bench.systems import make_roomy, take_all_files
 from bench.table import Stopwatch, Table, anonymous_mib, ports
 from bench.wire import Wire
 from chaos.local_cluster import LocalCluster
@@ -28,16 +28,6 @@ CHANNELS_A_CONNECTION = 2000
 LARGE_BYTES = 128 << 20
 _FRAME_MAX = 131072
 _IDLE_SECONDS = 5.0
-
-
-def _roomy(directory: Path) -> LocalCluster:
-    """A cluster that takes messages as large as the large one."""
-    cluster = LocalCluster(3, directory)
-    for node in cluster.nodes:
-        text = node.config_path.read_text(encoding="utf-8")
-        larger = text.replace("[amqp]\n", f"[amqp]\nmessage_size_max = {LARGE_BYTES}\n")
-        node.config_path.write_text(larger, encoding="utf-8")
-    return cluster
 
 
 def channels(cluster: LocalCluster, table: Table, count: int) -> None:
@@ -111,14 +101,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--connections", type=int, default=5000)
     parser.add_argument("--channels", type=int, default=10_000)
     options = parser.parse_args(arguments)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory, _roomy(Path(directory)) as cluster:
-        time.sleep(5)  # leaders find their places
-        table = Table("many clients")
-        connections(cluster, table, options.connections)
-        channels(cluster, table, options.channels)
-        large_message(cluster, table)
+    take_all_files()
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        cluster = LocalCluster(3, Path(directory))
+        make_roomy(cluster, LARGE_BYTES)
+        with cluster:
+            time.sleep(5)  # leaders find their places
+            table = Table("many clients")
+            connections(cluster, table, options.connections)
+            channels(cluster, table, options.channels)
+            large_message(cluster, table)
     return int(table.missed > 0)
 
 

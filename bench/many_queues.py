@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bench.table import Stopwatch, Table, anonymous_mib, ask, ports, restart_seconds
-from bench.wire import Wire, call_on_all
+from bench.wire import Wire, call_on_all, call_spread
 from chaos.local_cluster import LocalCluster
 from cluster.amqp import methods as m
 from cluster.amqp.method import Method
@@ -82,7 +82,7 @@ def grow(cluster: LocalCluster, table: Table, count: int) -> None:
         step = Stopwatch(cluster)
         numbers = range(start, min(count, start + STEP))
         for methods in ([declare(f"q-{n}") for n in numbers], [bind(f"q-{n}", n) for n in numbers]):
-            call_on_all(wires, [methods[part :: len(wires)] for part in range(len(wires))])
+            call_spread(wires, methods)
         costs.append(step.cpu_seconds / len(numbers) * 1e3)
     table.row(f"{count} queues and bindings", watch.seconds, "s", under=120)
     table.row("  processor time of one, first step", costs[0], "ms")

@@ -44,7 +44,9 @@ def draw_growth(report: dict[str, Any], directory: Path) -> list[Path]:
         points = [(p["x"], p["value"], p["low"], p["high"]) for p in curve["points"]]
         _plot(axes, points, "cluster-mq")
         axes.set_xscale("symlog")
-        axes.set_ylim(bottom=0)
+        if curve["y_scale"] == "linear":
+            axes.set_ylim(0, 1.1 * max(high for _, _, _, high in points))
+        axes.set_yscale(curve["y_scale"])
         files.append(_save(figure, directory / f"growth-{name}.png"))
     return files
 

@@ -6,15 +6,13 @@ between. Whoever starts one stops it.
 
 from __future__ import annotations
 
-import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-import urllib.request
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Protocol
 
 import pika
 
+from bench.table import ask
 from chaos.local_cluster import LocalCluster
 from cluster.node.dev.layout import HOST
 
@@ -51,11 +50,13 @@ class System(Protocol):
 
 
 class Ours:
-    """This broker, with `nodes` nodes."""
+    """This broker, with `nodes` nodes. `message_size_max` is in octets; None: the default."""
 
-    def __init__(self, directory: Path, nodes: int = 3) -> None:
+    def __init__(self, directory: Path, nodes: int = 3, message_size_max: int | None = None) -> None:
         self.name = "cluster-mq"
         self._cluster = LocalCluster(nodes, directory)
+        if message_size_max is not None:
+            make_roomy(self._cluster, message_size_max)
         self._cluster.start_all()
         time.sleep(5)  # leaders find their places
 
@@ -67,14 +68,7 @@ class Ours:
         return [child.pid for child in self._cluster.children if child is not None]
 
     def leader_port(self, queue: str) -> int:
-        request = urllib.request.Request(
-            self._cluster.url(0) + "/api/queues",
-            headers={"Authorization": "Basic " + b64encode(b"guest:guest").decode()},
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            rows = json.load(answer)
-        rows = rows["queues"] if isinstance(rows, dict) else rows
-        leader = next(row["leader"] for row in rows if row["name"] == queue)
+        leader = ask(self._cluster, 0, f"/api/queues/%2F/{queue}")["leader"]
         return next(node.amqp_port for node in self._cluster.nodes if node.name == leader)
 
     def kill(self, port: int) -> None:
@@ -140,6 +134,20 @@ def build_load(directory: Path) -> Path:
     program = directory / "amqpload"
     subprocess.run([compiler, "-O2", "-o", str(program), str(LOAD / "amqpload.c")], check=True)
     return program
+
+
+def make_roomy(cluster: LocalCluster, message_size_max: int) -> None:
+    """Let the nodes of a cluster that has not started take messages of so many octets."""
+    for node in cluster.nodes:
+        text = node.config_path.read_text(encoding="utf-8")
+        larger = text.replace("[amqp]\n", f"[amqp]\nmessage_size_max = {message_size_max}\n")
+        node.config_path.write_text(larger, encoding="utf-8")
+
+
+def take_all_files() -> None:
+    """Let this process and those it starts have as many open files as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextmanager

@@ -108,6 +108,11 @@ class Wire:
             answered += now
 
 
+def call_spread(wires: Sequence[Wire], methods: Sequence[Method]) -> None:
+    """`call_on_all`, each connection with as many of these as any other."""
+    call_on_all(wires, [methods[part :: len(wires)] for part in range(len(wires))])
+
+
 def call_on_all(wires: Sequence[Wire], parts: Sequence[Sequence[Method]]) -> None:
     """`call_all` on several connections at once, from one thread each."""
     with ThreadPoolExecutor(len(wires)) as pool:
