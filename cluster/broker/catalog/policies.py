@@ -31,6 +31,7 @@ WORDS: Final[Mapping[str, tuple[str, ...] | None]] = {
 QUEUE_SETTINGS: Final = (*NUMBERS, *[name for name in WORDS if name != "alternate-exchange"])
 DECLARED_ONLY: Final = ("max-priority", "single-active-consumer")
 """Settings of a queue that only its arguments can give."""
+_ARGUMENTS: Final = {f"x-{key}": key for key in (*QUEUE_SETTINGS, *DECLARED_ONLY)}
 APPLY_TO: Final = ("queues", "exchanges", "all", "classic_queues", "quorum_queues")
 
 
@@ -96,14 +97,14 @@ class Policies:
                         _lower(settings, key, value)
                     elif key in QUEUE_SETTINGS:
                         settings[key] = value
-        values = queue.arguments.values
-        for key in (*QUEUE_SETTINGS, *DECLARED_ONLY):
-            argument = values.get(f"x-{key}")
-            if argument is not None:
-                if key in NUMBERS:
-                    _lower(settings, key, argument)
-                else:
-                    settings[key] = argument
+        for name, argument in queue.arguments.values.items():
+            setting = _ARGUMENTS.get(name)
+            if setting is None or argument is None:
+                continue
+            if setting in NUMBERS:
+                _lower(settings, setting, argument)
+            else:
+                settings[setting] = argument
         return settings
 
     def alternate(self, exchange: ExchangeDefinition) -> str | None:

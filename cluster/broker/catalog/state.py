@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from operator import itemgetter
 from typing import TypeVar
 
 from cluster.broker.catalog.access import Access
@@ -125,8 +126,9 @@ class State:
 
     def lightest_shard(self, leader: NodeId | None = None) -> GroupId:
         """The shard with the fewest queues, the lowest among equals; of those that `leader` leads, if there are any."""
-        led = [group for group in self.shard_load if leader is not None and self.placement[group][0] == leader]
-        return min(led or self.shard_load, key=lambda group: (self.shard_load[group], group))
+        loads = self.shard_load.items()
+        led = [load for load in loads if self.placement[load[0]][0] == leader] if leader is not None else ()
+        return min(led or loads, key=itemgetter(1, 0))[0]
 
 
 def _drop(index: dict[K, dict[QueueId, None]], key: K, queue: QueueId) -> None:
