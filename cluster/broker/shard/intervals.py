@@ -222,15 +222,23 @@ class IntervalMap(Generic[T]):
         starts, ends, owners = self.starts, self.ends, self.owners
         if not starts or first >= end:
             return []
-        if starts[0] == first and end <= ends[0]:
-            owner = owners[0]
-            if end == ends[0]:
-                del starts[0], ends[0], owners[0]
+        i = 0 if first < ends[0] else bisect_right(ends, first)
+        if i == len(starts):
+            return []
+        if starts[i] <= first and end <= ends[i]:
+            owner = owners[i]
+            if starts[i] < first:
+                if end < ends[i]:
+                    starts.insert(i + 1, end)
+                    ends.insert(i + 1, ends[i])
+                    owners.insert(i + 1, owner)
+                ends[i] = first
+            elif end < ends[i]:
+                starts[i] = end
             else:
-                starts[0] = end
+                del starts[i], ends[i], owners[i]
             self.count -= end - first
             return [(first, end, owner)]
-        i = bisect_right(ends, first)
         j = bisect_left(starts, end)
         if i >= j:
             return []
