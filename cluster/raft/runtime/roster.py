@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from cluster.raft.group import RaftGroup
 from cluster.raft.ready import NotLeader, Ready, Role
-from cluster.raft.runtime.interface import GroupHandler, GroupReport, RuntimeConfig
+from cluster.raft.runtime.interface import GroupHandler, GroupReport, RuntimeConfig, StorageListener
 from cluster.raft.runtime.mailbox import Outbox
 from cluster.raft.runtime.member import Member
 from cluster.raft.storage import EMPTY_SNAPSHOT, Health, InitialState, Storage, StorageCorrupt
@@ -27,14 +27,34 @@ _T = TypeVar("_T")
 class Roster:
     """`members` may change under any call that can stop a group: iterate over a copy."""
 
-    __slots__ = ("_config", "_faults", "_handlers", "_node", "_outbox", "_random", "_storage", "members", "stopped")
+    __slots__ = (
+        "_config",
+        "_faults",
+        "_handlers",
+        "_listener",
+        "_node",
+        "_outbox",
+        "_random",
+        "_storage",
+        "members",
+        "stopped",
+    )
 
-    def __init__(self, node: NodeId, storage: Storage, config: RuntimeConfig, random: Random, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        node: NodeId,
+        storage: Storage,
+        config: RuntimeConfig,
+        random: Random,
+        outbox: Outbox,
+        listener: StorageListener | None,
+    ) -> None:
         self._node = node
         self._storage = storage
         self._config = config
         self._random = random
         self._outbox = outbox
+        self._listener = listener
         self.members: dict[GroupId, Member] = {}
         self.stopped: dict[GroupId, str] = {}
         """Why, by group."""
@@ -74,8 +94,17 @@ class Roster:
     def repair(self, group: GroupId) -> None:
         """Let a stopped group come back with nothing. Raises StorageCorrupt if its term and vote cannot be read."""
         self._admit(group, is_damaged=True)
-        self._faults[group] = self.stopped.pop(group)
+        fault = self._faults[group] = self.stopped.pop(group)
         self._handlers[group].restore(EMPTY_SNAPSHOT, b"")
+        self._tell(group, fault)
+
+    def repaired(self, group: GroupId) -> None:
+        """What was lost of it has come from the others, and is durable."""
+        self._tell(group, "")
+
+    def _tell(self, group: GroupId, fault: str) -> None:
+        if self._listener is not None:
+            self._listener.group_damaged(group, fault)
 
     def remove(self, group: GroupId) -> None:
         self.members.pop(group, None)

@@ -17,7 +17,7 @@ import trio
 
 from cluster.raft.group import RaftGroup
 from cluster.raft.messages import Message
-from cluster.raft.ready import NotLeader, Persist, Ready, Role
+from cluster.raft.ready import NotLeader, Ready, Role
 from cluster.raft.runtime.beat import next_beat
 from cluster.raft.runtime.interface import (
     GroupHandler,
@@ -29,12 +29,13 @@ from cluster.raft.runtime.interface import (
 )
 from cluster.raft.runtime.mailbox import Inbox, Outbox
 from cluster.raft.runtime.member import Member
+from cluster.raft.runtime.persists import Persists
 from cluster.raft.runtime.proposals import Proposals
 from cluster.raft.runtime.roster import Roster
 from cluster.raft.runtime.wakeup import Wakeup
-from cluster.raft.runtime.write_rounds import LONG, Pending, WriteRounds
-from cluster.raft.runtime.writer import ThreadWriter, WriteOutcome, Writer
-from cluster.raft.storage import GroupWrite, Health, Storage, StorageCorrupt
+from cluster.raft.runtime.write_rounds import LONG, WriteRounds
+from cluster.raft.runtime.writer import ThreadWriter, Writer
+from cluster.raft.storage import Storage, StorageCorrupt
 from cluster.raft.types import NOBODY, Configuration, Entry, GroupId, LogIndex, NodeId
 
 
@@ -61,21 +62,16 @@ class Runtime:
         self._storage = storage
         self._transport = transport
         self._config = config
-        self._listener = storage_listener
         self._writer = writer
         self._wakeup = Wakeup()
         self._rounds = WriteRounds(config)
-        self._ended: WriteOutcome | None = None
         self._inbox = Inbox(config)
         self._outbox = Outbox(int(config.rebuild_bytes_per_second * config.tick_seconds))
-        self._roster = Roster(node, storage, config, random, self._outbox)
+        self._roster = Roster(node, storage, config, random, self._outbox, storage_listener)
         self._proposals = Proposals(config, self._roster, self._rounds)
+        self._persists = Persists(self._roster, self._rounds, self._outbox, self._wakeup, storage_listener, self._touch)
         self._touched: dict[GroupId, None] = {}
         """May have something ready."""
-        self._unwritten: dict[GroupId, None] = {}
-        """May have something to make durable."""
-        self._forgotten: dict[GroupId, Pending] = {}
-        """Removed; what is stored of them is to go with the next write."""
         self._tick_is_due = False
         self._ticked_at = 0.0
         """Trio's time; 0 before the first."""
@@ -83,7 +79,6 @@ class Runtime:
         """The writer, while `run` runs."""
         self._is_stopping = False
         self._is_stalled = False
-        self._told_full = ""
         self._round_count = 0
         self._entries_applied = 0
         self.is_short = False
@@ -119,14 +114,11 @@ class Runtime:
         member = self._roster.members.get(group)
         self._roster.remove(group)
         if forget and member is not None:
-            raft = member.raft
-            write = Persist(GroupWrite(group, forget=True), [], raft.term, NOBODY)
-            self._forgotten[group] = Pending(member, write)
-            self._wakeup.wake()
+            self._persists.forget(group, member)
 
     def is_writing(self, group: GroupId) -> bool:
         """True while something of the group, taken part in or removed, waits for the disk."""
-        return group in self._forgotten or self._rounds.holds(group)
+        return self._persists.holds(group)
 
     # -- what is asked of it
 
@@ -154,7 +146,7 @@ class Runtime:
             self._busy_writer = None
             self._wakeup.led_by(None)
             with trio.move_on_after(self._config.stop_timeout_seconds, shield=True):
-                while self._rounds.is_writing and self._ended is None:
+                while self._rounds.is_writing and self._persists.ended is None:
                     await self._wakeup.wait()
             writer.close()
 
@@ -298,8 +290,9 @@ class Runtime:
 
     def _round(self, writer: Writer) -> None:
         self._round_count += 1
-        if self._ended is not None:
-            self._finish_write(self._ended)
+        persists = self._persists
+        if persists.ended is not None:
+            persists.finish()
         if self._roster.stopped:
             self._repair()
         if self._inbox:
@@ -316,7 +309,8 @@ class Runtime:
             proposals.propose(self._touched)
         readies = self._collect()
         self._outbox.send(self._transport)
-        self._write(writer)
+        if not self._rounds.is_writing and persists.is_due():
+            persists.start(writer, is_short=self.is_short)
         for group, member, ready in readies:
             applied = self._roster.guard(group, member.perform, ready)
             self._entries_applied += applied or 0
@@ -324,27 +318,14 @@ class Runtime:
                 proposals.lead(group)
             if member.raft.has_ready():
                 self._touched[group] = None
-        if self._touched or (not self._rounds.is_writing and (proposals or self._has_unwritten())):
+        if self._touched or (not self._rounds.is_writing and (proposals or persists.is_due())):
             self._wakeup.wake()
 
     def _repair(self) -> None:
         """Bring groups back whose storage was damaged. Raises StorageCorrupt for one that cannot come back."""
         for group in [group for group in self._roster.stopped if not self._rounds.holds(group)]:
-            fault = self._roster.stopped[group]
             self._roster.repair(group)
             self._touched[group] = None
-            self._tell_damage(group, fault)
-
-    def _tell_damage(self, group: GroupId, fault: str) -> None:
-        if self._listener is not None:
-            self._listener.group_damaged(group, fault)
-
-    def _has_unwritten(self) -> bool:
-        is_new = bool(self._unwritten or self._forgotten)
-        if not (is_new or self._rounds.has_waiting):
-            return False
-        now = trio.current_time()
-        return not self._rounds.rests(now) and (is_new or self._rounds.is_due(now))
 
     def _step_inbox(self) -> None:
         members = self._roster.members
@@ -375,69 +356,16 @@ class Runtime:
 
     def _collect(self) -> list[tuple[GroupId, Member, Ready]]:
         touched, self._touched = self._touched, {}
+        unwritten = self._persists.unwritten
         readies: list[tuple[GroupId, Member, Ready]] = []
         for group in touched:
             member = self._roster.members.get(group)
             if member is None:
                 continue
-            self._unwritten[group] = None
+            unwritten[group] = None
             if member.raft.has_ready():
                 ready = self._roster.guard(group, member.raft.ready)
                 if ready is not None:
                     readies.append((group, member, ready))
                     self._outbox.put(ready.messages)
         return readies
-
-    # -- writes
-
-    def _write(self, writer: Writer) -> None:
-        """Begin the next write, if none is under way and there is something to write."""
-        if self._rounds.is_writing or not self._has_unwritten():
-            return
-        unwritten, self._unwritten = self._unwritten, {}
-        offered = [pending for group, pending in self._forgotten.items() if not self._rounds.holds(group)]
-        for pending in offered:
-            del self._forgotten[pending.persist.write.group]
-        is_short = self.is_short or bool(self._rounds.full_text)
-        for group in unwritten:
-            member = self._roster.members.get(group)
-            if member is None:
-                continue
-            persist = self._roster.guard(group, member.raft.take_persist, is_short=is_short)
-            if persist is None:
-                continue
-            if persist.write == GroupWrite(group):
-                # Nothing to write, and what its messages wait for is durable already.
-                self._settle(group, Pending(member, persist))
-            else:
-                offered.append(Pending(member, persist))
-        if offered or self._rounds.has_waiting:
-            self._rounds.start(offered, writer, self._write_ended, trio.current_time())
-
-    def _write_ended(self, ended: WriteOutcome) -> None:
-        self._ended = ended
-        self._wakeup.wake()
-
-    def _finish_write(self, ended: WriteOutcome) -> None:
-        self._ended = None
-        finished = self._rounds.finish(ended, trio.current_time())
-        for pending in finished.durable:
-            self._settle(pending.member.raft.group, pending)
-        for pending, error in finished.corrupt:
-            if pending.persist.write.health is not None:
-                # Not even this can be written: there is more wrong with the file than the records of one group.
-                raise error
-            self._roster.stop(pending.member.raft.group, error)
-        full = self._rounds.full_text
-        if full != self._told_full:
-            self._told_full = full
-            if self._listener is not None:
-                self._listener.storage_full_changed(bool(full), full)
-
-    def _settle(self, group: GroupId, pending: Pending) -> None:
-        if self._roster.members.get(group) is pending.member:
-            self._roster.guard(group, pending.member.raft.persisted, pending.persist)
-            if pending.persist.write.health is Health.SOUND:
-                self._tell_damage(group, "")
-            self._outbox.put(pending.persist.messages)
-            self._touch(group)
