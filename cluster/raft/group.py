@@ -207,7 +207,7 @@ class RaftGroup:
         """May it do nothing while its disk does not answer? A leader goes on where the others it hears of are too few
         without it; but not if it `is_long`, and there are any: they may hear of more."""
         leadership = self._leadership
-        return leadership is None or leadership.is_dispensable() or (is_long and leadership.has_heir())
+        return leadership is None or leadership.is_dispensable(is_long=is_long)
 
     def campaign(self) -> None:
         """Start a pre-vote now, if this member is a voter that does not lead."""

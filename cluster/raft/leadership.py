@@ -9,6 +9,7 @@ Messages are made when the driver collects them, so that one append carries all 
 from __future__ import annotations
 
 from cluster.raft.handover import Handover
+from cluster.raft.heartbeats import Heartbeats
 from cluster.raft.membership import (
     all_members,
     encode_configuration,
@@ -21,7 +22,6 @@ from cluster.raft.membership import (
 from cluster.raft.messages import (
     Append,
     AppendReply,
-    Heartbeat,
     HeartbeatReply,
     RepairReply,
     RepairRequest,
@@ -42,16 +42,13 @@ class Leadership:
 
     __slots__ = (
         "_handover",
-        "_heartbeat_elapsed",
+        "_heartbeats",
         "_news_due",
         "_news_waits",
         "_opening_index",
         "_progress",
-        "_quiet_index",
-        "_quiet_since",
         "_reads",
         "_retention",
-        "_round",
         "_snapshots",
         "_state",
         "_ticks",
@@ -62,19 +59,14 @@ class Leadership:
     def __init__(self, state: GroupState) -> None:
         self._state = state
         self._ticks = 0
-        self._heartbeat_elapsed = 0
         self._progress: dict[NodeId, Progress] = {}
         self._reads = ReadQueue(state)
         self._snapshots = SnapshotSender(state)
         self._retention = Retention(state)
-        # Heartbeat rounds are numbered.
-        self._round = 0
+        self._heartbeats = Heartbeats(state)
         # Some follower does not know of a commit: it will hear of it after the next tick, or now.
         self._news_waits = False
         self._news_due = not state.config.patient_commit_news
-        # Since when the log ends where it does.
-        self._quiet_index = LogIndex(0)
-        self._quiet_since = 0
         self._handover = Handover(state)
         self.uncommitted_bytes = 0
         self.has_work = True
@@ -142,16 +134,17 @@ class Leadership:
     def collect(self) -> None:
         """Put into the outbox what the peers may have now."""
         self.has_work = False
-        if self._reads.last_round_wanted > self._round:
-            self._heartbeat_all()
-        commit_index = self._state.log.commit_index
+        state, heartbeats = self._state, self._heartbeats
+        if self._reads.last_round_wanted > heartbeats.round:
+            heartbeats.send_round(self._progress)
+        commit_index = state.log.commit_index
         batches: dict[LogIndex, list[Entry]] = {}
         for peer, progress in self._progress.items():
             self._replicate(peer, progress, batches)
             if commit_index > progress.commit_sent:
                 # No append was about to carry it.
                 self._tell_commit(peer, progress)
-        self._news_due = not self._state.config.patient_commit_news
+        self._news_due = not state.config.patient_commit_news
 
     def _replicate(self, peer: NodeId, progress: Progress, batches: dict[LogIndex, list[Entry]]) -> None:
         state, log = self._state, self._state.log
@@ -194,10 +187,11 @@ class Leadership:
             return None
 
     def _tell_commit(self, peer: NodeId, progress: Progress) -> None:
-        state, log = self._state, self._state.log
+        state = self._state
+        log = state.log
         if min(progress.match_index, log.commit_index) > progress.commit_sent:
             if self._news_due:
-                self._heartbeat(peer, progress, 0)
+                self._heartbeats.send(peer, progress, 0)
             else:
                 self._news_waits = True
         elif not state.config.patient_commit_news and progress.has_been_sent(log.commit_index):
@@ -209,17 +203,6 @@ class Leadership:
                     Append(state.group, state.node, peer, state.term, prev_index, prev_term, log.commit_index, [])
                 )
                 progress.commit_sent = log.commit_index
-
-    def _heartbeat(self, peer: NodeId, progress: Progress, number: int) -> None:
-        state = self._state
-        known = min(progress.match_index, state.log.commit_index)
-        progress.commit_sent = max(progress.commit_sent, known)
-        state.outbox.append(Heartbeat(state.group, state.node, peer, state.term, known, number))
-
-    def _heartbeat_all(self) -> None:
-        self._round += 1
-        for peer, progress in self._progress.items():
-            self._heartbeat(peer, progress, self._round)
 
     def snapshot_created(self, index: LogIndex) -> None:
         self._retention.snapshot_created(index, self._progress, self._ticks)
@@ -264,7 +247,7 @@ class Leadership:
         if reply.round > progress.round:
             progress.round = reply.round
             if self._reads.is_waiting():
-                self._reads.confirmed(self._quorum_round())
+                self._reads.confirmed(self._heartbeats.quorum_round(self._progress))
 
     def chunk_replied(self, reply: SnapshotChunkReply) -> None:
         progress = self._progress.get(reply.source)
@@ -332,72 +315,35 @@ class Leadership:
         """False if the leader has lost its quorum and must step down. So many lengths of a tick are over: followers
         wait no longer for a leader that had much to do."""
         self._ticks += 1
-        config = self._state.config
         self._handover.tick(self._ticks)
         if self._news_waits:
             self._news_waits = False
             self._news_due = self.has_work = True
-        self._heartbeat_elapsed += beats
-        if self._heartbeat_elapsed < config.heartbeat_ticks or self._may_be_quiet():
+        if not self._heartbeats.tick(beats, self._progress, self._ticks):
             return True
-        self._heartbeat_elapsed = 0
         if not quorum_value(self._state.configuration, self._is_active):
             return False
-        self._heartbeat_all()
+        self._heartbeats.send_round(self._progress)
         for peer, progress in self._progress.items():
             self._snapshots.send_again(peer, progress, self._ticks)
         return True
 
-    def _may_be_quiet(self) -> bool:
-        """Can a heartbeat wait? Nothing came up for an election timeout, and every peer has everything and knows it."""
-        config, last = self._state.config, self._state.log.last_index
-        if self._quiet_index != last:
-            self._quiet_index, self._quiet_since = last, self._ticks
-        if self._ticks - self._quiet_since < config.election_ticks:
-            return False
-        if self._heartbeat_elapsed >= min(2 * config.heartbeat_ticks, config.election_ticks // 2):
-            return False
-        return all(peer.commit_sent == peer.match_index == last for peer in self._progress.values())
-
     def _is_active(self, voter: NodeId) -> int:
-        return int(voter == self._state.node or self._is_peer_active(voter))
-
-    def _is_peer_active(self, voter: NodeId) -> int:
-        return int(voter != self._state.node and self._progress[voter].is_active(self._ticks))
-
-    def is_dispensable(self) -> bool:
-        """Are so many others there that they need nothing of this member's disk to elect and to commit? Not with one
-        that is being sent a snapshot: the next leader would begin with that anew."""
-        return bool(quorum_value(self._state.configuration, self._is_helpful))
-
-    def _is_helpful(self, voter: NodeId) -> int:
-        is_receiving = voter in self._progress and self._progress[voter].state is ProgressState.SNAPSHOT
-        return int(not is_receiving and self._is_peer_active(voter))
-
-    def has_heir(self) -> bool:
-        """Is a voter there that could take over?"""
-        return any(map(self._is_peer_active, self._state.configuration.voters))
+        return int(voter == self._state.node or self._progress[voter].is_active(self._ticks))
 
     # -- reads
 
     def read_index(self, context: int, asker: NodeId) -> None:
-        reads = self._reads
+        reads, heartbeats = self._reads, self._heartbeats
         if reads.is_full():
             return
         if self._state.log.commit_index < self._opening_index:
             reads.ask_early(context, asker)
-        elif self._quorum_round() > self._round:
+        elif heartbeats.quorum_round(self._progress) > heartbeats.round:
             reads.answer(context, asker, self._state.log.commit_index)
         else:
-            reads.wait_for_round(self._round + 1, context, asker)
+            reads.wait_for_round(heartbeats.round + 1, context, asker)
             self.has_work = True
-
-    def _quorum_round(self) -> int:
-        """The latest heartbeat round that a quorum answered; this member is always one ahead."""
-        return quorum_value(self._state.configuration, self._round_of)
-
-    def _round_of(self, voter: NodeId) -> int:
-        return self._round + 1 if voter == self._state.node else self._progress[voter].round
 
     # -- handing over
 
@@ -410,6 +356,10 @@ class Leadership:
     def hand_over(self) -> None:
         """This member is about to stop leading."""
         self._handover.step_aside(self._progress, self._ticks)
+
+    def is_dispensable(self, *, is_long: bool) -> bool:
+        """See `Handover`."""
+        return self._handover.is_dispensable(self._progress, self._ticks, is_long=is_long)
 
     # -- connections
 
