@@ -20,6 +20,8 @@ from cluster.raft.runtime.beat import next_beat
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.types import NodeId
 
+STOPPING = "this node is stopping"
+"""Why a link goes down that nothing else has ended."""
 _LATE_TICKS = 2.0
 """A tick so many intervals late means that this node itself stood still: it judges nobody's silence then."""
 

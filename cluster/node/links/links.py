@@ -10,16 +10,17 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import trio
 
 from cluster.node.links import sockets
 from cluster.node.links.calls import Calls
-from cluster.node.links.carrier import Carrier
+from cluster.node.links.carrier import STOPPING, Carrier
 from cluster.node.links.complaints import Complaints
-from cluster.node.links.frames import PING
-from cluster.node.links.greeting import STRANGER_ERRORS, Host, describe_error, dial, receive_stranger
+from cluster.node.links.greeting import STRANGER_ERRORS, Host, describe_error, dial
 from cluster.node.links.handshake import Identity, Refusal, Refused
+from cluster.node.links.inbound import Inbound
 from cluster.node.links.interface import (
     KIND_MAX,
     Body,
@@ -28,26 +29,15 @@ from cluster.node.links.interface import (
     LinkLimits,
     LinksStatistics,
     PeerAddress,
-    ProtocolViolation,
 )
-from cluster.node.links.peer import Incoming, Outgoing, Peer, PeerState
-from cluster.node.tls import Certificates, Socket
+from cluster.node.links.peer import Outgoing, Peer, PeerState
+from cluster.node.tls import Certificates
 from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.types import NOBODY, NodeId
-
-_STOPPING = "this node is stopping"
-_MISTAKE_SECONDS = 0.5
-"""Within which a dialer that finds somebody else than it wanted has hung up."""
 
 
 def _nobody_has(node: NodeId) -> bool:
     return False
-
-
-async def _cancel_when_gone(peer: Peer, incoming: Incoming, scope: trio.CancelScope) -> None:
-    while peer.incoming is incoming:
-        await peer.changed.wait()
-    scope.cancel()
 
 
 class Links:
@@ -74,7 +64,6 @@ class Links:
     ) -> None:
         """`both_ways`: who dials may speak TLS by these or not, whatever this node does when it dials."""
         self._certificates = certificates
-        self._both_ways = both_ways
         self._identity = Identity(cluster_id=cluster_id, node=node, name=name, incarnation=incarnation)
         self._secret = secret
         self._handler = handler
@@ -83,8 +72,18 @@ class Links:
         self._complaints = Complaints(self._limits.complaint_interval_seconds)
         self._carrier = Carrier(handler, self._limits, self._complaints)
         self._calls = Calls(handler, self._limits, self._carrier)
+        host = Host(
+            identity=self._identity,
+            secret=secret,
+            limits=self._limits,
+            admit=self._admit,
+            describe=handler.describe,
+            petition=handler.petition,
+            certificates=both_ways or certificates,
+            is_plain_accepted=both_ways is not None,
+        )
+        self._inbound = Inbound(host, handler, self._peers, self._complaints, self._carrier, self._calls)
         self._nursery: trio.Nursery | None = None
-        self._handshakes_pending = 0
         self._random = random.Random()
         self.has_left: Callable[[NodeId], bool] = _nobody_has
         """Was this node a member, and is none any more?"""
@@ -107,7 +106,7 @@ class Links:
                 nursery.start_soon(self._carrier.run)
                 nursery.start_soon(self._carrier.watch, self._peers)
                 for listener in listeners:
-                    nursery.start_soon(self._accept, listener)
+                    nursery.start_soon(self._inbound.accept, listener, nursery)
                 for peer in self._peers.values():
                     nursery.start_soon(self._dial, peer)
                 task_status.started()
@@ -117,7 +116,7 @@ class Links:
                 sockets.close(listener)
             self._carrier.part_from_failing()
             for peer in self._peers.values():
-                self._carrier.part(peer, _STOPPING)
+                self._carrier.part(peer, STOPPING)
 
     def led_by(self, leader: Wakeup | None) -> None:
         """From now on what is sent leaves when the waiter of `leader` calls `turn`; None: by itself again."""
@@ -138,6 +137,7 @@ class Links:
         if known.cluster_id and (known.cluster_id, known.node) != (cluster_id, node):
             raise ValueError(f"already node {known.node} of cluster {known.cluster_id}")
         self._identity = Identity(cluster_id=cluster_id, node=node, name=known.name, incarnation=known.incarnation)
+        self._inbound.host = replace(self._inbound.host, identity=self._identity)
         self.remove_peer(node)
         for peer in self._peers.values():
             peer.redial.set()
@@ -161,6 +161,15 @@ class Links:
         if peer is not None:
             peer.dialling.cancel()
             self._carrier.fail(peer, "removed from the cluster")
+
+    def _admit(self, dialer: Identity) -> None:
+        peer = self._peers.get(dialer.node)
+        if peer is None:
+            if self.has_left(dialer.node):
+                raise Refused(Refusal.LEFT, f"node {dialer.node} has left the cluster")
+            raise Refused(Refusal.NODE, f"node {dialer.node} is no member")
+        if peer.incoming is not None and dialer.incarnation < peer.incoming.identity.incarnation:
+            raise Refused(Refusal.STALE, f"node {dialer.node} is connected in a later incarnation")
 
     def peers(self) -> list[NodeId]:
         """Those that a link is held to, up or not; ascending."""
@@ -188,7 +197,7 @@ class Links:
     def statistics(self) -> LinksStatistics:
         return LinksStatistics(
             peers=tuple(self._peers[node].statistics() for node in sorted(self._peers)),
-            handshakes_pending=self._handshakes_pending,
+            handshakes_pending=self._inbound.handshakes_pending,
         )
 
     def is_full(self, peer: NodeId) -> bool:
@@ -294,133 +303,4 @@ class Links:
             reason = describe_error(group.exceptions[0])
         finally:
             if peer.outgoing is outgoing:
-                self._carrier.part(peer, reason or peer.failure or _STOPPING)
-
-    async def _accept(self, listener: socket.socket) -> None:
-        assert self._nursery is not None
-        while True:
-            await trio.lowlevel.wait_readable(listener)
-            try:
-                sock, remote = listener.accept()
-            except (BlockingIOError, ConnectionError):
-                continue
-            except OSError as error:
-                self._complaints.say("listener", "accept", f"cannot accept a link: {describe_error(error)}")
-                await trio.sleep(0.1)
-                continue
-            if self._handshakes_pending >= self._limits.handshakes_pending_max:
-                sock.close()
-                self._complaints.say(str(remote[0]), "pending", "too many unfinished handshakes")
-                continue
-            self._handshakes_pending += 1
-            self._nursery.start_soon(self._receive_stranger, sock, str(remote[0]), self._nursery)
-
-    async def _receive_stranger(self, sock: socket.socket, remote: str, nursery: trio.Nursery) -> None:
-        try:
-            greeted = await self._greet(sock, remote)
-            if greeted is not None:
-                link, dialer, begun = greeted
-                await self._read(self._peers[dialer.node], Incoming(link, dialer, self._limits), begun, nursery)
-        finally:
-            sockets.close(sock)
-
-    async def _greet(self, sock: socket.socket, remote: str) -> tuple[Socket, Identity, bytes] | None:
-        """The connection, who dialled, and what was read of it already; None for one that is not to be read."""
-        host = Host(
-            identity=self._identity,
-            secret=self._secret,
-            limits=self._limits,
-            admit=self._admit,
-            describe=self._handler.describe,
-            petition=self._handler.petition,
-            certificates=self._both_ways or self._certificates,
-            is_plain_accepted=self._both_ways is not None,
-        )
-        try:
-            greeted = await receive_stranger(sock, host)
-            begun = None if greeted is None else await self._meant(*greeted)
-            if greeted is None or begun is None:
-                return None
-            self._admit(greeted[1])
-            return *greeted, begun
-        except Refused as refused:
-            if refused.code is Refusal.UNFOUNDED:
-                return None
-            is_known = any(refused.claimed == peer.address.name for peer in self._peers.values())
-            who = refused.claimed if is_known else remote
-            text = f"link from {remote} refused: {refused.text} with {who}"
-            self._complaints.say(who, refused.code.value, text)
-        except STRANGER_ERRORS as error:
-            self._complaints.say(remote, "stranger", f"link from {remote} failed: {describe_error(error)}")
-        finally:
-            self._handshakes_pending -= 1
-        return None
-
-    async def _meant(self, link: Socket, dialer: Identity) -> bytes | None:
-        """None if the dialer wanted another node than this one: it hangs up at once. Else what it has sent so far.
-
-        A link that is at work is not given up for a connection that had no time to go.
-        """
-        peer = self._peers.get(dialer.node)
-        if peer is None or peer.incoming is None or peer.incoming.identity.incarnation != dialer.incarnation:
-            return b""
-        if trio.current_time() - peer.incoming.received_at >= 2 * self._limits.ping_interval_seconds:
-            return b""
-        begun: bytes | None = b""
-        with trio.move_on_after(_MISTAKE_SECONDS) as patience:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_when_gone, peer, peer.incoming, patience)
-                try:
-                    begun = await sockets.receive(link) or None
-                except sockets.Disconnected:
-                    begun = None
-                patience.cancel()
-        return begun
-
-    def _admit(self, dialer: Identity) -> None:
-        peer = self._peers.get(dialer.node)
-        if peer is None:
-            if self.has_left(dialer.node):
-                raise Refused(Refusal.LEFT, f"node {dialer.node} has left the cluster")
-            raise Refused(Refusal.NODE, f"node {dialer.node} is no member")
-        if peer.incoming is not None and dialer.incarnation < peer.incoming.identity.incarnation:
-            raise Refused(Refusal.STALE, f"node {dialer.node} is connected in a later incarnation")
-
-    async def _read(self, peer: Peer, incoming: Incoming, begun: bytes, nursery: trio.Nursery) -> None:
-        if peer.incoming is not None:
-            self._carrier.part(peer, "replaced by a new connection")
-        peer.incoming = incoming
-        peer.redial.set()
-        # Maybe to where the peer was before, and where nobody answers: it can be reached now.
-        peer.connecting.cancel()
-        reason = ""
-        try:
-            self._carrier.meet(peer)
-            while peer.incoming is incoming and peer.state is PeerState.APART:
-                await peer.changed.wait()
-            if peer.incoming is not incoming:
-                return
-            if begun:
-                self._dispatch(peer, incoming, begun, nursery)
-            while data := await sockets.receive(incoming.sock):
-                incoming.received_at = trio.current_time()
-                peer.bytes_received += len(data)
-                self._dispatch(peer, incoming, data, nursery)
-            reason = "closed by the peer"
-        except ProtocolViolation as error:
-            reason = f"protocol violation: {error}"
-        except sockets.Disconnected as error:
-            reason = str(error)
-        finally:
-            if peer.incoming is incoming:
-                self._carrier.part(peer, reason or peer.failure or _STOPPING)
-
-    def _dispatch(self, peer: Peer, incoming: Incoming, data: bytes, nursery: trio.Nursery) -> None:
-        node, handler = peer.address.node, self._handler
-        messages = incoming.reader.feed(data)
-        peer.messages_received += len(messages)
-        for kind, body in messages:
-            if kind <= KIND_MAX:
-                handler.message(node, kind, body)
-            elif kind != PING:
-                self._calls.receive(peer, incoming, kind, body, nursery)
+                self._carrier.part(peer, reason or peer.failure or STOPPING)
