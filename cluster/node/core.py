@@ -6,7 +6,6 @@ Law: the only place where concrete classes meet. It decides nothing: what arrive
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container, Iterable
-from contextlib import suppress
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -26,8 +25,9 @@ from cluster.broker.catalog.outcome import (
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.leader import LeaderLimits
 from cluster.broker.shard.stream import StreamLimits
+from cluster.node.aside import Aside
 from cluster.node.bootstrap import Charter
-from cluster.node.catalog.client import CatalogClient, NoQuorum
+from cluster.node.catalog.client import CatalogClient
 from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost
 from cluster.node.clock import SteadyClock, wall_clock_ms
 from cluster.node.config import NodeConfig
@@ -84,8 +84,7 @@ class Core:
         self.node = node
         self.incarnation = incarnation
         self.links = links
-        self.aside: set[NodeId] = set()
-        """Nodes that left service, maybe this one among them: they are to lead nothing."""
+        self.aside = Aside(node, links)
         self.last_linked: dict[NodeId, float] = {}
         """When a link that is down now went down."""
         self.on_catalog: Callable[[list[Change]], None] = _nothing_changed
@@ -161,24 +160,14 @@ class Core:
                 self._claim()
             nursery.start_soon(self._deadlines)
             nursery.start_soon(self._ticks)
-            nursery.start_soon(self._catch_up)
+            nursery.start_soon(self.view.stay_current, self.client.catch_up, self._caught_up)
             task_status.started()
             await self.turns.run(self.runtime, self._prompt)
 
-    async def _catch_up(self) -> None:
-        """Shards may be led here before the catalog's copy is what it was when this node went down, or while that hears
-        late from its leader."""
-        view = self.view
-        while True:
-            view.on_ask = trio.Event()
-            asked = view.asked
-            with suppress(NoQuorum):
-                await self.client.catch_up()
-                view.is_current, view.answered = True, asked
-                for seat in self.switchboard.seats.values():
-                    self.disturbed(seat)
-            if view.answered == view.asked and view.is_current:
-                await view.on_ask.wait()
+    def _caught_up(self) -> None:
+        """Leaders may go on that waited for the catalog's copy."""
+        for seat in self.switchboard.seats.values():
+            self.disturbed(seat)
 
     async def _deadlines(self) -> None:
         while True:
@@ -327,18 +316,6 @@ class Core:
             self._log.info("storage has space again")
         self.on_storage_full(is_full)
 
-    def set_aside(self, is_aside: bool) -> None:
-        """This node leaves service, or comes back to it."""
-        self._note_aside(self.node, is_aside)
-        for peer in self.links.up_peers():
-            self.links.send(peer, Kind.ASIDE, is_aside)
-
-    def _note_aside(self, node: NodeId, is_aside: bool) -> None:
-        if is_aside:
-            self.aside.add(node)
-        else:
-            self.aside.discard(node)
-
     def group_damaged(self, group: GroupId, text: str) -> None:
         if text:
             self._log.error("damaged data: this replica is rebuilt from the others", group=group, reason=text)
@@ -377,7 +354,7 @@ class Core:
             case Kind.CATALOG_DECLINED:
                 self.client.declined(body)
             case Kind.ASIDE:
-                self._note_aside(peer, bool(body))
+                self.aside.note(peer, bool(body))
             case _:
                 raise ProtocolViolation(f"unknown message kind {kind}")
 
@@ -391,9 +368,7 @@ class Core:
     def link_up(self, peer: NodeId, incarnation: int) -> None:
         self._log.info("link up", peer=peer)
         self._met.add(peer)
-        self._note_aside(peer, False)
-        if self.node in self.aside:
-            self.links.send(peer, Kind.ASIDE, True)
+        self.aside.link_up(peer)
         self.runtime.peer_connected(peer)
         self.client.link_up(peer)
         self.switchboard.link_up(peer)

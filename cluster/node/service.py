@@ -105,7 +105,7 @@ class Service:
             doors = open_doors(self._config, self._certificates)
             self._leaving.cancel()
             self._doors = doors
-            self._core.set_aside(False)
+            self._core.aside.announce(False)
             self._open()
             self._log.info("revived")
 
@@ -137,7 +137,7 @@ class Service:
         self.phase = "draining"
         # The listeners close when the task that waits at them has its turn.
         self._accepting.cancel()
-        core.set_aside(True)
+        core.aside.announce(True)
         with trio.CancelScope() as self._leaving:
             await trio.lowlevel.checkpoint()
             error = connection_forced(reason)

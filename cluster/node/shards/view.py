@@ -1,11 +1,14 @@
 """The catalog's copy on this node, as shards' leaders see it.
 
-Law: nothing is kept here; every answer is the catalog as it is now.
+Law: nothing of the catalog is kept here; every answer is the copy as it is now. Shards may be led here before the copy
+is what it was when this node went down, or while it hears late from its leader: a question is answered once the copy
+has everything that was confirmed before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 
 import trio
 
@@ -15,6 +18,7 @@ from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.settings import PLAIN, QueueSettings, queue_settings
 from cluster.broker.shard.surroundings import Target
+from cluster.node.catalog.client import NoQuorum
 
 LOCAL_SHARDS = 1 << 16
 """The local shard of node n, with the queues that it keeps in memory, has the number LOCAL_SHARDS + n."""
@@ -31,10 +35,9 @@ class CatalogView:
     def __init__(self, catalog: Catalog, knows_dooms: Callable[[], bool]) -> None:
         self.is_current = False
         """Has the copy once caught up with its leader, in this life of the node?"""
-        self.asked = self.answered = 0
+        self._asked = self.answered = 0
         """Questions whether it has everything."""
-        self.on_ask = trio.Event()
-        """Set when there is a question; whoever answers puts another in its place."""
+        self._on_ask = trio.Event()
         self._catalog = catalog
         self._knows_dooms = knows_dooms
 
@@ -43,9 +46,24 @@ class CatalogView:
         return self._knows_dooms()
 
     def ask(self) -> int:
-        self.asked += 1
-        self.on_ask.set()
-        return self.asked
+        self._asked += 1
+        self._on_ask.set()
+        return self._asked
+
+    async def stay_current(self, catch_up: Callable[[], Awaitable[None]], caught_up: Callable[[], None]) -> None:
+        """Answer questions, and first whether the copy is current at all. Until cancelled.
+
+        `catch_up` returns when the copy has what is confirmed, or raises NoQuorum; `caught_up` is called each time.
+        """
+        while True:
+            self._on_ask = trio.Event()
+            asked = self._asked
+            with suppress(NoQuorum):
+                await catch_up()
+                self.is_current, self.answered = True, asked
+                caught_up()
+            if self.answered == self._asked and self.is_current:
+                await self._on_ask.wait()
 
     def settings(self, queue: QueueId) -> QueueSettings:
         definition = self._catalog.queues.get(queue)
