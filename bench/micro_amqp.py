@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from cluster.amqp import events as ev
 from cluster.amqp import methods as m
 from cluster.amqp.connection import ServerConnection
-from cluster.amqp.deliver import DeliveryEncoder, encode_record
+from cluster.amqp.deliver import DeliveryEncoder
 from cluster.amqp.frames import content_frames, method_frame
 from cluster.amqp.properties import BasicProperties, encode_header, peek
+from cluster.amqp.record import encode_record
 from cluster.amqp.settings import ConnectionSettings
 
 MESSAGES = 20_000

@@ -1,28 +1,21 @@
 """Stored messages to basic.deliver frames, and publishes to stored messages. Hot: once per delivery.
 
-Law: a record is what is stored of a message and what travels between nodes:
-
-    envelope_size u16 | header_size u32 | envelope | content header payload | body
-
-The envelope is the exchange and the routing key as short strings, exactly as a publish carries them and a
-deliver wants them, so neither is ever taken apart. The body's size is what remains of the record. Records stand
-back to back in a blob, and their sizes come beside it.
+Law: records (see `record`) go to the socket as they are: of one, its head is read and nothing else. What records of the
+same shape have in common is made once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
 from cluster.amqp.constants import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD
 from cluster.amqp.field_table import Malformed
 from cluster.amqp.frames import END, FRAME_HEAD, LARGE_SIZE_MIN, body_frames
-from cluster.amqp.wire import encode_shortstr, read_shortstr
+from cluster.amqp.record import RECORD_HEAD, RECORD_HEAD_SIZE
+from cluster.amqp.wire import encode_shortstr
 
-_RECORD_HEAD: Final = Struct(">HI")
-RECORD_HEAD_SIZE: Final = _RECORD_HEAD.size
 _TAG: Final = Struct(">QB")
 _DELIVER_IDS: Final = b"\x00\x3c\x00\x3c"
 _CHUNK_SIZE_TARGET: Final = 256 * 1024
@@ -31,45 +24,6 @@ _COPY_SIZE_MAX: Final = 4096
 """Average record size up to which copying a slice is cheaper than a view of it."""
 _SHAPES_MAX: Final = 64
 """Shapes of record an encoder remembers; when there are more, the memory starts anew."""
-
-
-def encode_record(method_payload: bytes, header_payload: bytes, body: bytes) -> bytes:
-    """The record of a publish: payload of its basic.publish frame (well-formed), of its header frame, and body."""
-    envelope = method_payload[6:-1]
-    return b"".join((_RECORD_HEAD.pack(len(envelope), len(header_payload)), envelope, header_payload, body))
-
-
-@dataclass(slots=True)
-class Record:
-    """A record taken apart. `envelope` is what encode_record cut from the publish."""
-
-    envelope: bytes
-    header: bytes
-    body: bytes
-
-    @classmethod
-    def decode(cls, blob: bytes | memoryview, offset: int = 0, size: int | None = None) -> Record:
-        """The record at `offset`, `size` octets long (the rest of the blob if None). Raises Malformed."""
-        end = len(blob) if size is None else offset + size
-        if end - offset < RECORD_HEAD_SIZE or end > len(blob):
-            raise Malformed("record is cut short")
-        envelope_size, header_size = _RECORD_HEAD.unpack_from(blob, offset)
-        envelope_at = offset + RECORD_HEAD_SIZE
-        header_at = envelope_at + envelope_size
-        body_at = header_at + header_size
-        if body_at > end:
-            raise Malformed("record is cut short")
-        return cls(bytes(blob[envelope_at:header_at]), bytes(blob[header_at:body_at]), bytes(blob[body_at:end]))
-
-    def encode(self) -> bytes:
-        head = _RECORD_HEAD.pack(len(self.envelope), len(self.header))
-        return b"".join((head, self.envelope, self.header, self.body))
-
-    def address(self) -> tuple[str, str]:
-        """Exchange and routing key. Raises Malformed, IndexError."""
-        exchange, end = read_shortstr(self.envelope, 0)
-        routing_key, _ = read_shortstr(self.envelope, end)
-        return exchange, routing_key
 
 
 class _Shape:
@@ -82,7 +36,7 @@ class _Shape:
     __slots__ = ("after_header", "after_tag", "body_at", "head", "one_frame", "prefix")
 
     def __init__(self, head: bytes, size: int, channel: int, ids_and_tag: bytes, frame_max: int) -> None:
-        envelope_size, header_size = _RECORD_HEAD.unpack_from(head)
+        envelope_size, header_size = RECORD_HEAD.unpack_from(head)
         self.head = head
         self.body_at = len(head) + header_size
         body_size = size - self.body_at

@@ -14,6 +14,7 @@ from struct import Struct
 from cluster.amqp.errors import AmqpException
 from cluster.amqp.field_table import Int64
 from cluster.amqp.properties import CONTENT_ENCODING, CONTENT_TYPE, HEADERS, decode_header, encode_header
+from cluster.amqp.record import RECORD_HEAD, RECORD_HEAD_SIZE
 
 NAME = "x-delivery-count"
 _FIELD = bytes((len(NAME),)) + NAME.encode() + b"l"
@@ -21,7 +22,6 @@ _COUNT = Struct(">q")
 _LONG = Struct(">I")
 _FLAGS = Struct(">H")
 _FLAGS_AT = 12
-_RECORD_HEAD = Struct(">HI")
 
 
 def with_delivery_count(header: bytes, count: int) -> bytes:
@@ -60,12 +60,12 @@ def count_deliveries(records: bytes | memoryview, sizes: Sequence[int], count: i
     counted: array[int] = array("I")
     offset = 0
     for size in sizes:
-        envelope_size, header_size = _RECORD_HEAD.unpack_from(records, offset)
-        header_at = offset + _RECORD_HEAD.size + envelope_size
+        envelope_size, header_size = RECORD_HEAD.unpack_from(records, offset)
+        header_at = offset + RECORD_HEAD_SIZE + envelope_size
         body_at = header_at + header_size
         header = with_delivery_count(bytes(records[header_at:body_at]), count)
-        head = _RECORD_HEAD.pack(envelope_size, len(header))
-        pieces += (head, records[offset + _RECORD_HEAD.size : header_at], header, records[body_at : offset + size])
+        head = RECORD_HEAD.pack(envelope_size, len(header))
+        pieces += (head, records[offset + RECORD_HEAD_SIZE : header_at], header, records[body_at : offset + size])
         counted.append(size + len(header) - header_size)
         offset += size
     return b"".join(pieces), counted

@@ -12,24 +12,11 @@ from hypothesis import strategies as st
 
 from cluster.amqp import deliver
 from cluster.amqp import methods as m
-from cluster.amqp.deliver import DeliveryEncoder, Record, encode_record
+from cluster.amqp.deliver import DeliveryEncoder
 from cluster.amqp.field_table import Malformed
 from cluster.amqp.properties import BasicProperties, encode_header
 from tests.amqp.client import split_frames
-
-messages = st.tuples(
-    st.sampled_from(["", "amq.topic", "éxchange"]),
-    st.sampled_from(["q", "orders.new", "x" * 255]),
-    st.sampled_from([BasicProperties(), BasicProperties(delivery_mode=2), BasicProperties(message_id="id-1")]),
-    st.binary(max_size=20) | st.integers(4080, 12300).map(lambda size: bytes(index % 251 for index in range(size))),
-)
-Message = tuple[str, str, BasicProperties, bytes]
-
-
-def record_of(message: Message) -> bytes:
-    exchange, routing_key, properties, body = message
-    method = m.BasicPublish(exchange, routing_key, True, False).encode()
-    return encode_record(method, encode_header(len(body), properties), body)
+from tests.amqp.records import Message, messages, record_of
 
 
 def read_back(octets: bytes) -> list[tuple[m.BasicDeliver, bytes, bytes]]:
@@ -134,24 +121,10 @@ def test_what_an_encoder_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -
     assert [found[0].routing_key for found in read_back(b"".join(out))] == [f"q{number}" for number in range(10)]
 
 
-@given(messages)
-def test_a_record_can_be_taken_apart_and_put_together(message: Message) -> None:
-    exchange, routing_key, properties, body = message
-    octets = record_of(message)
-    record = Record.decode(memoryview(b"ab" + octets + b"c"), 2, len(octets))
-    assert record == Record.decode(octets)
-    assert record.address() == (exchange, routing_key)
-    assert record.header == encode_header(len(body), properties)
-    assert record.body == body
-    assert record.encode() == octets
-
-
-def test_a_record_that_is_cut_short_is_refused() -> None:
+def test_a_record_that_is_cut_short_is_not_delivered() -> None:
     record = record_of(("", "q", BasicProperties(), b""))
     encoder = DeliveryEncoder(7, "ctag", 4096)
     for size in range(len(record)):
-        with pytest.raises(Malformed):
-            Record.decode(record[:size])
         with pytest.raises(Malformed):
             encoder.encode([], 1, False, record, [size])
     with pytest.raises(ValueError, match="shorter"):

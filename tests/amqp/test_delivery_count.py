@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cluster.amqp.deliver import Record
 from cluster.amqp.delivery_count import NAME, count_deliveries, with_delivery_count
 from cluster.amqp.field_table import Int64
 from cluster.amqp.properties import BasicProperties, decode_header, encode_header
+from cluster.amqp.record import Record
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from array import array
 
 from cluster.amqp.channel import Channel
 from cluster.amqp.constants import CLASS_BASIC
-from cluster.amqp.deliver import DeliveryEncoder, encode_record
+from cluster.amqp.deliver import DeliveryEncoder
 from cluster.amqp.pieces import PIECES_MIN, Pieces, flat, gathered
+from cluster.amqp.record import encode_record
 
 
 def test_pieces_are_as_long_as_their_parts_and_become_one_byte_string_on_demand() -> None:

@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from cluster.amqp.deliver import Record
 from cluster.amqp.errors import AmqpException
 from cluster.amqp.field_table import FieldTable, FieldValue, Int64, Timestamp
 from cluster.amqp.properties import BasicProperties, ContentHeader, decode_header, encode_header
+from cluster.amqp.record import RECORD_HEAD, RECORD_HEAD_SIZE, Record
 from cluster.amqp.wire import encode_shortstr
 
 COUNT_MAX = 2**63 - 1
 """A count in `x-death` stays there."""
-_RECORD_HEAD = struct.Struct(">HI")
 _BODY_SIZE_AT, _PROPERTIES_AT = 4, 12
 """In a content header (AMQP 0-9-1 §2.3.5.2)."""
 
@@ -59,8 +58,8 @@ class DeadLetter:
 def parted(record: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     """What is before the size of its body, that size, the properties, the body. Those of which the first and the third
     are the same die alike: so do these parts of their dead letters."""
-    envelope_size, header_size = _RECORD_HEAD.unpack_from(record)
-    header = _RECORD_HEAD.size + envelope_size
+    envelope_size, header_size = RECORD_HEAD.unpack_from(record)
+    header = RECORD_HEAD_SIZE + envelope_size
     size, properties, body = header + _BODY_SIZE_AT, header + _PROPERTIES_AT, header + header_size
     return record[:size], record[size:properties], record[properties:body], record[body:]
 

@@ -4,9 +4,7 @@ Law: an entry is `u32 head_length | head | payloads`. The head is a compact tabl
 the payloads behind it are the records of the enqueued messages, opaque and contiguous. Who does not need a
 message never touches its bytes. Integers in packed columns are little-endian.
 
-A *record* is one message as stored: `>HI` (envelope length, header length), envelope (exchange and routing
-key as short strings, as in basic.publish), content header payload, body. A *slot* is a record's position in
-its entry, from 0.
+A *record* is one message as stored, see `cluster.amqp.record`. A *slot* is a record's position in its entry, from 0.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from typing import NewType
 import msgpack
 
 from cluster.amqp.pieces import Octets, flat
+from cluster.amqp.record import RECORD_HEAD, RECORD_HEAD_SIZE
 from cluster.broker.shard.columns import (
     NOTHING,
     EntryCorrupt,
@@ -44,7 +43,6 @@ SHARD_SESSIONS = 1 << 20
 """Session SHARD_SESSIONS + n is shard n's, which sends messages out of its outbox; lower ones are nodes'."""
 ENTRY_VERSION = 1
 _LENGTH = Struct("<I")
-_RECORD_HEAD = Struct(">HI")
 HEAVY_BATCH_BYTES = 4 << 20
 """A batch that takes longer to write than a commit takes: it goes by itself, so that no small one waits for it that
 could go first."""
@@ -390,11 +388,11 @@ class EntryPayloads:
 
     def body_size(self, slot: int) -> int:
         """Bytes of a message's body."""
-        envelope_size, header_size = _RECORD_HEAD.unpack_from(self.data, self.offsets[slot])
-        return self.sizes[slot] - _RECORD_HEAD.size - int(envelope_size) - int(header_size)
+        envelope_size, header_size = RECORD_HEAD.unpack_from(self.data, self.offsets[slot])
+        return self.sizes[slot] - RECORD_HEAD_SIZE - int(envelope_size) - int(header_size)
 
     def body_sizes(self, slot: int, count: int) -> int:
         """Bytes of the bodies of `count` messages together."""
-        offsets, data, unpack = self.offsets, self.data, _RECORD_HEAD.unpack_from
+        offsets, data, unpack = self.offsets, self.data, RECORD_HEAD.unpack_from
         heads = sum([sum(unpack(data, offset)) for offset in offsets[slot : slot + count]])
-        return offsets[slot + count] - offsets[slot] - heads - count * _RECORD_HEAD.size
+        return offsets[slot + count] - offsets[slot] - heads - count * RECORD_HEAD_SIZE

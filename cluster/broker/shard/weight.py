@@ -11,9 +11,9 @@ from collections.abc import Iterable, Reversible
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.amqp.deliver import Record
 from cluster.amqp.errors import AmqpException
 from cluster.amqp.properties import decode_header
+from cluster.amqp.record import Record
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.payload_cache import PayloadCache

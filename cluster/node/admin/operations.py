@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from struct import Struct
 from typing import Any
 
 import trio
 
 from cluster.amqp.errors import connection_forced
+from cluster.amqp.properties import BasicProperties, encode_header
+from cluster.amqp.record import Record
+from cluster.amqp.wire import encode_shortstr
 from cluster.broker.catalog.commands import SingleCommand
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.shard.messages import RequestOp
@@ -29,9 +31,6 @@ from cluster.raft.types import NodeId
 CLOSE_TIMEOUT_SECONDS = 2.0
 COUNTS_TIMEOUT_SECONDS = 1.5
 PASS_TIMEOUT_SECONDS = 4.0
-_RECORD_HEAD = Struct(">HI")
-_CONTENT_HEADER = Struct(">HHQH")
-_BASIC_CLASS = 60
 _PROBE_BODY = b"aliveness"
 
 
@@ -101,10 +100,9 @@ class NodeOperations:
             return await self._broker.delete_found(find, if_unused=if_unused, if_empty=if_empty)
 
     async def pass_through(self, queue: QueueDefinition) -> None:
-        name = queue.name.encode()
-        envelope = b"\0" + bytes([len(name)]) + name
-        header = _CONTENT_HEADER.pack(_BASIC_CLASS, 0, len(_PROBE_BODY), 0)
-        record = _RECORD_HEAD.pack(len(envelope), len(header)) + envelope + header + _PROBE_BODY
+        envelope = encode_shortstr("") + encode_shortstr(queue.name)
+        header = encode_header(len(_PROBE_BODY), BasicProperties())
+        record = Record(envelope, header, _PROBE_BODY).encode()
         stream, sink = self._broker.stream_of(queue), _Published()
         stream.publish((queue.id,), [record], [len(record)], len(record), sink, 0)
         self._broker.switchboard.stirred(stream)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from cluster.amqp import methods as m
-from cluster.amqp.deliver import Record
 from cluster.amqp.delivery_count import count_deliveries, with_delivery_count
 from cluster.amqp.errors import not_implemented
+from cluster.amqp.record import Record
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.queue_rules import in_exclusive_use
 from cluster.broker.channel.unacked import Answered, TagPiece, Unacked, Verdict, answered

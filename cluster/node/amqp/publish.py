@@ -7,14 +7,12 @@ Header and body are never copied but into the batch.
 
 from __future__ import annotations
 
-from struct import Struct
-
+from cluster.amqp.record import RECORD_HEAD
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.intervals import IntervalSet
 from cluster.broker.shard.stream import PublishSink, ShardStream
 from cluster.node.amqp.flow import Entrance
 
-_RECORD_HEAD = Struct(">HI")
 ROUTES_MAX = 4096
 """Cached routes of a connection; when full the cache is emptied."""
 
@@ -96,7 +94,7 @@ class Route:
         if prefix is None:
             if len(self._prefixes) >= ROUTES_MAX:
                 self._prefixes.clear()
-            prefix = _RECORD_HEAD.pack(len(self._envelope), header_length) + self._envelope
+            prefix = RECORD_HEAD.pack(len(self._envelope), header_length) + self._envelope
             self._prefixes[header_length] = prefix
         return prefix
 

@@ -17,8 +17,8 @@ from random import Random
 
 import msgpack
 
-from cluster.amqp.deliver import Record
 from cluster.amqp.properties import BasicProperties, decode_header, encode_header
+from cluster.amqp.record import Record
 from cluster.amqp.wire import encode_shortstr
 from cluster.broker.shard.entry import HIDDEN_QUEUES, SHARD_SESSIONS, Batch, QueueId
 from cluster.broker.shard.leader import LeaderLimits, ShardLeader

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.amqp.deliver import Record
 from cluster.amqp.field_table import Timestamp
 from cluster.amqp.properties import BasicProperties, decode_header, encode_header
+from cluster.amqp.record import Record
 from cluster.amqp.wire import encode_shortstr
 from cluster.broker.shard.death import DeadLetter, Reason, die, goes_round
 

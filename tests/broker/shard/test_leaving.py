@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgpack
 import pytest
 
-from cluster.amqp.deliver import Record
 from cluster.amqp.properties import BasicProperties, decode_header, encode_header
+from cluster.amqp.record import Record
 from cluster.broker.shard import proposals
 from cluster.broker.shard.columns import EntryCorrupt, pack_numbers
 from cluster.broker.shard.entry import EntryPayloads, LeaderOps, QueueId, decode_head, encode_entry

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cluster.amqp.deliver import Record
 from cluster.amqp.field_table import Timestamp
 from cluster.amqp.properties import BasicProperties, encode_header
+from cluster.amqp.record import Record
 from cluster.broker.shard.leader import LeaderLimits
 from cluster.broker.shard.messages import RequestOp
 from cluster.broker.shard.weight import READ_COSTS
