@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster.raft.group import NotLeader, ProposalDropped, RaftConfig, RaftGroup, Role
-from cluster.raft.messages import Append, AppendReply, Heartbeat, HeartbeatReply
+from cluster.raft.messages import Append, AppendReply, Heartbeat
 from cluster.raft.types import Entry, EntryKind, LogIndex, NodeId, Term
 from tests.raft.ensemble import GROUP, Ensemble, fill
 
@@ -105,56 +105,6 @@ def test_patient_followers_hear_of_a_commit_a_tick_later_at_the_latest() -> None
     assert [ensemble.applied[node][-1].data for node in (1, 2, 3)] == [b"a"] * 3
     ensemble.tick(1)
     assert ensemble.queue == []
-
-
-def test_a_quiet_leader_says_half_as_often_that_it_is_there() -> None:
-    ensemble = Ensemble()
-    ensemble.elect(1)
-    ensemble.propose(1, "a")
-    ensemble.settle()
-    assert _heartbeats(ensemble, ticks=8) == 8
-    for _ in range(ensemble.config.election_ticks):
-        ensemble.tick(1)
-        ensemble.settle()
-    assert _heartbeats(ensemble, ticks=8) == 4
-    ensemble.propose(1, "b")
-    ensemble.settle()
-    assert _heartbeats(ensemble, ticks=8) == 8
-
-
-def test_a_leader_whose_ticks_come_late_says_with_each_that_it_is_there() -> None:
-    """Its followers count their own ticks: what it has to do is nothing that they would wait for."""
-    ensemble = Ensemble()
-    ensemble.elect(1)
-    for _ in range(2 * ensemble.config.election_ticks):
-        ensemble.tick(1)
-        ensemble.settle()
-    ensemble.take(1)
-    for _ in range(3):
-        ensemble.do(1, lambda group: group.tick(4))
-        assert {m.target for m in ensemble.take(1) if isinstance(m, Heartbeat)} == {2, 3}
-    assert ensemble.role(1) is Role.LEADER
-
-
-def test_a_leader_is_not_quiet_while_a_peer_lacks_something() -> None:
-    ensemble = Ensemble()
-    ensemble.elect(1)
-    ensemble.cut = {(1, 3), (3, 1)}
-    ensemble.propose(1, "a")
-    for _ in range(2 * ensemble.config.election_ticks):
-        ensemble.tick(1)
-        ensemble.settle()
-    assert _heartbeats(ensemble, ticks=8) == 8
-
-
-def _heartbeats(ensemble: Ensemble, ticks: int) -> int:
-    """How many node 1 sends within so many ticks."""
-    count = 0
-    for _ in range(ticks):
-        ensemble.tick(1)
-        count += sum(type(message) is Heartbeat for message in ensemble.queue)
-        ensemble.settle()
-    return count
 
 
 def test_a_leader_commits_by_both_followers_before_its_own_write() -> None:
@@ -342,17 +292,6 @@ def test_a_follower_commits_no_further_than_what_the_append_covers() -> None:
     assert group.commit_index == 2
 
 
-def test_a_heartbeat_carries_no_commit_index_above_what_the_follower_acknowledged() -> None:
-    ensemble = Ensemble()
-    ensemble.elect(1)
-    ensemble.crash(3)
-    ensemble.propose(1, "a")
-    ensemble.settle()
-    ensemble.tick(1, 2)
-    commits = {m.target: m.commit_index for m in ensemble.take(1) if isinstance(m, Heartbeat)}
-    assert commits == {2: 2, 3: 1}
-
-
 # -- flow
 
 
@@ -449,20 +388,3 @@ def test_a_peer_that_lost_its_disk_is_brought_back_after_its_connection_is_new()
     ensemble.settle()
     assert leader.status().progress[THREE].match_index == 3
     assert ensemble.groups[3].commit_index == 3
-
-
-def test_a_heartbeat_to_an_idle_follower_costs_one_reply_and_no_write() -> None:
-    ensemble = Ensemble()
-    ensemble.elect(1)
-    ensemble.tick(1, 2)
-    assert [type(m) for m in ensemble.deliver(1)] == [Heartbeat, Heartbeat]
-    assert [type(m) for m in ensemble.take()] == [HeartbeatReply, HeartbeatReply]
-    assert not ensemble.writes
-
-
-def test_an_idle_leader_says_nothing_between_heartbeats() -> None:
-    ensemble = Ensemble()
-    ensemble.elect(1)
-    ensemble.tick(1)
-    assert not ensemble.groups[1].has_ready()
-    assert not ensemble.queue
