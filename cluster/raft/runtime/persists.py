@@ -25,16 +25,16 @@ from cluster.raft.types import NOBODY, GroupId
 
 
 class Persists:
-    """Of one runtime. `touch` is told of every group that something became durable of."""
+    """Of one runtime. `note` is told of every group that something became durable of, within `start` and `finish`."""
 
     __slots__ = (
         "_forgotten",
         "_listener",
+        "_note",
         "_outbox",
         "_roster",
         "_rounds",
         "_told_full",
-        "_touch",
         "_wakeup",
         "ended",
         "unwritten",
@@ -47,14 +47,14 @@ class Persists:
         outbox: Outbox,
         wakeup: Wakeup,
         listener: StorageListener | None,
-        touch: Callable[[GroupId], None],
+        note: Callable[[GroupId], None],
     ) -> None:
         self._roster = roster
         self._rounds = rounds
         self._outbox = outbox
         self._wakeup = wakeup
         self._listener = listener
-        self._touch = touch
+        self._note = note
         self.unwritten: dict[GroupId, None] = {}
         """May have something to make durable: who had something happen to them."""
         self._forgotten: dict[GroupId, Pending] = {}
@@ -132,4 +132,4 @@ class Persists:
             if pending.persist.write.health is Health.SOUND:
                 self._roster.repaired(group)
             self._outbox.put(pending.persist.messages)
-            self._touch(group)
+            self._note(group)

@@ -69,7 +69,7 @@ class Runtime:
         self._outbox = Outbox(int(config.rebuild_bytes_per_second * config.tick_seconds))
         self._roster = Roster(node, storage, config, random, self._outbox, storage_listener)
         self._proposals = Proposals(config, self._roster, self._rounds)
-        self._persists = Persists(self._roster, self._rounds, self._outbox, self._wakeup, storage_listener, self._touch)
+        self._persists = Persists(self._roster, self._rounds, self._outbox, self._wakeup, storage_listener, self._note)
         self._touched: dict[GroupId, None] = {}
         """May have something ready."""
         self._tick_is_due = False
@@ -273,6 +273,10 @@ class Runtime:
             groups_stopped=len(self._roster.stopped),
             groups_repairing=sum(member.status().is_repairing for member in self._roster.members.values()),
         )
+
+    def _note(self, group: GroupId) -> None:
+        """Within a round, at whose end it is seen."""
+        self._touched[group] = None
 
     def _touch(self, group: GroupId) -> None:
         self._touched[group] = None
