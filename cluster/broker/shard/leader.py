@@ -12,29 +12,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cluster.broker.shard.arbiter import Arbiter, Words
-from cluster.broker.shard.columns import unpack_column
-from cluster.broker.shard.dead_letters import Morgue
 from cluster.broker.shard.death import REASONS, Reason
 from cluster.broker.shard.departures import Doom
 from cluster.broker.shard.desk import Desk
 from cluster.broker.shard.dispatch import Dispatcher, Outbox
 from cluster.broker.shard.entry import HIDDEN_QUEUES, SHARD_SESSIONS, Batch, QueueId
+from cluster.broker.shard.figures import Figures
 from cluster.broker.shard.forwarder import Forwarder
-from cluster.broker.shard.holder import Holder
 from cluster.broker.shard.home_nodes import HomeNodes
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.keeper import Keeper
 from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, LeaderQueue
 from cluster.broker.shard.messages import AttachedConsumer, RequestOp, ToHome
-from cluster.broker.shard.orphans import Orphans
 from cluster.broker.shard.payload_cache import PayloadCache
 from cluster.broker.shard.proposals import Proposals
-from cluster.broker.shard.queue_state import QueueState
+from cluster.broker.shard.registry import QueueRegistry, take_up
 from cluster.broker.shard.settings import PLAIN
 from cluster.broker.shard.state import Applied, ShardState
 from cluster.broker.shard.surroundings import NOTHING, Surroundings
 from cluster.broker.shard.tx_ops import TxId, Word
-from cluster.broker.shard.weight import Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +87,9 @@ class ShardLeader:
         self._state = state
         self._deleted = deleted
         self._surroundings = surroundings
-        self._shard = shard
-        self._limits = limits
         self.attaching = True
-        self.queues: dict[QueueId, LeaderQueue] = {
-            queue: LeaderQueue(queue, queue_state, surroundings.settings(queue))
-            for queue, queue_state in state.queues.items()
-            if queue < HIDDEN_QUEUES
-        }
+        self.queues = take_up(state, surroundings)
         self._received: dict[int, tuple[int, int]] = dict(state.sessions)
-        self._dropped: dict[QueueId, None] = {}
-        """Queues that shall never be again. At most `dropped_max`."""
         self._deferred: list[tuple[int, int, RequestOp, QueueId, Sequence[int]]] = []
         """Requests that came while attaching: what is ready is not known then. One per channel."""
         self._payloads = PayloadCache(load, limits.payload_cache_bytes)
@@ -111,43 +99,40 @@ class ShardLeader:
         self._proposals = Proposals(
             queues=self.queues,
             keeper=self._keeper,
-            morgue=self._morgue,
             newcomer=self._newcomer,
             surroundings=surroundings,
+            payloads=self._payloads,
+            shard=shard,
             hot_backlog_max=limits.hot_backlog_max,
         )
         self._dispatcher = Dispatcher(self._payloads, self._out, self._proposals.watermarks)
         self._desk = Desk(self._out, self._proposals, self._keeper)
         self._forwarder = Forwarder(shard=shard, incarnation=incarnation, state=state, payloads=self._payloads)
         self._arbiter = Arbiter(state.transactions, state.sessions, self._proposals)
-        for tx, part in state.transactions.prepared.items():
-            for number, first, end in part.answers():
-                answered = self.queues.get(QueueId(number))
-                if answered is not None:
-                    answered.lock(answered.state.alive_parts(first, end), tx.node)
-        self._homes = HomeNodes(self.queues, self._received, self._keeper, self._proposals)
+        self._registry = QueueRegistry(
+            queues=self.queues,
+            state=state,
+            surroundings=surroundings,
+            keeper=self._keeper,
+            proposals=self._proposals,
+            desk=self._desk,
+            deleted=deleted,
+            dropped_max=limits.dropped_max,
+            forgotten=self._forgotten,
+        )
+        self._queue = self._registry.queue
+        """Nothing stands between: it is asked for each queue of each entry."""
+        self._homes = HomeNodes(self._registry, self._out, self._received, self._keeper, self._proposals)
+        self.figures = Figures(
+            queues=self.queues, state=state, payloads=self._payloads, proposals=self._proposals, keeper=self._keeper
+        )
         for queue_id, queue in self.queues.items():
             for first, end, reason in queue.state.in_limbo():
                 self._keeper.dooms.add(Doom(queue_id, first, end, REASONS[reason]), is_declared=True)
         for queue_id in self.queues:
-            self._is_dropped(queue_id)
+            self._registry.is_dropped(queue_id)
 
     # ---- towards the log
-
-    @property
-    def payload_bytes(self) -> int:
-        """Bytes of entries in memory."""
-        return self._payloads.bytes
-
-    @property
-    def payload_reads(self) -> int:
-        """Entries that were read back from the log."""
-        return self._payloads.reads
-
-    @property
-    def batch_bytes(self) -> int:
-        """Bytes of batches that wait for an entry."""
-        return self._proposals.batch_bytes
 
     @property
     def wants_entry(self) -> bool:
@@ -166,17 +151,9 @@ class ShardLeader:
             self._proposals.add(batch)
         elif batch.number <= last or batch.node >= SHARD_SESSIONS:
             if (batch.incarnation, batch.number) <= self._state.sessions.get(batch.node, (0, 0)):
-                self._disclaim(batch)
+                for queue, parts in self._homes.disclaimed(batch):
+                    self._give_back(queue, parts, batch.node)
             self._receipt(batch.node)
-
-    def _disclaim(self, batch: Batch) -> None:
-        """The node did not know that this is done, and said on attaching that it holds what it gave back by it."""
-        triples = unpack_column("Q", batch.returns)
-        for i in range(0, len(triples), 3):
-            queue = self.queues.get(QueueId(triples[i]))
-            if queue is not None:
-                parts = queue.state.alive_parts(triples[i + 1], triples[i + 1] + triples[i + 2])
-                self._give_back(queue, parts, batch.node)
 
     def _give_back(self, queue: LeaderQueue, parts: list[Range], node: int) -> None:
         queue.give_back(parts, node)
@@ -187,15 +164,6 @@ class ShardLeader:
     def take_entry(self, time_ms: int, bytes_max: int) -> bytes | None:
         """The next entry: as many waiting batches as fit (at least one), and the leader's own operations."""
         return self._proposals.take(time_ms, bytes_max) if self._proposals else None
-
-    def _morgue(self, time_ms: int) -> Morgue:
-        return Morgue(
-            shard=self._shard,
-            time_ms=time_ms,
-            queues=self.queues,
-            surroundings=self._surroundings,
-            payloads=self._payloads,
-        )
 
     def _newcomer(self, queue_id: QueueId, is_needed: bool) -> LeaderQueue | None:
         """A queue's first message is on its way: if it has settings, they hold for that one too."""
@@ -226,8 +194,8 @@ class ShardLeader:
                 if queue.state.marks:
                     self._keeper.hold_back(queue, first, end)
             self._restless[queue_id] = queue
-            if queue.doomed and queue_id in self._dropped and queue_id in self._state.queues:
-                self._proposals.drops.append(queue_id)
+            if queue.doomed:
+                self._registry.came_late(queue)
         for queue_id, parts in applied.settled:
             if queue_id >= HIDDEN_QUEUES:
                 continue
@@ -250,13 +218,12 @@ class ShardLeader:
         for queue_id, parts, node in applied.locked:
             self._queue(queue_id).lock(parts, node)
         for queue_id, parts in applied.unlocked:
-            lost = [n for a, b in self._queue(queue_id).forsaken(parts) for n in (queue_id, a, b - a)]
-            if lost:
-                self._proposals.orphans.add(Orphans(0, (0, 0), lost))
+            queue = self._queue(queue_id)
+            self._homes.return_lost(queue, queue.forsaken(parts))
         if applied.verdicts:
             self._arbiter.applied(applied.verdicts)
         for queue_id in applied.dropped:
-            self._forget(queue_id)
+            self._registry.forget(queue_id)
         self._payloads.evict_dead(self._state.live)
 
     # ---- home nodes
@@ -265,25 +232,7 @@ class ShardLeader:
         """What a home node's channels hold; replaces everything this leader knew of that node's consumers."""
         self._part(node)
         self._arbiter.present.add(node)
-        self._homes.came(node)
-        for c in consumers:
-            if self._is_dropped(QueueId(c.queue)):
-                if not c.holder:
-                    self._out.to(node).cancelled.append(c.consumer)
-                continue
-            queue = self._queue(QueueId(c.queue))
-            holder = Holder(
-                node,
-                c.consumer,
-                c.credit,
-                c.bytes_credit,
-                exclusive=c.exclusive,
-                passive=c.holder,
-                priority=c.priority,
-                served_end=c.served_end,
-            )
-            queue.claim(holder, c.held)
-            queue.join(holder)
+        for queue in self._homes.attach(node, consumers):
             self._restless[queue.id] = queue
         self._homes.return_orphans(node)
         self._receipt(node)
@@ -319,7 +268,7 @@ class ShardLeader:
         if self.attaching:
             self._deferred.append((node, request, op, queue_id, args))
             return
-        queue = self._queue_asked(queue_id)
+        queue = self._registry.queue_asked(queue_id)
         if args or op is not RequestOp.INFO:
             queue.used_ms = self._keeper.now_ms
         if self._desk.answer(queue, node, request, op, args):
@@ -330,31 +279,17 @@ class ShardLeader:
 
         What comes for it later, or is on its way, goes too.
         """
-        if queue_id in self._dropped:
-            return
-        self._dropped[queue_id] = None
-        if len(self._dropped) > self._limits.dropped_max:
-            del self._dropped[next(iter(self._dropped))]
-        queue = self.queues.get(queue_id)
-        if queue is not None:
-            queue.doomed = True
-        if queue_id not in self._state.queues:
-            self._forget(queue_id)
-            return
-        self._proposals.drops.append(queue_id)
-        if queue is not None:
-            self._desk.dismiss(queue)
+        self._registry.drop(queue_id)
 
     def all_attached(self) -> None:
         """Nobody else is waited for: deliveries begin."""
         self.attaching = False
+        self._registry.all_attached()
         for queue in self.queues.values():
             if queue.special:
                 self._keeper.settings_changed(queue)
             if queue.settings.delivery_limit is not None:
-                lost = [n for first, end in queue.take_suspects() for n in (queue.id, first, end - first)]
-                if lost:
-                    self._proposals.orphans.add(Orphans(0, (0, 0), lost))
+                self._homes.return_lost(queue, queue.take_suspects())
         self._restless.update(self.queues)
         deferred, self._deferred = self._deferred, []
         for request in deferred:
@@ -385,30 +320,6 @@ class ShardLeader:
         """Did nodes have no room for all that could be delivered?"""
         return bool(self._restless) and not self.attaching
 
-    # ---- who asks
-
-    @property
-    def leaving(self) -> int:
-        """Dead letters that are not where they go to: in their queues yet, or on their way to another shard."""
-        posted = [queue.alive for queue_id, queue in self._state.queues.items() if queue_id >= HIDDEN_QUEUES]
-        return sum([queue.leaving for queue in self.queues.values()]) + sum(posted)
-
-    def figures(self, queue: LeaderQueue, patience: int) -> list[int]:
-        """`LeaderQueue.counts`; when something happened last, and the time now (Unix milliseconds); how long consumers
-        could take at once what came, in milliseconds, and whether one can now; node and number of the consumer that
-        alone is served (0, 0: none); `Scale.figures`; messages leaving. Raises EntryCorrupt."""
-        chosen, now_ms = queue.chosen, self._keeper.now_ms
-        return [
-            *queue.counts(),
-            queue.stirred_ms,
-            now_ms,
-            queue.able_in_all_ms(now_ms),
-            int(queue.is_able),
-            *((chosen.node, chosen.consumer) if chosen is not None else (0, 0)),
-            *Scale(self._payloads, patience).figures(queue),
-            queue.leaving,
-        ]
-
     # ---- time, settings, other shards
 
     def tick(self, now_ms: int) -> bool:
@@ -425,18 +336,9 @@ class ShardLeader:
 
     def settings_changed(self, queue_id: QueueId) -> None:
         """Other settings may hold for the queue now; or it is new, and none of its messages has come."""
-        settings = self._surroundings.settings(queue_id)
-        queue = self.queues.get(queue_id)
-        if queue is None:
-            if settings.expires_ms is None or self._is_dropped(queue_id):
-                return
-            queue = self._queue(queue_id)
-        elif queue.settings == settings:
-            return
-        queue.settings = settings
-        if not self.attaching:
-            self._keeper.settings_changed(queue)
-        self._restless[queue_id] = queue
+        queue = self._registry.settings_changed(queue_id)
+        if queue is not None:
+            self._restless[queue_id] = queue
 
     def take_unused(self) -> list[QueueId]:
         """Queues that the catalog shall delete, because nobody used them for long (x-expires)."""
@@ -474,37 +376,8 @@ class ShardLeader:
 
     # ---- small things
 
-    def _queue(self, queue_id: QueueId) -> LeaderQueue:
-        queue = self.queues.get(queue_id)
-        if queue is None:
-            state = self._state.queues.get(queue_id) or QueueState(queue_id)
-            queue = self.queues[queue_id] = LeaderQueue(queue_id, state, self._surroundings.settings(queue_id))
-            if queue.settings is not PLAIN and not self.attaching:
-                self._keeper.settings_changed(queue)
-            queue.doomed = self._is_dropped(queue_id)
-        if queue.state.next_seq == 0 and queue_id in self._state.queues:
-            queue.state = self._state.queues[queue_id]
-        return queue
-
-    def _queue_asked(self, queue_id: QueueId) -> LeaderQueue:
-        """For a request; a dropped queue is answered for and not made again."""
-        if queue_id in self.queues or not self._is_dropped(queue_id):
-            return self._queue(queue_id)
-        queue = LeaderQueue(queue_id, QueueState(queue_id))
-        queue.doomed = True
-        return queue
-
-    def _is_dropped(self, queue_id: QueueId) -> bool:
-        if queue_id not in self._dropped and self._deleted(queue_id):
-            self.drop(queue_id)
-        return queue_id in self._dropped
-
-    def _forget(self, queue_id: QueueId) -> None:
-        queue = self.queues.pop(queue_id, None)
+    def _forgotten(self, queue_id: QueueId) -> None:
         self._restless.pop(queue_id, None)
-        self._proposals.watermarks.pop(queue_id, None)
-        if queue is not None:
-            self._desk.dismiss(queue)
 
     def _receipt(self, node: int) -> None:
         session = self._state.sessions.get(node)

@@ -27,6 +27,7 @@ from cluster.broker.shard.gate import Passed, asks_memory, guard
 from cluster.broker.shard.keeper import Keeper
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.orphans import Orphanage, Orphans
+from cluster.broker.shard.payload_cache import PayloadCache
 from cluster.broker.shard.settings import PLAIN
 from cluster.broker.shard.surroundings import Surroundings
 from cluster.broker.shard.tx_ops import TxId, TxOp
@@ -67,12 +68,13 @@ class Proposals:
         *,
         queues: Mapping[QueueId, LeaderQueue],
         keeper: Keeper,
-        morgue: Callable[[int], Morgue],
         newcomer: Callable[[QueueId, bool], LeaderQueue | None],
         surroundings: Surroundings,
+        payloads: PayloadCache,
+        shard: int,
         hot_backlog_max: int,
     ) -> None:
-        """morgue(time_ms) makes one for an entry; newcomer(queue, is_needed) is asked for a queue's first batch."""
+        """newcomer(queue, is_needed) is asked for a queue's first batch."""
         self.batches: deque[Batch] = deque()
         self.batch_bytes = 0
         """Bytes of batches that wait for an entry. Bounded by what the home nodes may have in flight."""
@@ -84,9 +86,10 @@ class Proposals:
         self.watermarks: dict[QueueId, int] = {}
         self._queues = queues
         self._keeper = keeper
-        self._morgue = morgue
         self._newcomer = newcomer
         self._surroundings = surroundings
+        self._payloads = payloads
+        self._shard = shard
         self._hot_backlog_max = hot_backlog_max
         self._taken: _Taken | None = None
         self._accepted = self._applied = 0
@@ -119,6 +122,15 @@ class Proposals:
 
     def _may_declare(self) -> bool:
         return self._keeper.dooms.has_undeclared and self._surroundings.knows_dooms
+
+    def _morgue(self, time_ms: int) -> Morgue:
+        return Morgue(
+            shard=self._shard,
+            time_ms=time_ms,
+            queues=self._queues,
+            surroundings=self._surroundings,
+            payloads=self._payloads,
+        )
 
     def _bury(self, morgue: Morgue, bytes_max: int) -> list[Doom]:
         dooms = self._keeper.dooms

@@ -166,7 +166,7 @@ class ClusterReport:
 
 
 class QueueCounts(NamedTuple):
-    """Of one queue, as its leader counts (`ShardLeader.figures`). All are 0 while there is none."""
+    """Of one queue, as its leader counts (`Figures.of`). All are 0 while there is none."""
 
     ready: int = 0
     unacked: int = 0

@@ -190,12 +190,12 @@ class Seat:
         return self._guarded(self.leader.take_out, {}) if self.leader is not None else {}
 
     def figures(self, queue: QueueId, patience: int) -> list[int] | None:
-        """See `ShardLeader.figures`; None of a queue that is not led here, or that nothing was done to."""
+        """See `Figures.of`; None of a queue that is not led here, or that nothing was done to."""
         leader = self.leader
         held = leader.queues.get(queue) if leader is not None else None
         if leader is None or held is None:
             return None
-        return self._guarded(lambda: leader.figures(held, patience), held.counts())
+        return self._guarded(lambda: leader.figures.of(held, patience), held.counts())
 
     def take_post(self) -> Sequence[tuple[int, int, int, Batch | None]]:
         """See `ShardLeader.take_post`."""

@@ -368,9 +368,9 @@ def test_what_has_been_weighed_is_not_read_again_when_its_delay_is_over() -> Non
     scene.change_leader()
     scene.publish_marked(4, [(n, Mark.DELAY, 100) for n in range(4)])
     scene.publish_marked(1, [])
-    reads = scene.leader.payload_reads
+    reads = scene.leader.figures.payload_reads
     scene.pass_time(100)
-    assert scene.leader.payload_reads == reads
+    assert scene.leader.figures.payload_reads == reads
     assert scene.leader.queues[QUEUE].ready.bytes == 5  # type: ignore[union-attr]
 
 

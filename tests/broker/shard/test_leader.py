@@ -327,10 +327,10 @@ def test_a_refused_entry_is_offered_again_as_it_was() -> None:
     scene.leader.node_lost(1)
     scene.batch(2, records=[b"c"], runs=[(QUEUE, 0, 1)])
     scene.leader.drop(QueueId(8))
-    bytes_before = scene.leader.batch_bytes
+    bytes_before = scene.leader.figures.batch_bytes
     first = scene.leader.take_entry(0, WINDOW)
     scene.leader.entry_refused()
-    assert scene.leader.batch_bytes == bytes_before
+    assert scene.leader.figures.batch_bytes == bytes_before
     assert scene.leader.take_entry(0, WINDOW) == first
 
 

@@ -107,9 +107,9 @@ def test_what_leaves_is_counted_until_it_is_where_it_goes_to() -> None:
     scene = Burial(message_ttl_ms=10)
     scene.publish_marked(3, [])
     scene.pass_time(50)
-    assert (scene.leader.leaving, scene.leader.figures(scene.leader.queues[QUEUE], 1000)[-1]) == (3, 3)
+    assert (scene.leader.figures.leaving, scene.leader.figures.of(scene.leader.queues[QUEUE], 1000)[-1]) == (3, 3)
     scene.open()
-    assert (scene.leader.leaving, scene.leader.queues[QUEUE].leaving, scene.buried) == (0, 0, 3)
+    assert (scene.leader.figures.leaving, scene.leader.queues[QUEUE].leaving, scene.buried) == (0, 0, 3)
 
 
 def test_messages_with_the_same_properties_leave_by_the_thousand() -> None:
@@ -198,7 +198,7 @@ def test_what_a_message_dies_of_is_forgotten_with_it() -> None:
     assert state.doomed
     scene.batch(settles=[(QUEUE, 0, 2)])
     scene.run()
-    assert (state.in_limbo(), state.doomed, scene.leader.leaving) == ([], {}, 0)
+    assert (state.in_limbo(), state.doomed, scene.leader.figures.leaving) == ([], {}, 0)
     scene.open()
     assert scene.buried == 0
 

@@ -23,7 +23,7 @@ def message(size: int, seconds: int | None = None) -> bytes:
 
 
 def figures(scene: Scene, patience: int = PATIENCE) -> QueueCounts:
-    return QueueCounts.of(scene.leader.figures(scene.leader.queues[QUEUE], patience))
+    return QueueCounts.of(scene.leader.figures.of(scene.leader.queues[QUEUE], patience))
 
 
 def test_bodies_are_weighed_without_headers_apart_for_what_is_ready_and_what_is_held() -> None:
@@ -46,7 +46,7 @@ def test_what_is_not_in_memory_is_read_for_its_weight_and_not_kept() -> None:
         scene.publish(message(size))
     found = figures(scene)
     assert (found.ready_bytes, found.ready_in_memory, found.bytes_in_memory) == (60, 1, 30)
-    assert scene.leader.payload_reads == 3  # two for their weight, the first of them for its timestamp as well
+    assert scene.leader.figures.payload_reads == 3  # two for their weight, the first of them for its timestamp as well
 
 
 def test_a_queue_of_more_messages_than_there_is_patience_for_is_weighed_at_both_ends() -> None:
@@ -63,7 +63,7 @@ def test_without_patience_for_reading_nothing_is_read() -> None:
     scene.publish(message(20))
     found = figures(scene, READ_COSTS // 2)
     assert (found.ready_bytes, found.ready_in_memory) == (40, 1)
-    assert scene.leader.payload_reads == 0
+    assert scene.leader.figures.payload_reads == 0
 
 
 def test_a_queue_is_idle_since_something_last_happened_and_not_since_it_was_asked_about() -> None:
