@@ -19,6 +19,7 @@ from cluster.broker.shard.arbiter import Arbiter, Words
 from cluster.broker.shard.death import DeadLetter, Reason, die
 from cluster.broker.shard.entry import Batch, EntryHead
 from cluster.broker.shard.holder import Holder
+from cluster.broker.shard.holdings import Holdings
 from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.leader import ShardLeader
 from cluster.broker.shard.leader_queue import LeaderQueue
@@ -86,12 +87,12 @@ def dedup_off_by_one() -> Iterator[None]:
 
 def attachment_forgotten() -> AbstractContextManager[None]:
     """A new leader is told of the consumers, and not of what they hold."""
-    attachment = ShardStream._attachment
+    attachment = Holdings.attachment
 
-    def forgetful(self: ShardStream) -> list[AttachedConsumer]:
-        return [replace(consumer, held=()) for consumer in attachment(self)]
+    def forgetful(self: Holdings, *told: Any) -> list[AttachedConsumer]:
+        return [replace(consumer, held=()) for consumer in attachment(self, *told)]
 
-    return patched(ShardStream, "_attachment", forgetful)
+    return patched(Holdings, "attachment", forgetful)
 
 
 def settle_applied_twice() -> AbstractContextManager[None]:

@@ -5,10 +5,15 @@ Law: a message is held by one. It is what a new leader is told, so that nobody e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.intervals import IntervalMap, Range
+from cluster.broker.shard.messages import AttachedConsumer
+from cluster.broker.shard.sinks import ConsumerSink
+
+REFUSED = -1
+"""Stands for a consumer in an attachment: it holds what came too late for a consumer that had left."""
 
 
 class Holdings:
@@ -49,7 +54,35 @@ class Holdings:
         held = self._held.get(queue)
         return held is not None and held.covers(seq, seq + 1)
 
-    def by_holder(self) -> dict[tuple[QueueId, int], list[Range]]:
+    def attachment(
+        self, consumers: Mapping[int, tuple[QueueId, ConsumerSink]], served: Mapping[int, int]
+    ) -> list[AttachedConsumer]:
+        """What a new leader is told: who consumes, and who holds what, be he still there or not.
+
+        served  consumer -> end of what was delivered to it
+        """
+        held = self._by_holder()
+        attachment: list[AttachedConsumer] = []
+        for consumer, (queue, sink) in consumers.items():
+            told = sink.attached()
+            attachment.append(
+                AttachedConsumer(
+                    consumer,
+                    queue,
+                    told.credit,
+                    told.bytes_credit,
+                    told.exclusive,
+                    told.holder,
+                    tuple(held.pop((queue, consumer), ())),
+                    told.priority,
+                    served.get(consumer, 0),
+                )
+            )
+        for (queue, consumer), ranges in held.items():
+            attachment.append(AttachedConsumer(consumer, queue, 0, 0, False, True, tuple(ranges)))
+        return attachment
+
+    def _by_holder(self) -> dict[tuple[QueueId, int], list[Range]]:
         """Queue and consumer -> what is held, in order."""
         ranges: dict[tuple[QueueId, int], list[Range]] = {}
         for queue, intervals in self._held.items():

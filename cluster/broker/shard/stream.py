@@ -17,8 +17,8 @@ from cluster.amqp.pieces import Octets
 from cluster.broker.shard.columns import unpack_column
 from cluster.broker.shard.entry import HEAVY_BATCH_BYTES, Batch, QueueId
 from cluster.broker.shard.flight import Flight
-from cluster.broker.shard.holdings import Holdings
-from cluster.broker.shard.messages import AttachedConsumer, FromHome, ReplyStatus, Request, RequestOp, ToHome
+from cluster.broker.shard.holdings import REFUSED, Holdings
+from cluster.broker.shard.messages import FromHome, ReplyStatus, Request, RequestOp, ToHome
 from cluster.broker.shard.open_batch import OpenBatch, StreamLimits
 from cluster.broker.shard.part import Part
 from cluster.broker.shard.sinks import ConsumerSink, PartSink, PublishSink, SettleSink
@@ -31,9 +31,6 @@ ReplyCallback = Callable[[int, object], None]
 """Called with (ReplyStatus, value), synchronously, before anything that the leader said later."""
 
 _LIMITS = StreamLimits()
-
-REFUSED = -1
-"""Stands for a consumer in an attachment: it holds what came too late for a consumer that had left."""
 
 
 def _nobody_waits(status: int, value: object) -> None:
@@ -274,7 +271,7 @@ class ShardStream:
         if self._attach_due:
             self._attach_due = False
             self._forgotten.clear()
-            out.attach = self._attachment()
+            out.attach = self._held.attachment(self.consumers, self._served)
             out.requests = [request for request, _ in self._requests.values()]
         else:
             out.credits = [(queue, consumer, n, size) for (queue, consumer), (n, size) in self._credits.items()]
@@ -391,25 +388,3 @@ class ShardStream:
     def _seal(self) -> None:
         self._number += 1
         self._sealed.append(self._open.seal(self._number))
-
-    def _attachment(self) -> list[AttachedConsumer]:
-        held = self._held.by_holder()
-        attachment: list[AttachedConsumer] = []
-        for consumer, (queue, sink) in self.consumers.items():
-            told = sink.attached()
-            attachment.append(
-                AttachedConsumer(
-                    consumer,
-                    queue,
-                    told.credit,
-                    told.bytes_credit,
-                    told.exclusive,
-                    told.holder,
-                    tuple(held.pop((queue, consumer), ())),
-                    told.priority,
-                    self._served.get(consumer, 0),
-                )
-            )
-        for (queue, consumer), ranges in held.items():
-            attachment.append(AttachedConsumer(consumer, queue, 0, 0, False, True, tuple(ranges)))
-        return attachment
