@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from cluster.broker.shard.dispatch import Outbox
 from cluster.broker.shard.holder import Holder, HolderState
 from cluster.broker.shard.keeper import Keeper
-from cluster.broker.shard.leader_queue import LeaderQueue, Order
+from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
+from cluster.broker.shard.orders import Order
 from cluster.broker.shard.proposals import Proposals
 
 CLOSED_MS = 10_000
@@ -83,9 +84,7 @@ class Desk:
         for node, request, _ in queue.gets:
             self._out.reply(node, request, ReplyStatus.GONE)
         queue.gets.clear()
-        self.done([*queue.purges, *queue.retries])
-        queue.purges.clear()
-        queue.retries.clear()
+        self.done(queue.orders.take_all())
 
     def done(self, orders: Iterable[Order]) -> None:
         """What these asked for has happened."""

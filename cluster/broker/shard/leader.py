@@ -201,7 +201,8 @@ class ShardLeader:
                 continue
             queue = self._queue(queue_id)
             queue.settle(parts)
-            self._desk.done(queue.purges_done())
+            if queue.orders.purges:
+                self._desk.done(queue.orders.purges_done(queue.state))
         for queue_id, returned, node in applied.returned:
             self._give_back(self._queue(queue_id), returned, node)
         for queue_id, parts in applied.rejected:
@@ -211,7 +212,7 @@ class ShardLeader:
         for queue_id, parts in applied.forgiven:
             queue = self._queue(queue_id)
             queue.forgive(parts)
-            self._desk.done(queue.retries_done())
+            self._desk.done(queue.orders.retries_done(queue.parked))
             self._restless[queue_id] = queue
         for queue_id in applied.watermarks:
             self._restless[queue_id] = self._queue(queue_id)

@@ -10,28 +10,18 @@ below the replicated watermark are handed out.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from itertools import chain
 
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.holder import Holder, HolderState, ghost_of
 from cluster.broker.shard.intervals import IntervalMap, IntervalSet, Range
+from cluster.broker.shard.orders import Order, Orders
 from cluster.broker.shard.queue_state import QueueState
 from cluster.broker.shard.ready import Ready
 from cluster.broker.shard.settings import PLAIN, QueueSettings
 
 WATERMARK_CHUNK = 2000
 """Messages of a backlog that are declared as possibly delivered at a time (one replicated operation each)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A purge or a retry on its way through the log: who asked, and what is to be settled, or ready again."""
-
-    node: int
-    request: int
-    count: int
-    ranges: list[Range]
 
 
 class LeaderQueue:
@@ -56,12 +46,11 @@ class LeaderQueue:
         "id",
         "is_able",
         "offered_below",
+        "orders",
         "parked",
         "prioritized",
-        "purges",
         "purging",
         "ready",
-        "retries",
         "settings",
         "state",
         "stirred_ms",
@@ -106,10 +95,7 @@ class LeaderQueue:
         self.active: Holder | None = None
         self.prioritized = False
         """Has there been a consumer with a priority?"""
-        self.purges: deque[Order] = deque()
-        """Not answered yet, oldest first; bounded by the channels."""
-        self.retries: deque[Order] = deque()
-        """The same; bounded by the requests of operators."""
+        self.orders = Orders()
         self.holders: dict[tuple[int, int], Holder] = {}
         self.turn: deque[Holder] = deque()
         """Consumers with credit, the next to be served first; each at most once."""
@@ -225,8 +211,7 @@ class LeaderQueue:
             if owner.state is HolderState.PRESENT:
                 owner.state = HolderState.GONE
         self.gets = deque([g for g in self.gets if g[0] != node])
-        self.purges = deque([p for p in self.purges if p.node != node])
-        self.retries = deque([r for r in self.retries if r.node != node])
+        self.orders.part(node)
         return gone
 
     def take_orphans(self, node: int) -> list[Range]:
@@ -272,32 +257,16 @@ class LeaderQueue:
         for first, end in purge.ranges:
             self.purging.add(first, end)
         if count:
-            self.purges.append(purge)
+            self.orders.purges.append(purge)
         return purge
-
-    def purges_done(self) -> list[Order]:
-        """Purges that the log has carried out since."""
-        done: list[Order] = []
-        while self.purges and not any(self.state.alive_parts(a, b) for a, b in self.purges[0].ranges):
-            done.append(self.purges.popleft())
-        return done
 
     def retry(self, node: int, request: int) -> Order:
         """Returns of everything that is parked shall count no more: the caller sees to it. Remembered unless it is
         nothing."""
         retry = Order(node, request, self.parked.count, list(self.parked))
         if retry.count:
-            self.retries.append(retry)
+            self.orders.retries.append(retry)
         return retry
-
-    def retries_done(self) -> list[Order]:
-        """Retries of which nothing is parked any more."""
-        done: list[Order] = []
-        waiting: deque[Order] = deque()
-        for retry in self.retries:
-            (waiting if any(self.parked.meets(a, b) for a, b in retry.ranges) else done).append(retry)
-        self.retries = waiting
-        return done
 
     def forgive(self, parts: list[Range]) -> None:
         """What is parked of these is ready. Their returns are forgotten, not that somebody had them."""
