@@ -18,7 +18,7 @@ from cluster.broker.shard.settings import Overflow, QueueSettings
 from cluster.broker.shard.surroundings import Target
 from tests.broker.shard.batches import Triples, make_batch
 from tests.broker.shard.dying import make_record
-from tests.broker.shard.test_leader import QUEUE, WINDOW, Scene, holding
+from tests.broker.shard.scene import QUEUE, WINDOW, Scene, holding
 
 
 class Catalog:

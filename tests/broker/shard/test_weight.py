@@ -9,8 +9,8 @@ from cluster.broker.shard.leader import LeaderLimits
 from cluster.broker.shard.messages import RequestOp
 from cluster.broker.shard.weight import READ_COSTS
 from cluster.node.admin.report import QueueCounts
+from tests.broker.shard.scene import QUEUE, Scene
 from tests.broker.shard.test_keeper import Timed
-from tests.broker.shard.test_leader import QUEUE, Scene
 
 PATIENCE = 10_000
 SMALL_CACHE = LeaderLimits(payload_cache_bytes=1)
