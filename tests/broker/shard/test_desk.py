@@ -6,8 +6,10 @@ import pytest
 
 from cluster.broker.shard import proposals
 from cluster.broker.shard.desk import CLOSED_MS
+from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from tests.broker.shard.scene import QUEUE, WINDOW, Scene, holding
+from tests.broker.shard.timed import Timed
 
 
 def test_a_purge_waits_for_the_attachments_and_spares_what_consumers_hold() -> None:
@@ -54,6 +56,37 @@ def test_a_purge_of_many_stretches_is_answered_when_all_of_it_is_gone(monkeypatc
     assert scene.replies() == [(request, ReplyStatus.OK, 6)]
     assert len(scene.entries) == before + 3
     assert scene.state.queues[QUEUE].alive == 0
+
+
+def test_a_retry_is_answered_when_the_log_has_carried_it_out() -> None:
+    scene = Timed(delivery_limit=0, is_quorum=True)
+    scene.publish_marked(3, [])
+    scene.consume(1)
+    scene.batch(returns=[(QUEUE, 0, 1), (QUEUE, 2, 1)])
+    scene.run()
+    first, second = scene.ask(RequestOp.RETRY), scene.ask(RequestOp.RETRY, node=2)
+    assert not [words for words in scene.leader.take_out().values() if words.replies]
+    scene.run()
+    assert (scene.replies(1), scene.replies(2)) == ([(first, ReplyStatus.OK, 2)], [(second, ReplyStatus.OK, 2)])
+    third = scene.ask(RequestOp.RETRY)
+    scene.run()
+    assert scene.answer(third) == 0
+
+
+def test_a_retry_of_what_a_purge_takes_is_answered_as_is_one_of_a_queue_that_is_dropped() -> None:
+    for is_dropped in (False, True):
+        scene = Timed(delivery_limit=0, is_quorum=True)
+        scene.publish_marked(1, [])
+        scene.consume(1)
+        scene.batch(returns=[(QUEUE, 0, 1)])
+        scene.run()
+        request = scene.ask(RequestOp.RETRY)
+        if is_dropped:
+            scene.leader.drop(QUEUE)
+        else:
+            scene.ask(RequestOp.PURGE)
+        scene.run()
+        assert scene.answer(request) == 1
 
 
 def test_basic_get_gives_one_message_and_says_how_many_are_left() -> None:
@@ -105,6 +138,28 @@ def test_delete_refuses_as_it_was_asked_to() -> None:
     scene.run()
     expected = [ReplyStatus.IN_USE, ReplyStatus.NOT_EMPTY, ReplyStatus.OK, ReplyStatus.GONE]
     assert [status for _, status, _ in scene.replies()] == expected
+
+
+def test_what_is_parked_or_delayed_keeps_a_queue_from_going_if_it_is_empty() -> None:
+    scene = Timed(delivery_limit=0, is_quorum=True)
+    scene.publish_marked(1, [])
+    scene.consume(1)
+    scene.batch(returns=[(QUEUE, 0, 1)])
+    scene.run()
+    scene.ask(RequestOp.DELETE, 0, 1)
+    scene.run()
+    assert [status for _, status, _ in scene.replies()] == [ReplyStatus.NOT_EMPTY]
+    scene.ask(RequestOp.PURGE)
+    scene.publish_marked(1, [(0, Mark.DELAY, 500)])
+    scene.ask(RequestOp.DELETE, 0, 1)
+    scene.run()
+    assert [status for _, status, _ in scene.replies()] == [ReplyStatus.NOT_EMPTY]
+    scene.ask(RequestOp.PURGE)
+    scene.pass_time(500)
+    scene.batch(settles=[(QUEUE, 1, 1)])
+    scene.ask(RequestOp.DELETE, 0, 1)
+    scene.run()
+    assert [status for _, status, _ in scene.replies()] == [ReplyStatus.OK]
 
 
 def test_a_queue_whose_deletion_the_catalog_does_not_hear_of_is_open_again() -> None:

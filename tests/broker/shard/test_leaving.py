@@ -18,7 +18,7 @@ from cluster.broker.shard.state import ShardState
 from cluster.broker.shard.surroundings import Target
 from tests.broker.shard.dying import deaths_of, make_record, message_of
 from tests.broker.shard.scene import QUEUE
-from tests.broker.shard.test_keeper import Catalog, Timed
+from tests.broker.shard.timed import Catalog, Timed
 
 GRAVE = QueueId(91)
 

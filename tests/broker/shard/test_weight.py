@@ -10,7 +10,7 @@ from cluster.broker.shard.messages import RequestOp
 from cluster.broker.shard.weight import READ_COSTS
 from cluster.node.admin.report import QueueCounts
 from tests.broker.shard.scene import QUEUE, Scene
-from tests.broker.shard.test_keeper import Timed
+from tests.broker.shard.timed import Timed
 
 PATIENCE = 10_000
 SMALL_CACHE = LeaderLimits(payload_cache_bytes=1)
