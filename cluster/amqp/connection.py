@@ -8,7 +8,6 @@ cross; a command that could never be right raises RuntimeError.
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Final
 
 from cluster.amqp import constants as c
@@ -22,10 +21,10 @@ from cluster.amqp.channels import (
     misdirected_frame,
     unknown_frame,
 )
+from cluster.amqp.connection_state import ENDING, HOLDING, ConnectionState, check_expected
 from cluster.amqp.errors import (
     ChannelException,
     ConnectionException,
-    channel_misuse,
     command_invalid,
     frame_error,
     login_refused,
@@ -45,39 +44,7 @@ HELD_INPUT_SIZE_MAX: Final = 1024 * 1024
 _FRAME_HEAD_SIZE: Final = 7
 
 
-class ConnectionState(Enum):
-    """`label` is RabbitMQ's name, which reply texts contain; `reads` says whether input is being parsed.
-
-    In LOGGING_IN and AWAITING_VHOST the broker is to decide, and input is held back. In CLOSING we have sent
-    connection.close; in CLIENT_CLOSING the client has, and our close-ok waits for the broker.
-    """
-
-    AWAITING_PROTOCOL_HEADER = ("pre_init", True)
-    STARTING = ("starting", True)
-    LOGGING_IN = ("securing", False)
-    TUNING = ("tuning", True)
-    OPENING = ("opening", True)
-    AWAITING_VHOST = ("opening_vhost", False)
-    RUNNING = ("running", True)
-    CLOSING = ("closing", True)
-    CLIENT_CLOSING = ("client_closing", False)
-    CLOSED = ("closed", False)
-
-    def __init__(self, label: str, reads: bool) -> None:
-        self.label = label
-        self.reads = reads
-
-
 _CLOSE_IDS: Final = m.ConnectionClose.KEY.to_bytes(4)
-_HOLDING = frozenset({ConnectionState.LOGGING_IN, ConnectionState.AWAITING_VHOST})
-_ENDING = frozenset({ConnectionState.CLOSING, ConnectionState.CLIENT_CLOSING, ConnectionState.CLOSED})
-_EXPECTED: Final[dict[ConnectionState, type[Method]]] = {
-    ConnectionState.STARTING: m.ConnectionStartOk,
-    ConnectionState.TUNING: m.ConnectionTuneOk,
-    ConnectionState.OPENING: m.ConnectionOpen,
-    ConnectionState.RUNNING: m.ConnectionUpdateSecret,
-}
-"""What a client may say on channel 0 besides connection.close."""
 
 
 class ServerConnection:
@@ -113,7 +80,7 @@ class ServerConnection:
         if self._deaf:
             return []
         if not self.state.reads:
-            return self._hold(data) if self.state in _HOLDING else []
+            return self._hold(data) if self.state in HOLDING else []
         buffer = self._reader.add(data)
         return [] if buffer is None else self._parse(buffer)
 
@@ -121,7 +88,7 @@ class ServerConnection:
         """The peer's end of the socket is closed."""
         if self.state is ConnectionState.CLOSED:
             return []
-        abrupt = self.state not in _ENDING
+        abrupt = self.state not in ENDING
         self._end()
         return [ev.ConnectionClosed(self._error, abrupt)]
 
@@ -164,7 +131,7 @@ class ServerConnection:
             position = after
         if position > end:
             self._reader.skip = position - end
-        elif position < end and not self._deaf and (self.state.reads or self.state in _HOLDING):
+        elif position < end and not self._deaf and (self.state.reads or self.state in HOLDING):
             self._reader.keep(buffer, position, needed)
         return events
 
@@ -218,9 +185,7 @@ class ServerConnection:
 
     def _method(self, cls: type[Method], payload: bytes, events: list[ev.Event]) -> None:
         """A method on channel 0, in a state that is neither holding nor ending."""
-        if cls is not m.ConnectionClose and cls is not _EXPECTED[self.state]:
-            text = f"unexpected method in connection state {self.state.label}"
-            raise channel_misuse(text, cls.CLASS_ID, cls.METHOD_ID)
+        check_expected(self.state, cls)
         match cls.decode(payload):
             case m.ConnectionClose() as method:
                 self._channels.clear()
@@ -349,7 +314,7 @@ class ServerConnection:
 
         A peer that sent garbage may never manage either, so the caller sets it a time limit.
         """
-        if self.state in _ENDING:
+        if self.state in ENDING:
             return
         if self.state is ConnectionState.AWAITING_PROTOCOL_HEADER:
             self._error = error
@@ -373,14 +338,14 @@ class ServerConnection:
 
     def _deciding(self, state: ConnectionState) -> bool:
         """Whether `state` still waits for the broker. Raises RuntimeError if it was not asked."""
-        if self.state in _ENDING:
+        if self.state in ENDING:
             return False
         if self.state is not state:
             raise RuntimeError(f"nobody asked: the connection is {self.state.label}, not {state.label}")
         return True
 
     def _write(self, frames: bytes) -> None:
-        if frames and self.state not in _ENDING:
+        if frames and self.state not in ENDING:
             self._output.append(frames)
 
     @property

@@ -6,7 +6,8 @@ import pytest
 
 from cluster.amqp import events as ev
 from cluster.amqp import methods as m
-from cluster.amqp.connection import HELD_INPUT_SIZE_MAX, ConnectionState, ServerConnection
+from cluster.amqp.connection import HELD_INPUT_SIZE_MAX, ServerConnection
+from cluster.amqp.connection_state import ConnectionState
 from cluster.amqp.errors import (
     ConnectionException,
     connection_forced,
