@@ -26,9 +26,10 @@ from cluster.node.amqp.handlers import carry_out
 from cluster.node.amqp.hold import Hold
 from cluster.node.amqp.login import Login
 from cluster.node.amqp.outgoing import Outgoing
-from cluster.node.amqp.publish import ROUTES_MAX, Budget, Route
+from cluster.node.amqp.publish import ROUTES_MAX, Budget
 from cluster.node.amqp.publishing import Publishing
-from cluster.node.amqp.routing import check_delivery_mode, resolve, resolve_special
+from cluster.node.amqp.route_cache import RouteCache
+from cluster.node.amqp.routing import check_delivery_mode
 from cluster.node.catalog.client import NoQuorum
 from cluster.node.cluster_name import told_to_clients
 from cluster.node.tls import Socket, TlsSocket
@@ -74,7 +75,9 @@ class Connection:
         self.received_bytes = 0
         self.received_count = 0
         """Reads."""
-        self.routes: dict[bytes, Route] = {}
+        self.route_cache = RouteCache(self)
+        self.routes = self.route_cache.routes
+        """For every publish: what is there needs no call."""
         self.wellformed: set[bytes] = set()
         """Properties (a content header from its flags on) that have been looked at. At most ROUTES_MAX."""
         self.budget = Budget(broker.limits.connection_unconfirmed_max)
@@ -84,7 +87,6 @@ class Connection:
         self.nursery: trio.Nursery
         self.outgoing = Outgoing(sock)
         self._socket = sock
-        self._routes_version = -1
         self._confirming: dict[Publishing, None] = {}
         self._written: list[tuple[Consumer, int, int]] = []
         self._taken: trio.Event | None = None
@@ -272,29 +274,6 @@ class Connection:
         """A method that may wait. Raises BrokerError, AmqpException."""
         await carry_out(self, channel, event)
         self.flush_soon()
-
-    @property
-    def routes_fresh(self) -> bool:
-        """Whether `routes` holds for the catalog as it is."""
-        return self._routes_version == self.broker.catalog.version
-
-    def route(self, method: bytes, header: bytes) -> Route:
-        """Where a publish goes. Raises BrokerError, AmqpException."""
-        self._refresh_routes()
-        route = resolve(self, method, header)
-        if route.static:
-            self.routes[method] = route
-        return route
-
-    def route_special(self, channel: Publishing, method: bytes, header: bytes) -> tuple[Route, bytes]:
-        """The same for a message whose header has a say, and the header to be stored."""
-        self._refresh_routes()
-        return resolve_special(self, channel.reply_consumer, method, header)
-
-    def _refresh_routes(self) -> None:
-        if not self.routes_fresh or len(self.routes) >= ROUTES_MAX:
-            self.routes.clear()
-            self._routes_version = self.broker.catalog.version
 
     def check_properties(self, header: bytes) -> None:
         """Raises ConnectionException 501 for a header whose properties cannot be told apart, BrokerError 406."""

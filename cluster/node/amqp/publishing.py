@@ -60,9 +60,9 @@ class Publishing(Side):
             method, header = methods[position], headers[position]
             try:
                 if header[12] & SPECIAL_HIGH or header[13] & SPECIAL_LOW:
-                    route, header = connection.route_special(self, method, header)
+                    route, header = connection.route_cache.find_special(self.reply_consumer, method, header)
                 else:
-                    route = connection.routes.get(method) or connection.route(method, header)
+                    route = connection.routes.get(method) or connection.route_cache.find(method, header)
                     if header[12:] not in wellformed:
                         connection.check_properties(header)
             except BrokerError as error:

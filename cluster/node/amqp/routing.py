@@ -83,6 +83,7 @@ def resolve_special(
 ) -> tuple[Route, bytes]:
     """Route and header of a message with headers, an expiration or a user-id. BCC is taken out of the header.
 
+    `connection.routes` hold for the catalog as it is.
     Raises BrokerError 406 besides what `resolve` raises; ConnectionException 501 for a malformed header.
     """
     seen = peek(header)
@@ -108,7 +109,7 @@ def resolve_special(
             assert decoded.properties.headers is not None
             del decoded.properties.headers["BCC"]
             header = encode_header(decoded.body_size, decoded.properties)
-    elif connection.routes_fresh and (known := connection.routes.get(method)) is not None:
+    elif (known := connection.routes.get(method)) is not None:
         return known, header
     route = resolve(connection, method, header, keys, plain=not keys)
     if route.static:

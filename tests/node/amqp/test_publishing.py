@@ -20,15 +20,17 @@ HEADER = encode_header(4, BasicProperties(delivery_mode=2))
 
 
 class Behind:
-    """A connection of a node whose catalog lacks an exchange until it `is_fresh`; nothing is bound to that."""
+    """A connection, with its route cache, of a node whose catalog lacks an exchange until it `is_fresh`; nothing is
+    bound to that."""
 
     def __init__(self) -> None:
         self.broker = SimpleNamespace(alarm="")
         self.wellformed = {HEADER[12:]}
         self.routes: dict[bytes, Route] = {}
+        self.route_cache = self
         self.is_fresh = False
 
-    def route(self, method: bytes, header: bytes) -> Route:
+    def find(self, method: bytes, header: bytes) -> Route:
         if not self.is_fresh:
             raise no_exchange("/", "new")
         return Route(method, "new", "k", [], Entrance(None), mandatory=False, static=True)
