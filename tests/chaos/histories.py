@@ -30,6 +30,7 @@ QUEUE = "q"
 STREAM = "p"
 MORTAL = Queue(t=0, name=QUEUE, dead_letters="graves")
 GRAVES = Queue(t=0, name="graves")
+BRIEF = Queue(t=0, name=QUEUE, dead_letters="graves", expires=True)
 
 
 class Story:
@@ -94,6 +95,16 @@ class Story:
 
     def broken(self) -> tuple[str, ...]:
         return self.verdict().broken
+
+
+def well() -> Story:
+    """One message, from publish to a committed ack."""
+    story = Story()
+    story.consumer("c")
+    story.publish()
+    story.deliver("c")
+    story.settle("c")
+    return story
 
 
 def mortal(queue: Queue = MORTAL) -> Story:
