@@ -1,12 +1,14 @@
-"""Both stores, behind one fixture: what one promises the other keeps."""
+"""Both stores, behind one fixture: what one promises the other keeps. And a machine that can be started anew."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from cluster.store import journal as journal_file
 from cluster.store.lmdb_store import LmdbStore
 from cluster.store.memory import MemoryStore
 
@@ -29,3 +31,17 @@ def small_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stor
         made = LmdbStore(tmp_path / "data", map_size=1 << 17, map_size_max=1 << 20)
     yield made
     made.close()
+
+
+@pytest.fixture
+def boots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Starts the machine anew, as a journal sees it."""
+    file = tmp_path / "boot_id"
+    numbers = count()
+
+    def boot() -> None:
+        file.write_text(f"boot {next(numbers)}\n")
+
+    boot()
+    monkeypatch.setattr(journal_file, "_BOOT_ID", file)
+    return boot
