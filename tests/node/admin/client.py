@@ -61,6 +61,10 @@ class Client:
         assert answer.status == 200, answer.body
         return answer.json()
 
+    async def names(self, path: str, user: str = "guest:guest") -> list[Any]:
+        """Of the documents in a list."""
+        return [document["name"] for document in await self.get(path, user)]
+
     async def put(self, path: str, document: object, user: str = "guest:guest") -> Answer:
         return await self.ask(f"/api/{path}", user=user, method="PUT", body=json.dumps(document))
 

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import time
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from cluster.broker.catalog.commands import DeclareQueue, DeleteQueue, PutUser, SetPermissions
+from cluster.broker.catalog.commands import DeclareQueue, DeleteQueue
 from cluster.node.admin.report import QueueFlow
-from cluster.node.amqp.password_hash import verify
-from tests.node.admin.client import Client, served
-from tests.node.admin.fake_source import FakeSource, node_report
-
-
-def grant(source: FakeSource, user: str, pattern: str = ".*", vhost: str = "/") -> None:
-    source.operations.founded.ok(PutUser(user, "hash"), SetPermissions(user, vhost, pattern, pattern, pattern))
-
-
-async def names(client: Client, path: str, user: str = "guest:guest") -> list[Any]:
-    return [document["name"] for document in await client.get(path, user)]
+from tests.node.admin.client import served
+from tests.node.admin.fake_source import FakeSource
 
 
 async def test_an_encoded_slash_is_part_of_a_name_and_not_of_the_path() -> None:
@@ -58,44 +45,6 @@ async def test_what_was_put_is_deleted_once_and_then_missing() -> None:
         paths = ("vhosts/v", "permissions/%2F/u", "users/u", "policies/%2F/p", "exchanges/%2F/e", "queues/%2F/orders")
         for path in paths:
             assert [(await client.delete(path)).status for _ in range(2)] == [204, 404], path
-
-
-async def test_whoever_makes_a_vhost_gets_all_permissions_on_it() -> None:
-    async with served(FakeSource()) as client:
-        await client.put("vhosts/v", {"default_queue_type": "quorum", "tags": ["a", "b"]})
-        assert await client.get("permissions/v/guest") == {
-            "user": "guest",
-            "vhost": "v",
-            "configure": ".*",
-            "write": ".*",
-            "read": ".*",
-        }
-        assert (await client.get("vhosts/v"))["metadata"] == {
-            "description": "",
-            "tags": ["a", "b"],
-            "default_queue_type": "quorum",
-        }
-
-
-async def test_a_users_password_is_hashed_and_a_hash_of_rabbitmq_is_kept() -> None:
-    source = FakeSource()
-    text = base64.b64encode(b"salt" + hashlib.sha512(b"salt" + b"pw").digest()).decode()
-    async with served(source) as client:
-        await client.put("users/own", {"password": "pw", "tags": ["monitoring", "policymaker"]})
-        theirs = {"password_hash": text, "hashing_algorithm": "rabbit_password_hashing_sha512", "tags": "administrator"}
-        assert (await client.put("users/theirs", theirs)).status == 201
-        assert await client.get("users/theirs") == {
-            "name": "theirs",
-            "password_hash": text,
-            "hashing_algorithm": "rabbit_password_hashing_sha512",
-            "tags": ["administrator"],
-            "limits": {},
-        }
-        assert (await client.get("users/own"))["hashing_algorithm"] == "argon2id"
-    for name in ("own", "theirs"):
-        kept = source.catalog.users[name].password_hash
-        assert verify(kept, b"pw")
-        assert not verify(kept, b"other")
 
 
 @pytest.mark.parametrize(
@@ -227,7 +176,7 @@ async def test_a_queue_is_purged_and_deleted() -> None:
         assert (await client.delete("queues/%2F/orders/contents")).status == 204
         assert [queue.name for queue in source.operations.purged] == ["orders"]
         assert (await client.delete("queues/%2F/orders?if-unused=false")).status == 204
-        assert await names(client, "queues") == []
+        assert await client.names("queues") == []
 
 
 async def test_a_long_list_is_cut_into_pages_filtered_and_narrowed() -> None:
@@ -243,51 +192,6 @@ async def test_a_long_list_is_cut_into_pages_filtered_and_narrowed() -> None:
         assert [item["name"] for item in found["items"]] == ["q11", "q10"]
         beyond = await client.ask("/api/queues?page=9", user="guest:guest")
         assert (beyond.status, beyond.reason) == (400, "Page out of range, page: 9 page size: 100, len: 13")
-
-
-async def test_a_user_with_the_tag_management_sees_and_changes_what_the_permissions_allow() -> None:
-    source = FakeSource()
-    async with served(source) as client:
-        assert await names(client, "queues", "team:t") == []
-        hidden = await client.ask("/api/queues/%2F", user="team:t")
-        assert (hidden.status, hidden.reason) == (403, "access to vhost '/' refused for user 'team'")
-        grant(source, "team", "^team")
-        assert await names(client, "vhosts", "team:t") == ["/"]
-        assert (await client.put("queues/%2F/team-1", {}, "team:t")).status == 201
-        refused = await client.put("queues/%2F/other", {}, "team:t")
-        assert (refused.status, refused.reason) == (403, "access to queue 'other' in vhost '/' refused for user 'team'")
-        assert (await client.delete("queues/%2F/orders", "team:t")).status == 403
-        for path in ("users", "permissions", "definitions", "nodes"):
-            assert (await client.ask(f"/api/{path}", user="team:t")).status == 403, path
-        assert (await client.put("policies/%2F/p", {}, "team:t")).status == 403
-
-
-async def test_a_policymaker_sets_policies_where_the_user_has_permissions_and_no_operator_policies() -> None:
-    source = FakeSource()
-    policy = {"pattern": ".*", "definition": {"max-length": 5}}
-    async with served(source) as client:
-        assert (await client.put("policies/%2F/p", policy, "rules:r")).status == 403
-        grant(source, "rules")
-        assert (await client.put("policies/%2F/p", policy, "rules:r")).status == 201
-        assert (await client.put("operator-policies/%2F/p", policy, "rules:r")).status == 403
-
-
-async def test_who_monitors_sees_everything_and_changes_nothing() -> None:
-    async with served(FakeSource()) as client:
-        assert await names(client, "queues", "watch:w:w") == ["orders"]
-        assert (await client.put("queues/%2F/q", {}, "watch:w:w")).status == 403
-        assert (await client.delete("queues/%2F/orders", "watch:w:w")).status == 403
-
-
-async def test_an_administrator_deletes_and_purges_without_permissions_on_the_vhost() -> None:
-    source = FakeSource()
-    async with served(source) as client:
-        await client.put("vhosts/v", {})
-        await client.put("queues/v/q", {})
-        await client.delete("permissions/v/guest")
-        assert (await client.put("queues/v/q2", {})).status == 403
-        assert (await client.delete("queues/v/q/contents")).status == 204
-        assert (await client.delete("queues/v/q")).status == 204
 
 
 async def test_a_connection_is_closed_with_the_reason_of_the_header() -> None:
@@ -316,27 +220,6 @@ async def test_limits_are_set_listed_and_cleared() -> None:
         assert await client.get("vhost-limits") == await client.get("user-limits") == []
 
 
-async def test_health_checks_are_200_or_503_with_the_reason() -> None:
-    async with served(FakeSource()) as client:
-        for check in ("alarms", "local-alarms", "node-is-quorum-critical", "ready-to-serve-clients", "is-in-service"):
-            assert await client.get(f"health/checks/{check}", "team:t") == {"status": "ok"}
-        await client.get("aliveness-test/%2F")
-    source = FakeSource(node_report("mq-1", alarms=("memory",), phase="draining"), node_report("mq-0"))
-    async with served(source) as client:
-        for check, reason in (
-            ("alarms", "There are alarms in effect in the cluster"),
-            ("local-alarms", "There are alarms in effect on the node"),
-            (
-                "node-is-quorum-critical",
-                "There are quorum queues that would lose their quorum if the target node is shut down",
-            ),
-            ("ready-to-serve-clients", "draining"),
-            ("is-in-service", "draining"),
-        ):
-            answer = await client.ask(f"/api/health/checks/{check}", user="guest:guest")
-            assert (answer.status, answer.json()["status"], answer.reason) == (503, "failed", reason)
-
-
 async def test_the_overview_sums_up_the_nodes() -> None:
     async with served(FakeSource()) as client:
         overview = await client.get("overview", "team:t")
@@ -360,7 +243,7 @@ async def test_without_a_quorum_what_changes_the_catalog_is_503_and_looking_goes
             await client.post("definitions", {"vhosts": [{"name": "v"}, {"name": "w"}]}),
         ):
             assert (answer.status, answer.reason) == (503, "the catalog has no leader with a quorum")
-        assert await names(client, "queues") == ["orders"]
+        assert await client.names("queues") == ["orders"]
 
 
 async def test_an_empty_list_stands_for_an_empty_object_of_arguments() -> None:
@@ -372,29 +255,6 @@ async def test_a_slash_at_the_end_of_a_path_means_nothing() -> None:
     async with served(FakeSource()) as client:
         assert (await client.get("queues/%2F/orders/"))["name"] == "orders"
         assert (await client.ask("/livez/")).status == 200
-
-
-async def test_listeners_are_checked_by_port_and_by_protocol() -> None:
-    async with served(FakeSource()) as client:
-        for check in ("port-listener/5672", "port-listener/15672", "protocol-listener/amqp"):
-            assert (await client.get(f"health/checks/{check}"))["status"] == "ok"
-        answer = await client.ask("/api/health/checks/port-listener/1883", user="guest:guest")
-        assert (answer.status, answer.reason) == (503, "No active listener")
-        answer = await client.ask("/api/health/checks/protocol-listener/mqtt", user="guest:guest")
-        assert (answer.status, answer.reason) == (503, "No active listener")
-
-
-async def test_a_certificate_that_ends_soon_fails_its_check() -> None:
-    source = FakeSource()
-    path = "health/checks/certificate-expiration"
-    async with served(source) as client:
-        assert (await client.get(f"{path}/1/years"))["status"] == "ok"
-        source.local = replace(source.local, certificate_expires_at=time.time() + 10 * 24 * 3600)
-        assert (await client.get(f"{path}/1/weeks"))["status"] == "ok"
-        assert (await client.ask(f"/api/{path}/1/months", user="guest:guest")).status == 503
-        answer = await client.ask(f"/api/{path}/1/lunes", user="guest:guest")
-        assert answer.reason == "Time unit not recognised. Supported units: days, weeks, months, years."
-        assert (await client.ask(f"/api/{path}/x/days", user="guest:guest")).reason == "Invalid expiration value."
 
 
 async def test_vhosts_say_what_lies_in_them() -> None:
@@ -409,11 +269,6 @@ async def test_the_memory_of_a_node_is_the_memory_of_its_process() -> None:
         memory = (await client.get("nodes/mq-0/memory"))["memory"]
         assert memory["total"] == {"rss": source.reports[0].rss_bytes}
         assert (await client.ask("/api/nodes/mq-9/memory", user="guest:guest")).status == 404
-
-
-async def test_topic_permissions_that_were_never_given_are_not_found() -> None:
-    async with served(FakeSource()) as client:
-        assert (await client.ask("/api/topic-permissions/%2F/guest", user="guest:guest")).status == 404
 
 
 async def test_numbers_and_booleans_may_come_as_text_as_rabbitmqadmin_sends_them() -> None:
@@ -499,19 +354,3 @@ async def test_what_clients_read_into_integers_and_texts_is_of_that_kind() -> No
         assert isinstance((await client.get("overview"))["contexts"][0]["port"], str)
         consumer = (await client.get("consumers"))[0]["channel_details"]
         assert (consumer["peer_host"], consumer["peer_port"]) == ("10.0.0.5", 40312)
-
-
-async def test_topic_permissions_on_one_exchange_are_a_list_of_one() -> None:
-    async with served(FakeSource()) as client:
-        given = {"exchange": "amq.topic", "write": "^a", "read": ".*"}
-        await client.put("topic-permissions/%2F/guest", given)
-        path = "topic-permissions/%2F/guest/"
-        assert await client.get(f"{path}amq.topic") == [{"user": "guest", "vhost": "/", **given}]
-        assert (await client.ask(f"/api/{path}amq.direct", user="guest:guest")).status == 404
-
-
-async def test_the_old_check_of_a_node_is_200_whatever_it_finds() -> None:
-    async with served(FakeSource()) as client:
-        assert await client.get("healthchecks/node") == {"status": "ok"}
-        assert await client.get("healthchecks/node/mq-1") == {"status": "ok"}
-        assert (await client.ask("/api/healthchecks/node/nope", user="guest:guest")).status == 404
