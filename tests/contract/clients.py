@@ -68,6 +68,11 @@ def connection_refused(channel: BlockingChannel, code: int, text: str) -> Iterat
     assert channel.connection.is_closed
 
 
+def label(queue: str) -> str:
+    """What refusals call it."""
+    return f"queue '{queue}' in vhost '/'"
+
+
 def settle(channel: BlockingChannel) -> None:
     """Until everything that was sent on the channel before is carried out (or refused)."""
     channel.basic_qos()

@@ -16,6 +16,7 @@ from tests.contract.clients import (
     bodies,
     channel_refused,
     connection_refused,
+    label,
     pump_until,
     ready_count,
     settle,
@@ -412,8 +413,7 @@ def test_bad_arguments_of_a_consumer_close_the_channel_with_406(
     channel: BlockingChannel, name: str, arguments: dict[str, object], words: str
 ) -> None:
     channel.queue_declare(name, exclusive=True)
-    label = f"queue '{name}' in vhost '/'"
-    with channel_refused(channel, 406, f"PRECONDITION_FAILED - invalid arg {words.format(label)}"):
+    with channel_refused(channel, 406, f"PRECONDITION_FAILED - invalid arg {words.format(label(name))}"):
         channel.basic_consume(name, lambda *_: None, arguments=arguments)
 
 
