@@ -78,6 +78,14 @@ def settle(channel: BlockingChannel) -> None:
     channel.basic_qos()
 
 
+def filled(channel: BlockingChannel, name: str, count: int, **options: Any) -> None:
+    """A queue with messages b"0", b"1", ..."""
+    channel.queue_declare(name, **{"durable": True, **options})
+    channel.confirm_delivery()
+    for number in range(count):
+        channel.basic_publish("", name, b"%d" % number, pika.BasicProperties(delivery_mode=2))
+
+
 def take(channel: BlockingChannel, queue: str) -> tuple[Any, Any, bytes]:
     """One message by basic.get, unacked; fails when there is none."""
     method, properties, body = channel.basic_get(queue)

@@ -1,21 +1,20 @@
-"""basic.consume, get, ack, nack, reject, recover, cancel and qos: who gets what, and what comes back."""
+"""basic.consume, get, cancel and qos: who gets what, how much at once, and what is refused."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from cluster.amqp import methods as m
-from cluster.amqp.properties import decode_header
 from tests.cluster.harness import wait_until
 from tests.contract.clients import (
     Clients,
     bodies,
     channel_refused,
     connection_refused,
+    filled,
     label,
     pump_until,
     ready_count,
@@ -23,16 +22,6 @@ from tests.contract.clients import (
     take,
 )
 from tests.contract.wire import CAPABILITIES, Wire, publish
-
-UNKNOWN_TAG = "PRECONDITION_FAILED - unknown delivery tag"
-
-
-def filled(channel: BlockingChannel, name: str, count: int, **options: Any) -> None:
-    """A queue with messages b"0", b"1", ..."""
-    channel.queue_declare(name, **{"durable": True, **options})
-    channel.confirm_delivery()
-    for number in range(count):
-        channel.basic_publish("", name, b"%d" % number, pika.BasicProperties(delivery_mode=2))
 
 
 class Received(list[tuple[Any, bytes]]):
@@ -112,62 +101,6 @@ def test_deleting_a_queue_on_the_own_connection_cancels_its_consumer_too(
     assert seen == {"basic.cancel", "queue.delete-ok"}
 
 
-@pytest.mark.parametrize("act", ["ack", "nack", "reject", "ack multiple"])
-def test_an_unknown_delivery_tag_closes_the_channel_with_406(channel: BlockingChannel, act: str) -> None:
-    with channel_refused(channel, 406, f"{UNKNOWN_TAG} 99"):
-        match act:
-            case "ack":
-                channel.basic_ack(99)
-            case "nack":
-                channel.basic_nack(99)
-            case "reject":
-                channel.basic_reject(99)
-            case _:
-                channel.basic_ack(99, multiple=True)
-        settle(channel)
-
-
-def test_a_double_ack_closes_the_channel_with_406(channel: BlockingChannel, name: str) -> None:
-    filled(channel, name, 1)
-    tag = take(channel, name)[0].delivery_tag
-    channel.basic_ack(tag)
-    with channel_refused(channel, 406, f"{UNKNOWN_TAG} {tag}"):
-        channel.basic_ack(tag)
-        settle(channel)
-
-
-def test_an_automatically_acked_delivery_has_no_tag_to_ack(channel: BlockingChannel, name: str) -> None:
-    filled(channel, name, 1)
-    method, _, _ = channel.basic_get(name, auto_ack=True)
-    with channel_refused(channel, 406, f"{UNKNOWN_TAG} {method.delivery_tag}"):
-        channel.basic_ack(method.delivery_tag)
-        settle(channel)
-
-
-def test_tag_0_stands_for_all_and_only_with_multiple(channel: BlockingChannel, name: str) -> None:
-    channel.basic_ack(0, multiple=True)
-    filled(channel, name, 2)
-    take(channel, name)
-    take(channel, name)
-    channel.basic_ack(0, multiple=True)
-    settle(channel)
-    channel.basic_recover(requeue=True)
-    assert ready_count(channel, name) == 0
-    with channel_refused(channel, 406, f"{UNKNOWN_TAG} 0"):
-        channel.basic_ack(0)
-        settle(channel)
-
-
-def test_an_acked_message_is_gone_for_all(clients: Clients, name: str) -> None:
-    channel = clients.channel()
-    filled(channel, name, 3)
-    tags = [take(channel, name)[0].delivery_tag for _ in range(3)]
-    channel.basic_ack(tags[1], multiple=True)
-    channel.close()
-    method, _, body = take(clients.channel(), name)
-    assert (body, method.redelivered) == (b"2", True)
-
-
 def test_get_on_an_empty_queue_is_get_empty(channel: BlockingChannel, name: str) -> None:
     channel.queue_declare(name)
     assert channel.basic_get(name) == (None, None, None)
@@ -176,76 +109,6 @@ def test_get_on_an_empty_queue_is_get_empty(channel: BlockingChannel, name: str)
 def test_get_tells_how_many_are_left(channel: BlockingChannel, name: str) -> None:
     filled(channel, name, 3)
     assert [take(channel, name)[0].message_count for _ in range(3)] == [2, 1, 0]
-
-
-@pytest.mark.parametrize("how", ["nack", "nack multiple", "reject", "recover", "recover-async"])
-@pytest.mark.parametrize("durable", [True, False])
-def test_what_is_given_back_takes_its_place_again_and_says_so(
-    clients: Clients, name: str, how: str, durable: bool
-) -> None:
-    channel = clients.channel()
-    filled(channel, name, 4, durable=durable)
-    taken = [take(channel, name)[0] for _ in range(3)]
-    assert not any(method.redelivered for method in taken)
-    match how:
-        case "nack":
-            for method in reversed(taken):
-                channel.basic_nack(method.delivery_tag)
-        case "nack multiple":
-            channel.basic_nack(taken[-1].delivery_tag, multiple=True)
-        case "reject":
-            for method in taken:
-                channel.basic_reject(method.delivery_tag)
-        case "recover":
-            channel.basic_recover(requeue=True)
-        case _:
-            channel._impl._send_method(pika.spec.Basic.RecoverAsync(requeue=True))
-    settle(channel)
-    again = [take(channel, name) for _ in range(4)]
-    assert [body for _, _, body in again] == [b"0", b"1", b"2", b"3"]
-    assert [method.redelivered for method, _, _ in again] == [True, True, True, False]
-
-
-@pytest.mark.parametrize("how", ["nack", "reject"])
-def test_what_is_refused_for_good_is_gone(channel: BlockingChannel, name: str, how: str) -> None:
-    filled(channel, name, 2)
-    tag = take(channel, name)[0].delivery_tag
-    (channel.basic_nack if how == "nack" else channel.basic_reject)(tag, requeue=False)
-    assert bodies(channel, name) == [b"1"]
-
-
-@pytest.mark.parametrize("end", ["channel", "connection", "break", "error"])
-@pytest.mark.parametrize("durable", [True, False])
-def test_what_a_lost_consumer_held_takes_its_place_again_and_says_so(
-    clients: Clients, wire: Wire, name: str, end: str, durable: bool
-) -> None:
-    channel = clients.channel()
-    filled(channel, name, 5, durable=durable)
-    wire.call(m.BasicQos(0, 3, False))
-    wire.expect(m.BasicQosOk)
-    wire.call(m.BasicConsume(name, "t", False, False, False, False, {}))
-    wire.expect(m.BasicConsumeOk)
-    for _ in range(3):
-        wire.message(m.BasicDeliver)
-    assert ready_count(channel, name) == 2
-    match end:
-        case "channel":
-            wire.call(m.ChannelClose(200, "", 0, 0))
-            wire.expect(m.ChannelCloseOk)
-        case "connection":
-            wire.call(m.ConnectionClose(200, "", 0, 0), 0)
-            wire.expect(m.ConnectionCloseOk, 0)
-        case "break":
-            wire.close()
-            wait_until(lambda: ready_count(channel, name) == 5, "all are back")
-        case _:
-            wire.call(m.BasicAck(99, False))
-            wire.assert_channel_closed(406, f"{UNKNOWN_TAG} 99")
-            wait_until(lambda: ready_count(channel, name) == 5, "all are back")
-    assert ready_count(channel, name) == 5
-    again = [take(channel, name) for _ in range(5)]
-    assert [body for _, _, body in again] == [b"0", b"1", b"2", b"3", b"4"]
-    assert [method.redelivered for method, _, _ in again] == [True, True, True, False, False]
 
 
 def test_prefetch_count_limits_each_consumer_that_comes_after_it(clients: Clients, name: str) -> None:
@@ -377,25 +240,6 @@ def test_a_queue_is_worked_with_through_any_node(clients: Clients, name: str, ki
     assert ready_count(owner, name) == 0
 
 
-def test_a_refusal_in_the_middle_of_many_acks_carries_out_those_before_it(wire: Wire, name: str) -> None:
-    wire.call(m.QueueDeclare(name, False, True, False, False, False, {}))
-    wire.expect(m.QueueDeclareOk)
-    wire.send(publish("", name, b"1") + publish("", name, b"2"))
-    wire.call(m.BasicConsume(name, "t", False, False, False, False, {}))
-    wire.expect(m.BasicConsumeOk)
-    for _ in range(2):
-        wire.message(m.BasicDeliver)
-    for tag in (1, 7, 2):
-        wire.call(m.BasicAck(tag, False))
-    wire.assert_channel_closed(406, f"{UNKNOWN_TAG} 7")
-
-    def left() -> int:
-        wire.call(m.QueueDeclare(name, True, False, False, False, False, {}))
-        return wire.expect(m.QueueDeclareOk).message_count
-
-    wait_until(lambda: left() == 1, "the second message is back")
-
-
 def test_qos_with_a_prefetch_size_closes_the_connection_with_540(channel: BlockingChannel) -> None:
     with connection_refused(channel, 540, "NOT_IMPLEMENTED - prefetch_size!=0 (1)"):
         channel.basic_qos(prefetch_size=1)
@@ -421,19 +265,6 @@ def test_nobody_consumes_exclusively_where_one_consumer_is_active(channel: Block
     channel.queue_declare(name, durable=True, arguments={"x-single-active-consumer": True})
     with channel_refused(channel, 403, f"ACCESS_REFUSED - queue '{name}' in vhost '/' in exclusive use"):
         channel.basic_consume(name, lambda *_: None, exclusive=True)
-
-
-def test_a_first_delivery_of_a_quorum_queue_has_no_count_and_a_second_one_has(wire: Wire, name: str) -> None:
-    wire.call(m.QueueDeclare(name, False, True, False, False, False, {"x-queue-type": "quorum"}))
-    wire.expect(m.QueueDeclareOk)
-    wire.send(publish("", name, b"x"))
-    wire.call(m.BasicConsume(name, "c", False, False, False, False, {}))
-    wire.expect(m.BasicConsumeOk)
-    first = wire.message(m.BasicDeliver)
-    assert decode_header(first.header).properties.headers is None
-    wire.call(m.BasicNack(1, False, True))
-    second = wire.message(m.BasicDeliver)
-    assert decode_header(second.header).properties.headers == {"x-delivery-count": 1}
 
 
 def test_a_changed_prefetch_count_of_the_channel_counts_at_once(wire: Wire, name: str) -> None:
