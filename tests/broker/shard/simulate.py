@@ -1,15 +1,12 @@
 """A whole shard in one process, driven by one seed: log, replicas, leaders, links, home nodes, and what goes wrong.
 
-Law: one Random decides everything. The log is a list; a leader change may lose its uncommitted tail. A link keeps
-its order, delays at will, breaks with everything on it, and each end notices by itself before it comes back.
+Law: one Random decides everything. The log is a list; a leader change may lose its uncommitted tail.
 
     python -m tests.broker.shard.simulate SEED [COUNT]
 """
 
 from __future__ import annotations
 
-import sys
-from collections import deque
 from collections.abc import Callable
 from random import Random
 
@@ -18,37 +15,17 @@ import msgpack
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.leader import LeaderLimits, ShardLeader
 from cluster.broker.shard.messages import FromHome, RequestOp, ToHome
-from cluster.broker.shard.state import ShardState
 from tests.broker.shard.home import Home
+from tests.broker.shard.link import Link
 from tests.broker.shard.naive import same_state
 from tests.broker.shard.oracle import Oracle, Place, places_of
+from tests.broker.shard.replica import Replica
+from tests.broker.shard.seeds import main
 
 REPLICAS = (1, 2, 3)
 HOMES = (1, 2, 3)
+MODULE = "tests.broker.shard.simulate"
 _ANNOUNCE = "leader"
-
-
-class Link:
-    """Between a home node and a replica."""
-
-    def __init__(self) -> None:
-        self.home_up = True
-        self.leader_up = True
-        self.broken = False
-        self.to_home: deque[tuple[str, bytes, set[Place]]] = deque()
-        """Kind, wire form, and the messages in it."""
-        self.to_leader: deque[bytes] = deque()
-
-
-class Replica:
-    """The state on one node, and the entries that it stores."""
-
-    def __init__(self) -> None:
-        self.state = ShardState()
-        self.stored: dict[int, bytes] = {}
-        self.deleted: set[int] = set()
-        self.whole = True
-        """Has it applied every entry itself?"""
 
 
 class World:
@@ -95,9 +72,7 @@ class World:
         self.attended(0)
 
     def announce(self, home: int) -> None:
-        link = self.links[(home, self.leading)]
-        if not link.broken:
-            link.to_home.append((_ANNOUNCE, msgpack.packb(self.term), set()))
+        self.links[(home, self.leading)].tell_home(_ANNOUNCE, msgpack.packb(self.term), set())
 
     def attended(self, home: int) -> None:
         self.awaited.discard(home)
@@ -132,8 +107,7 @@ class World:
             if data is None:
                 replica.state.skip(index)
                 continue
-            replica.stored[index] = data
-            applied = replica.state.apply(index, data)
+            applied = replica.apply(index, data)
             if number == self.leading and self.leader is not None:
                 self.leader.applied(applied, data)
                 self.oracle.in_one_place(self.leader)
@@ -145,25 +119,15 @@ class World:
 
     def compact(self) -> None:
         replica = self.replicas[self.random.choice(REPLICAS)]
-        dead = replica.state.take_dead(self.random.randint(0, replica.state.applied_index))
-        assert dead == sorted(set(dead)), "in order, each once"
-        assert not replica.deleted & set(dead), "handed out once"
-        replica.deleted.update(dead)
-        for index in dead:
-            assert index not in replica.state.live
-            replica.stored.pop(index, None)
+        replica.compact(self.random.randint(0, replica.state.applied_index))
 
     def install(self) -> None:
         """A replica that lags gets the snapshot and the live entries of another."""
-        source, target = self.random.sample(REPLICAS, 2)
-        state = self.replicas[source].state
-        if target == self.leading or state.applied_index <= self.replicas[target].state.applied_index:
+        number, target = self.random.sample(REPLICAS, 2)
+        source = self.replicas[number]
+        if target == self.leading or source.state.applied_index <= self.replicas[target].state.applied_index:
             return
-        replica = self.replicas[target] = Replica()
-        replica.whole = False
-        replica.state.restore(state.snapshot())
-        replica.stored = {index: self.replicas[source].stored[index] for index in state.live}
-        assert replica.state.snapshot() == state.snapshot()
+        self.replicas[target] = source.copy()
 
     # ---- words
 
@@ -175,10 +139,9 @@ class World:
         self.oracle.handed_out(leader, out, self.gets, self.in_flight)
         self.oracle.in_one_place(leader)
         for home, words in out.items():
-            link = self.links[(home, self.leading)]
-            if not link.broken:
-                gets = {request: queue for (node, request), queue in self.gets.items() if node == home}
-                link.to_home.append(("words", msgpack.packb(words.to_wire(1, self.term)), places_of(words, gets)))
+            gets = {request: queue for (node, request), queue in self.gets.items() if node == home}
+            data = msgpack.packb(words.to_wire(1, self.term))
+            self.links[(home, self.leading)].tell_home("words", data, places_of(words, gets))
         if self.faults and self.random.random() < 0.1:
             self.announce(self.random.choice([h for h in HOMES if self.links[(h, self.leading)].leader_up] or HOMES))
 
@@ -194,9 +157,7 @@ class World:
         words = stream.take_out()
         if words is None:
             return
-        link = self.links[(home, stream.leader)]
-        if not link.broken:
-            link.to_leader.append(msgpack.packb(words.to_wire(1, stream.term)))
+        self.links[(home, stream.leader)].tell_leader(msgpack.packb(words.to_wire(1, stream.term)))
 
     def home_hears(self, home: int, replica: int) -> None:
         link = self.links[(home, replica)]
@@ -239,12 +200,6 @@ class World:
 
     # ---- what goes wrong
 
-    def break_link(self, home: int, replica: int) -> None:
-        link = self.links[(home, replica)]
-        link.broken = True
-        link.to_home.clear()
-        link.to_leader.clear()
-
     def notice(self, home: int, replica: int, *, at_home: bool) -> None:
         link = self.links[(home, replica)]
         if not link.broken:
@@ -262,18 +217,14 @@ class World:
                 self.oracle.in_one_place(self.leader)
 
     def reconnect(self, home: int, replica: int) -> None:
-        link = self.links[(home, replica)]
-        if link.broken and not link.home_up and not link.leader_up:
-            link.broken = False
-            link.home_up = link.leader_up = True
-            if self.leader is not None and replica == self.leading:
-                self.announce(home)
+        if self.links[(home, replica)].mend() and self.leader is not None and replica == self.leading:
+            self.announce(home)
 
     def crash_home(self, home: int) -> None:
         self.oracle.crashed(home)
         self.incarnation += 1
         for r in REPLICAS:
-            self.break_link(home, r)
+            self.links[(home, r)].snap()
             self.links[(home, r)].home_up = False
         self.homes[home] = Home(home, self.incarnation, self.oracle, self.random)
 
@@ -314,7 +265,7 @@ class World:
             (1, self.compact),
             (0.3, self.install),
             (0.25, self.elect),
-            (0.5, lambda: self.break_link(home, replica)),
+            (0.5, self.links[(home, replica)].snap),
             (3, lambda: self.notice(home, replica, at_home=random.random() < 0.5)),
             (3, lambda: self.reconnect(home, replica)),
             (0.2, lambda: self.crash_home(home)),
@@ -382,9 +333,7 @@ class World:
         assert len(snapshots) == 1, "replicas differ"
         for replica in self.replicas.values():
             same_state(replica.state, self.oracle.naive)
-            if replica.whole:
-                dead = replica.deleted | set(replica.state.take_dead(self.commit))
-                assert dead == set(range(1, self.commit + 1)), "an entry in which nothing is alive is not dead"
+            replica.check_end(self.commit)
         assert self.leader is not None
         assert not [queue for queue in self.deleted if QueueId(queue) in self.replicas[1].state.queues]
         for home in self.homes.values():
@@ -408,16 +357,5 @@ def run(seed: int, steps: int = 500) -> World:
     return world
 
 
-def main() -> None:
-    first = int(sys.argv[1])
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    for seed in range(first, first + count):
-        try:
-            run(seed)
-        except BaseException:
-            print(f"seed {seed} fails: python -m tests.broker.shard.simulate {seed}")
-            raise
-
-
 if __name__ == "__main__":
-    main()
+    main(run, MODULE)

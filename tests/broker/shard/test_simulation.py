@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.broker.shard.simulate import run
+from tests.broker.shard.seeds import run_each
+from tests.broker.shard.simulate import MODULE, run
 
 SEEDS_A_CHUNK = 25
 CHUNKS = 10
@@ -15,13 +16,7 @@ def test_a_seed_that_failed_once_stays_repaired(seed: int) -> None:
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_a_shard_keeps_its_promises_whatever_breaks(chunk: int) -> None:
-    first = 100_000 + chunk * SEEDS_A_CHUNK
-    for seed in range(first, first + SEEDS_A_CHUNK):
-        try:
-            run(seed)
-        except BaseException:
-            print(f"repeat with: python -m tests.broker.shard.simulate {seed}")
-            raise
+    run_each(run, 100_000 + chunk * SEEDS_A_CHUNK, SEEDS_A_CHUNK, MODULE)
 
 
 def test_one_seed_gives_one_history() -> None:
