@@ -1,8 +1,8 @@
 """Two shards whose messages die into each other, driven by one seed: logs, leaders that change, post that is lost.
 
 Law: one Random decides everything. A shard is a log, of which an election may lose the uncommitted tail, and a state
-that is restored from a snapshot or goes on. One home node publishes to both and answers what it gets. At the end every
-message has left its queue once: by an ack, or into each of the queues that its dead letters go to, once each.
+that is restored from a snapshot or goes on. One home node publishes to both and answers what it gets. The ledger says
+what has to become of every message.
 
     python -m tests.broker.shard.dying SEED [COUNT]
 """
@@ -10,81 +10,39 @@ message has left its queue once: by an ack, or into each of the queues that its 
 from __future__ import annotations
 
 import struct
-import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 
 import msgpack
 
-from cluster.amqp.properties import BasicProperties, decode_header, encode_header
-from cluster.amqp.record import Record
-from cluster.amqp.wire import encode_shortstr
-from cluster.broker.shard.entry import HIDDEN_QUEUES, SHARD_SESSIONS, Batch, QueueId
+from cluster.broker.shard.entry import SHARD_SESSIONS, Batch, QueueId
 from cluster.broker.shard.leader import LeaderLimits, ShardLeader
 from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.messages import AttachedConsumer, FromHome, RequestOp, ToHome
-from cluster.broker.shard.settings import Overflow, QueueSettings
 from cluster.broker.shard.stream import ShardStream
-from cluster.broker.shard.surroundings import Target
+from tests.broker.shard.graves import (
+    FAR,
+    GRAVES,
+    LIMITED,
+    LONG,
+    PARKING,
+    REJECTING,
+    SETTINGS,
+    SHARD_OF,
+    TTL,
+    Catalog,
+    MessageId,
+    make_record,
+    message_of,
+)
 from tests.broker.shard.grouped import Group
+from tests.broker.shard.ledger import Ledger
 from tests.broker.shard.naive import NaiveState, same_state
+from tests.broker.shard.seeds import main
 
-GRAVES = {1: QueueId(91), 2: QueueId(92)}
-"""Shard -> a queue that nothing leaves."""
-TTL, LIMITED, LONG, REJECTING, OWN, PARKING = (QueueId(n) for n in range(11, 17))
-FAR = QueueId(21)
-SHARD_OF = {1: 1, 2: 2} | dict.fromkeys((TTL, LIMITED, LONG, REJECTING, OWN, PARKING, 91), 1) | {FAR: 2, 92: 2}
-SETTINGS: dict[QueueId, QueueSettings] = {
-    TTL: QueueSettings("ttl", message_ttl_ms=20, dead_letter_exchange="both"),
-    LIMITED: QueueSettings("limited", delivery_limit=2, is_quorum=True, dead_letter_exchange="far"),
-    LONG: QueueSettings("long", max_length=3, max_priority=3, dead_letter_exchange="far"),
-    REJECTING: QueueSettings(
-        "rejecting", max_length=2, overflow=Overflow.REJECT_DEAD_LETTER, dead_letter_exchange="both"
-    ),
-    OWN: QueueSettings("own", message_ttl_ms=30, dead_letter_exchange="near"),
-    PARKING: QueueSettings("parking", delivery_limit=1, is_quorum=True),
-    FAR: QueueSettings("far", message_ttl_ms=15, dead_letter_exchange="near"),
-}
-ROUTES = {"both": (91, 92), "far": (92,), "near": (91,)}
-MessageId = int
+MODULE = "tests.broker.shard.dying"
 _RUN = struct.Struct("<I")
-
-
-class Catalog:
-    """`Surroundings`."""
-
-    is_current = True
-    knows_dooms = True
-    answered = 0
-
-    def ask(self) -> int:
-        return 0
-
-    def settings(self, queue: QueueId) -> QueueSettings:
-        return SETTINGS.get(queue, QueueSettings())
-
-    def dead_letter_targets(
-        self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
-    ) -> Sequence[Target]:
-        return [Target(SHARD_OF[n], QueueId(n), f"grave-{n}", has_priorities=False) for n in ROUTES[exchange]]
-
-
-def make_record(message: MessageId) -> bytes:
-    envelope = encode_shortstr("") + encode_shortstr("key")
-    body = b"%d" % message
-    return Record(envelope, encode_header(len(body), BasicProperties()), body).encode()
-
-
-def message_of(record: bytes) -> MessageId:
-    return int(Record.decode(record).body)
-
-
-def deaths_of(record: bytes) -> list[tuple[object, object, object]]:
-    headers = decode_header(Record.decode(record).header).properties.headers or {}
-    events = headers.get("x-death", [])
-    assert isinstance(events, list)
-    return [(e["queue"], e["reason"], e["count"]) for e in events if isinstance(e, dict)]
 
 
 class Consumer:
@@ -103,16 +61,9 @@ class Consumer:
         self.bytes_credit -= len(records)
         position = 0
         for i, (size,) in enumerate(_RUN.iter_unpack(sizes)):
-            message = message_of(records[position : position + size])
+            self.held[first + i] = message_of(records[position : position + size])
             position += size
-            self.held[first + i] = message
-            place = (self.queue, first + i)
-            limit = SETTINGS[self.queue].delivery_limit
-            if limit is not None:
-                before = self.world.deliveries.get(place, 0)
-                assert redelivered - 1 <= limit, "delivered beyond the limit"
-                assert max(0, redelivered - 1) >= before, f"{place} came {before} times before, told {redelivered}"
-            self.world.deliveries[place] = self.world.deliveries.get(place, 0) + 1
+            self.world.ledger.delivered(self.queue, first + i, redelivered)
 
     def attached(self) -> AttachedConsumer:
         return AttachedConsumer(self.consumer, self.queue, self.credit, self.bytes_credit, False, False, ())
@@ -187,7 +138,7 @@ class Shard(Group):
             data = self.log[self.commit - 1]
             if data is not None:
                 change = self.naive.apply(self.commit, data)
-                self.world.committed(self.number, change.enqueued, change.settled)
+                self.world.ledger.committed(change.enqueued, change.settled)
 
     def home_speaks(self) -> None:
         words = self.stream.take_out()
@@ -246,12 +197,7 @@ class World:
         self.catalog = Catalog()
         self.now_ms = 1000
         self.faults = True
-        self.deliveries: dict[tuple[int, int], int] = {}
-        """(queue, seq) -> how often a consumer got it."""
-        self.record_at: dict[tuple[int, int], bytes] = {}
-        self.left: dict[tuple[int, int], bool] = {}
-        """(queue, seq) -> whether a home node had it settled; else the leader."""
-        self.confirmed: dict[MessageId, bool] = {}
+        self.ledger = Ledger()
         self.messages = 0
         self.posted: list[Callable[[], None]] = []
         """Post and receipts on their way, in no order; some are lost."""
@@ -264,16 +210,6 @@ class World:
             stream.join(queue, consumer)
 
     # ---- what shards say
-
-    def committed(
-        self, shard: int, enqueued: Sequence[tuple[int, int, bytes]], settled: Sequence[tuple[int, int, bool]]
-    ) -> None:
-        for queue, seq, record in enqueued:
-            assert (queue, seq) not in self.record_at
-            self.record_at[(queue, seq)] = record
-        for queue, seq, by_home in settled:
-            assert (queue, seq) not in self.left
-            self.left[(queue, seq)] = by_home
 
     def post(self, target: int, session: int, batch: Batch | None) -> None:
         wire = msgpack.packb(batch.to_wire()) if batch is not None else None
@@ -321,15 +257,10 @@ class World:
         stream.publish([queue], records, sizes, sum(sizes), self, first)
 
     def published(self, first: int, count: int, size: int) -> None:
-        self._told(first, count, stored=True)
+        self.ledger.answered(first, count, stored=True)
 
     def refused(self, first: int, count: int, size: int) -> None:
-        self._told(first, count, stored=False)
-
-    def _told(self, first: int, count: int, *, stored: bool) -> None:
-        for message in range(first, first + count):
-            assert message not in self.confirmed, f"message {message} is answered twice"
-            self.confirmed[message] = stored
+        self.ledger.answered(first, count, stored=False)
 
     # ---- time
 
@@ -396,46 +327,7 @@ class World:
             same_state(shard.state, shard.naive)
         full = self.shards[1].naive.queues.get(REJECTING)
         assert full is None or len(full.alive) <= 2, "more got in than there was room for"
-        copies: dict[tuple[int, MessageId], int] = {}
-        for (queue, _), record in self.record_at.items():
-            if queue < HIDDEN_QUEUES:
-                copies[(queue, message_of(record))] = copies.get((queue, message_of(record)), 0) + 1
-        for (queue, message), count in copies.items():
-            assert count == 1, f"message {message} came {count} times into queue {queue}"
-        assert set(self.confirmed) == set(range(self.messages)), "a publish was never answered"
-        places = [(place, record) for place, record in self.record_at.items() if place[0] < HIDDEN_QUEUES]
-        at = {(queue, message_of(record)): seq for (queue, seq), record in places}
-        for message, stored in self.confirmed.items():
-            queues = [queue for queue in SETTINGS if (queue, message) in at]
-            if not stored:
-                assert not queues
-                self.check_grave(message, REJECTING, "maxlen")
-                continue
-            (queue,) = queues
-            place = (queue, at[(queue, message)])
-            if place not in self.left:
-                assert queue in (PARKING, REJECTING)
-                dead = False
-            else:
-                dead = not self.left[place] and queue != PARKING
-            if dead:
-                self.check_grave(message, queue, None)
-            else:
-                assert not [g for g in GRAVES.values() if (g, message) in copies], f"message {message} lives twice"
-
-    def check_grave(self, message: MessageId, queue: QueueId, reason: str | None) -> None:
-        settings = SETTINGS[queue]
-        assert settings.dead_letter_exchange is not None
-        expected = ROUTES[settings.dead_letter_exchange]
-        found = {
-            q: deaths_of(r) for (q, _), r in self.record_at.items() if q in GRAVES.values() and message_of(r) == message
-        }
-        assert sorted(found) == sorted(expected), f"message {message} of {queue} is in {sorted(found)}"
-        for deaths in found.values():
-            ((name, why, count),) = deaths
-            assert name == settings.name
-            assert count == 1
-            assert reason is None or why == reason
+        self.ledger.check_end(self.messages)
 
 
 def run(seed: int, steps: int = 700) -> World:
@@ -450,16 +342,5 @@ def run(seed: int, steps: int = 700) -> World:
     return world
 
 
-def main() -> None:
-    first = int(sys.argv[1])
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    for seed in range(first, first + count):
-        try:
-            run(seed)
-        except BaseException:
-            print(f"seed {seed} fails: python -m tests.broker.shard.dying {seed}")
-            raise
-
-
 if __name__ == "__main__":
-    main()
+    main(run, MODULE)

@@ -2,17 +2,12 @@
 
 import pytest
 
-from tests.broker.shard.dying import run
+from tests.broker.shard.dying import MODULE, run
+from tests.broker.shard.seeds import run_each
 
 SEEDS_A_CHUNK = 20
 
 
 @pytest.mark.parametrize("chunk", range(5))
 def test_a_message_is_in_its_queue_or_with_the_dead_letters_and_never_in_both(chunk: int) -> None:
-    first = 300_000 + chunk * SEEDS_A_CHUNK
-    for seed in range(first, first + SEEDS_A_CHUNK):
-        try:
-            run(seed)
-        except BaseException:
-            print(f"repeat with: python -m tests.broker.shard.dying {seed}")
-            raise
+    run_each(run, 300_000 + chunk * SEEDS_A_CHUNK, SEEDS_A_CHUNK, MODULE)

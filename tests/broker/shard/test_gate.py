@@ -10,7 +10,7 @@ from cluster.broker.shard.mark import Mark, pack_memory
 from cluster.broker.shard.messages import RequestOp
 from cluster.broker.shard.settings import Overflow
 from tests.broker.shard.batches import Triples, make_batch
-from tests.broker.shard.dying import make_record
+from tests.broker.shard.graves import make_record
 from tests.broker.shard.scene import QUEUE
 from tests.broker.shard.timed import Timed
 

@@ -16,7 +16,7 @@ from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.settings import PLAIN, QueueSettings
 from cluster.broker.shard.state import ShardState
 from cluster.broker.shard.surroundings import Target
-from tests.broker.shard.dying import deaths_of, make_record, message_of
+from tests.broker.shard.graves import deaths_of, make_record, message_of
 from tests.broker.shard.scene import QUEUE
 from tests.broker.shard.timed import Catalog, Timed
 

@@ -14,7 +14,7 @@ from cluster.broker.shard.messages import AttachedConsumer
 from cluster.broker.shard.settings import QueueSettings
 from cluster.broker.shard.surroundings import Target
 from tests.broker.shard.batches import Triples, make_batch
-from tests.broker.shard.dying import make_record
+from tests.broker.shard.graves import make_record
 from tests.broker.shard.scene import QUEUE, WINDOW, Scene
 
 
