@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from random import Random
 from struct import Struct
@@ -20,15 +19,11 @@ import trio
 
 from cluster.amqp import methods as m
 from cluster.amqp.field_table import FieldTable
-from cluster.broker.shard.entry import HIDDEN_QUEUES
-from cluster.broker.shard.leader import ShardLeader
 from cluster.node.bootstrap import Charter
 from cluster.node.catalog import snapshots as catalog_snapshots
 from cluster.node.config import PeerSpec
 from cluster.node.core import Core
 from cluster.node.kinds import Kind
-from cluster.node.shards.host import ShardHost
-from cluster.raft.storage import Health, StorageCorrupt
 from cluster.raft.types import GroupId, NodeId
 from tests.patched import patched
 from tests.simulation import scheduling
@@ -44,6 +39,7 @@ from tests.simulation.network import Network
 from tests.simulation.oracle import DEAD, Oracle, Tally
 from tests.simulation.process import Process
 from tests.simulation.replicas import Replicas
+from tests.simulation.rest import Rest
 from tests.simulation.sockets import waiting_for_memory_sockets
 from tests.simulation.traits import PLANS, TOGETHER, TOGETHER_EXCHANGE
 
@@ -134,7 +130,8 @@ class World:
         """Has one been set? What goes by it makes up for that little by little."""
         self.queues = [f"q{i}" for i in range(QUEUES)]
         self.mortal = self.queues[:MORTAL]
-        self._lasting = (*self.queues, DEAD, WORK, *[plan.name for plan in PLANS])
+        lasting = (*self.queues, DEAD, WORK, *[plan.name for plan in PLANS])
+        self._rest = Rest(self.processes, self.disks, self.node_count, lasting, self.checks)
         self.gone: dict[int, None] = {}
         """Nodes that were replaced by others."""
         self.rots = True
@@ -331,79 +328,11 @@ class World:
             while not condition():  # noqa: ASYNC110 - nothing tells when it is done
                 await trio.sleep(_LOOK_SECONDS)
             return
-        raise AssertionError(f"not within {seconds} s: {what}; {self._account()}")
-
-    def _hosts(self) -> list[tuple[Process, ShardHost]]:
-        cores = [(process, process.core) for process in self.processes.values() if process.core is not None]
-        return [(process, host) for process, core in cores for host in core.switchboard.hosts()]
+        raise AssertionError(f"not within {seconds} s: {what}; {self._rest.account()}")
 
     def _at_rest(self) -> bool:
-        """Nothing is under way, nothing is left, and all replicas are the same."""
-        if len(self.processes) < self.node_count or not all(process.serving for process in self.processes.values()):
-            return False
-        snapshots: dict[int, set[bytes]] = {}
-        for process, host in self._hosts():
-            assert process.core is not None
-            definitions = process.core.catalog.catalog.queues
-            for queue_id, state in host.state.queues.items():
-                known = definitions.get(queue_id)
-                if known is None and queue_id < HIDDEN_QUEUES:
-                    return False
-                if state.alive and (known is None or known.name in self._lasting):
-                    return False
-            if host.state.transactions:
-                return False
-            snapshots.setdefault(host.shard, set()).add(host.state.snapshot())
-            if any(not stream.quiet for stream in process.core.switchboard.streams.values()):
-                return False
-        catalogs = {p.core.catalog.catalog.state_hash() for p in self.processes.values() if p.core is not None}
-        are_equal = len(catalogs) == 1 and all(len(copies) == 1 for copies in snapshots.values())
-        return are_equal and all(self._is_sound(process) for process in self.processes.values())
-
-    def _is_sound(self, process: Process) -> bool:
-        """Can everything be read that a node has, or has had to be taken from the others anew? What it does not know
-        of yet it is told, as by `cluster.node.scrub`."""
-        core, disk = process.core, self.disks[process.node]
-        assert core is not None
-        for group in sorted(core.runtime.groups):
-            stored = disk.store.group(group)
-            try:
-                stored.check(b"", 1 << 30)
-            except StorageCorrupt as error:
-                process.within(partial(core.damaged, group, error))
-                return False
-            if stored.state.health is not Health.SOUND:
-                return False
-        self.checks["a damaged record, made good"] += disk.damages
-        disk.damages = 0
-        return True
-
-    def _account(self) -> str:
-        """What is left, for who has to find out why."""
-        lines: list[str] = []
-        for process, host in self._hosts():
-            leader: ShardLeader | None = host.leader
-            alive = {queue: state.alive for queue, state in host.state.queues.items()}
-            told = ""
-            if leader is not None:
-                queues = {q: (x.ready.count, x.unacked.count) for q, x in leader.queues.items() if q in alive}
-                told = f" leads: attaching={leader.attaching} (ready, unacked)={queues}"
-            lines.append(
-                f"node {process.node} shard {host.shard} term {host.term} at {host.state.applied_index}"
-                f" queues={alive} transactions={host.state.transactions.to_wire()}{told}"
-            )
-        for process in self.processes.values():
-            if process.core is None:
-                lines.append(f"node {process.node} has no core")
-                continue
-            lines.append(f"node {process.node} serving={process.serving} links={process.core.links.up_peers()}")
-            for stream in process.core.switchboard.streams.values():
-                if not stream.quiet or not stream.leader:
-                    lines.append(
-                        f"node {process.node} stream {stream.shard}: leader={stream.leader}"
-                        f" term={stream.term} quiet={stream.quiet} busy={stream.busy}"
-                    )
-        return "\n  ".join(["", *lines])
+        """A subclass may ask for more."""
+        return self._rest.is_reached()
 
 
 def play(
