@@ -28,6 +28,7 @@ from cluster.node.amqp.login import Login
 from cluster.node.amqp.outgoing import Outgoing
 from cluster.node.amqp.publish import ROUTES_MAX, Budget
 from cluster.node.amqp.publishing import Publishing
+from cluster.node.amqp.reading import EVENTS_AT_ONCE
 from cluster.node.amqp.route_cache import RouteCache
 from cluster.node.amqp.routing import check_delivery_mode
 from cluster.node.catalog.client import NoQuorum
@@ -140,8 +141,11 @@ class Connection:
         self.received_bytes += len(data)
         self.received_count += 1
         reading.heard(self.id, len(data))
-        for event in self.machine.receive(data) if data else self.machine.eof():
+        for number, event in enumerate(self.machine.receive(data) if data else self.machine.eof(), 1):
             await self._handle(event)
+            if not number % EVENTS_AT_ONCE:
+                self.flush_soon()
+                await trio.lowlevel.checkpoint()
         if self.broker.alarm:
             self.hold.heard()
         self.flush_soon()

@@ -11,6 +11,9 @@ RECEIVE_BYTES = 256 << 10
 """In one pass, of all who say much."""
 RECEIVE_BYTES_MIN = 16 << 10
 """Who says so much at once says much."""
+EVENTS_AT_ONCE = 500
+"""Whoever says more than so many things in what is taken in at once lets others have their turn between them. What
+follows each other and is of one kind, as publishes and acks, is one thing."""
 WINDOW_SECONDS = 0.1
 
 

@@ -10,7 +10,6 @@ logs say, against what the clients asked for and were told.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable
 from random import Random
@@ -24,8 +23,11 @@ from cluster.broker.shard.settings import PLAIN, Overflow, QueueSettings
 from cluster.broker.shard.state import Applied, ShardState
 from cluster.broker.shard.surroundings import Nothing
 from cluster.broker.shard.tx_ops import TxId, Word
+from tests.broker.shard import seeds
 from tests.broker.shard.grouped import Group
 from tests.broker.shard.transacting import SHARDS, Deed, Home, Place, shard_of
+
+MODULE = "tests.broker.shard.committing"
 
 HOMES = (1, 2)
 FULL = QueueSettings("full", max_length=4, overflow=Overflow.REJECT)
@@ -331,14 +333,10 @@ def run(seed: int, steps: int = 1500) -> World:
 
 
 def main() -> None:
-    first = int(sys.argv[1])
     tally: dict[object, int] = {}
-    for seed in range(first, first + int(sys.argv[2] if len(sys.argv) > 2 else 1)):
-        try:
-            world = run(seed)
-        except BaseException:
-            print(f"seed {seed}")
-            raise
+
+    def count(seed: int) -> None:
+        world = run(seed)
         for deed in world.deeds:
             there = [world.enqueued.get(key, 0) for key in deed.publishes if key[0] not in world.deleted]
             key = (
@@ -348,8 +346,10 @@ def main() -> None:
                 len({shard_of(q) for q, _ in deed.publishes}),
             )
             tally[key] = tally.get(key, 0) + 1
-    for key, count in sorted(tally.items(), key=str):
-        print("told, refusal, happened, shards published to:", key, count)
+
+    seeds.main(count, MODULE)
+    for key, number in sorted(tally.items(), key=str):
+        print("told, refusal, happened, shards published to:", key, number)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from cluster.broker.shard.stream import ShardStream
 from cluster.broker.shard.transactions import PREPARED_MAX
 from cluster.broker.shard.tx_ops import Refusal, TxId, TxOp, Word
 from tests.broker.shard.batches import make_batch
-from tests.broker.shard.committing import run
+from tests.broker.shard.committing import MODULE, run
+from tests.broker.shard.seeds import run_each
 
 QUEUE = QueueId(7)
 TX = TxId(1, 1, 5)
@@ -24,13 +25,7 @@ SEEDS_A_CHUNK = 12
 
 @pytest.mark.parametrize("chunk", range(8))
 def test_all_of_a_transaction_happens_or_nothing_whatever_breaks(chunk: int) -> None:
-    first = 200_000 + chunk * SEEDS_A_CHUNK
-    for seed in range(first, first + SEEDS_A_CHUNK):
-        try:
-            run(seed)
-        except BaseException:
-            print(f"repeat with: python -m tests.broker.shard.committing {seed}")
-            raise
+    run_each(run, 200_000 + chunk * SEEDS_A_CHUNK, SEEDS_A_CHUNK, MODULE)
 
 
 def test_one_seed_gives_one_history() -> None:

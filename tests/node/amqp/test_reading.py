@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from cluster.node.amqp.reading import RECEIVE_BYTES, RECEIVE_BYTES_MIN, WINDOW_SECONDS, Reading
+import trio
+
+from cluster.amqp import methods as m
+from cluster.node.amqp.reading import EVENTS_AT_ONCE, RECEIVE_BYTES, RECEIVE_BYTES_MIN, WINDOW_SECONDS, Reading
+from tests.amqp.client import method
+from tests.node.amqp.alone import Client, Node, Taker
 
 
 def passes(reading: Reading, wants: dict[str, int], *, count: int = 5, first: int = 0) -> list[dict[str, int]]:
@@ -45,3 +50,33 @@ def test_who_says_no_more_takes_nothing_from_the_others() -> None:
     reading = Reading()
     passes(reading, {"greedy": 1 << 30, "other": 1 << 30})
     assert passes(reading, {"greedy": 1 << 30}, first=5)[-1] == {"greedy": RECEIVE_BYTES}
+
+
+class Steps(trio.abc.Instrument):
+    """What the taker was given in each step of any task."""
+
+    def __init__(self, taker: Taker) -> None:
+        self._taker = taker
+        self.given: list[int] = []
+        self._before = taker.others
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._before = self._taker.others
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.given.append(self._taker.others - self._before)
+
+
+async def test_others_have_their_turn_while_somebody_is_heard_who_said_a_thousand_things_at_once() -> None:
+    said = b"".join(method(1, m.BasicNack(tag, False, True)) for tag in range(1, 5 * EVENTS_AT_ONCE))
+    assert len(said) < RECEIVE_BYTES
+    async with trio.open_nursery() as nursery:
+        client = Client(Node(), nursery)
+        await client.open()
+        steps = Steps(client.taker)
+        trio.lowlevel.add_instrument(steps)
+        await client.say(said)
+        trio.lowlevel.remove_instrument(steps)
+        assert client.taker.others == sum(steps.given) == 5 * EVENTS_AT_ONCE - 1
+        assert max(steps.given) == EVENTS_AT_ONCE
+        nursery.cancel_scope.cancel()
