@@ -171,9 +171,9 @@ class Links:
         if peer.incoming is not None and dialer.incarnation < peer.incoming.identity.incarnation:
             raise Refused(Refusal.STALE, f"node {dialer.node} is connected in a later incarnation")
 
-    def peers(self) -> list[NodeId]:
-        """Those that a link is held to, up or not; ascending."""
-        return sorted(self._peers)
+    def peers(self) -> list[PeerAddress]:
+        """Those that a link is held to, up or not."""
+        return [peer.address for peer in self._peers.values()]
 
     def version_of(self, peer: NodeId) -> int:
         """Of the link's protocol, as both sides speak it; 0 for a peer that is not up."""

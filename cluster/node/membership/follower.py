@@ -3,7 +3,8 @@ one step at a time of the groups that it leads.
 
 Law: a replica is taken up when the catalog places it here, and given up when the catalog does not place it here any
 more and the group's leader says, by a later configuration than any known here, that it is none. Groups are changed by
-their leaders alone, and only by a copy of the catalog that has caught up.
+their leaders alone, and only by a copy of the catalog that has caught up. A copy that has not may be older than what
+this node was told when it was let in: members that it does not know yet are kept, for the rest of it comes from them.
 """
 
 from __future__ import annotations
@@ -78,12 +79,15 @@ class Follower:
         for address in addressed(members, self._config):
             core.links.add_peer(address)
         belonging = {address.node for address in members}
-        for node in core.links.peers():
-            if node not in belonging:
-                self._log.info("member gone", node=int(node))
-                core.links.remove_peer(node)
+        newer: list[PeerAddress] = []
+        for peer in core.links.peers():
+            if core.members.has_left(peer.node):
+                self._log.info("member gone", member=peer.name, node=int(peer.node))
+                core.links.remove_peer(peer.node)
+            elif peer.node not in belonging:
+                newer.append(peer)
         with suppress(OSError):
-            await trio.to_thread.run_sync(write_roster, self._config.data_dir, members)
+            await trio.to_thread.run_sync(write_roster, self._config.data_dir, [*members, *newer])
 
     def _take_up(self) -> None:
         core = self._core
