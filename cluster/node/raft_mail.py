@@ -50,7 +50,9 @@ class RaftMail:
     def _send_bulk(self, peer: NodeId, messages: list[Message]) -> None:
         is_sent = self._links.send(peer, Kind.RAFT, [to_wire(message) for message in messages], droppable=True)
         if not is_sent and self._links.is_full(peer):
-            self.runtime.appends_dropped(peer, [message.group for message in messages if type(message) is Append])
+            # One without entries brings news only: the next heartbeat does as well.
+            lost = [message.group for message in messages if type(message) is Append and message.entries]
+            self.runtime.appends_dropped(peer, lost)
 
     def arrived(self, body: Any) -> None:
         """Raises ProtocolViolation."""

@@ -9,6 +9,7 @@ before it went.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 
 from cluster.broker.shard.columns import unpack_column
 from cluster.broker.shard.dispatch import Outbox
@@ -48,7 +49,8 @@ class HomeNodes:
         """The node, which has parted, tells what it has; what it left behind is nobody's concern any more. Returns the
         queues that are to be looked at for it."""
         self._widowed.pop(node, None)
-        concerned: list[LeaderQueue] = []
+        concerned: dict[QueueId, LeaderQueue] = {}
+        claims: dict[QueueId, list[tuple[int, int, Holder]]] = {}
         for c in consumers:
             if self._registry.is_dropped(QueueId(c.queue)):
                 if not c.holder:
@@ -65,10 +67,12 @@ class HomeNodes:
                 priority=c.priority,
                 served_end=c.served_end,
             )
-            queue.claim(holder, c.held)
             queue.join(holder)
-            concerned.append(queue)
-        return concerned
+            concerned[queue.id] = queue
+            claims.setdefault(queue.id, []).extend([(first, end, holder) for first, end in c.held])
+        for queue_id, queue in concerned.items():
+            queue.claim(sorted(claims[queue_id], key=itemgetter(0)))
+        return list(concerned.values())
 
     def disclaimed(self, batch: Batch) -> Iterator[tuple[LeaderQueue, list[Range]]]:
         """What comes back by a batch that was done before: the node did not know, and said that it holds this."""

@@ -10,7 +10,9 @@ below the replicated watermark are handed out.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import chain
+from operator import itemgetter
 
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.holder import Holder, HolderState, ghost_of
@@ -173,18 +175,28 @@ class LeaderQueue:
             holder.queued = True
             self.turn.append(holder)
 
-    def claim(self, holder: Holder, held: tuple[Range, ...]) -> None:
-        """A home node says that `holder` has these: take them from `ready`, or from its lost former self.
+    def claim(self, claims: Sequence[tuple[int, int, Holder]]) -> None:
+        """A home node says that its holders have these, `(first, end, holder)`, ascending and disjoint: take them from
+        `ready`, or from their lost former selves. All of a node at once: each look may be one at everything.
 
         What another node has by now stays there. An answer that the first one still sends counts: a settle
         settles; a return is void, unless the message has come to that node again meanwhile: then it comes back
         once more, as redelivered.
         """
-        taken = [(a, b, holder) for place in (self.ready, self.parked) for a, b in place.remove_all(held)]
-        for a, b, owner in self.unacked.cut_all(held):
-            mine = owner.node == holder.node and owner.state is not HolderState.PRESENT
-            taken.append((a, b, holder if mine else owner))
-        self.unacked.put_all(taken)
+        parts = [(first, end) for first, end, _ in claims]
+        found: list[tuple[int, int, Holder | None]] = [*self.unacked.cut_all(parts)]
+        for place in (self.ready, self.parked):
+            found += [(a, b, None) for a, b in place.remove_all(parts)]
+        found.sort(key=itemgetter(0))
+        claimed: list[tuple[int, int, Holder]] = []
+        at = 0
+        for a, b, owner in found:
+            while claims[at][1] <= a:
+                at += 1
+            holder = claims[at][2]
+            is_free = owner is None or (owner.node == holder.node and owner.state is not HolderState.PRESENT)
+            claimed.append((a, b, holder if owner is None or is_free else owner))
+        self.unacked.put_all(claimed)
 
     def lock(self, parts: list[Range], node: int) -> None:
         """A transaction of `node` answers these: whoever holds them keeps them, and nobody else gets them."""

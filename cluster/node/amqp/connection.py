@@ -146,6 +146,7 @@ class Connection:
             if not number % EVENTS_AT_ONCE:
                 self.flush_soon()
                 await trio.lowlevel.checkpoint()
+                self.machine.excuse_silence()
         if self.broker.alarm:
             self.hold.heard()
         self.flush_soon()
@@ -159,7 +160,7 @@ class Connection:
                     channel.receive(event)
                 elif isinstance(event, ev.ChannelClosed):
                     self.machine.close_channel_ok(event.channel)
-            case ev.ChannelOpened():
+            case ev.ChannelOpened() if not self._closing_at:
                 try:
                     await self.broker.judge_channel(self)
                 except BrokerError as error:

@@ -73,21 +73,19 @@ class Follower:
             for node, member in core.members.by_id.items()
             if member.state is not MemberState.GONE
         ]
-        if members == self._known:
-            return
-        self._known = members
-        for address in addressed(members, self._config):
-            core.links.add_peer(address)
-        belonging = {address.node for address in members}
-        newer: list[PeerAddress] = []
         for peer in core.links.peers():
             if core.members.has_left(peer.node):
                 self._log.info("member gone", member=peer.name, node=int(peer.node))
                 core.links.remove_peer(peer.node)
-            elif peer.node not in belonging:
-                newer.append(peer)
+        belonging = {address.node for address in members}
+        known = [*members, *[peer for peer in core.links.peers() if peer.node not in belonging]]
+        if known == self._known:
+            return
+        self._known = known
+        for address in addressed(members, self._config):
+            core.links.add_peer(address)
         with suppress(OSError):
-            await trio.to_thread.run_sync(write_roster, self._config.data_dir, [*members, *newer])
+            await trio.to_thread.run_sync(write_roster, self._config.data_dir, known)
 
     def _take_up(self) -> None:
         core = self._core

@@ -1,8 +1,12 @@
 """Interval sets and maps against plain sets and dicts. Hypothesis prints how to repeat a failure."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.broker.shard import intervals
 from cluster.broker.shard.intervals import IntervalMap, IntervalSet
 from tests.broker.shard.naive import flat
 
@@ -12,12 +16,12 @@ OWNERS = ("ada", "bob", "cyd")
 
 
 def check_set(real: IntervalSet, naive: set[int]) -> None:
-    intervals = list(real)
-    assert flat(intervals) == sorted(naive)
+    parts = list(real)
+    assert flat(parts) == sorted(naive)
     assert real.count == len(naive)
     assert bool(real) == bool(naive)
-    assert all(first < end for first, end in intervals)
-    assert all(intervals[i][1] < intervals[i + 1][0] for i in range(len(intervals) - 1)), "neighbours do not touch"
+    assert all(first < end for first, end in parts)
+    assert all(parts[i][1] < parts[i + 1][0] for i in range(len(parts) - 1)), "neighbours do not touch"
     assert [n for n in range(-1, 60) if n in real] == sorted(naive)
 
 
@@ -66,9 +70,9 @@ def test_an_interval_map_is_a_dict(operations: list[tuple[bool, tuple[int, int],
             assert cut == [(n, naive[n]) for n in numbers if n in naive]
             for n in numbers:
                 naive.pop(n, None)
-        intervals = list(real)
-        assert [(n, who) for a, b, who in intervals for n in range(a, b)] == sorted(naive.items())
-        assert all(a < b for a, b, _ in intervals)
+        parts = list(real)
+        assert [(n, who) for a, b, who in parts for n in range(a, b)] == sorted(naive.items())
+        assert all(a < b for a, b, _ in parts)
         assert real.count == len(naive)
         for who in OWNERS:
             assert flat(real.of(who)) == sorted(n for n, o in naive.items() if o == who)
@@ -91,6 +95,15 @@ def ranges_of(numbers: set[int]) -> list[tuple[int, int]]:
     return [(n, n + 1) for n in sorted(numbers)]
 
 
+@pytest.fixture(scope="module")
+def a_few() -> Iterator[None]:
+    """Are dealt with one by one; more at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intervals, "_FEW", 5)
+        yield
+
+
+@pytest.mark.usefixtures("a_few")
 @settings(max_examples=300)
 @given(st.lists(RANGES, max_size=20), st.lists(RANGES.filter(lambda r: r[0] < r[1]), max_size=3), NUMBERS)
 def test_many_intervals_are_removed_at_once_as_one_by_one(
@@ -104,6 +117,7 @@ def test_many_intervals_are_removed_at_once_as_one_by_one(
     check_set(real, set(flat(list(other))))
 
 
+@pytest.mark.usefixtures("a_few")
 @settings(max_examples=300)
 @given(NUMBERS, NUMBERS, st.lists(st.sampled_from(OWNERS), min_size=151, max_size=151))
 def test_many_intervals_are_cut_and_put_at_once_as_one_by_one(

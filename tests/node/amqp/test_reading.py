@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 
 from cluster.amqp import methods as m
+from cluster.amqp.errors import connection_forced
 from cluster.node.amqp.reading import EVENTS_AT_ONCE, RECEIVE_BYTES, RECEIVE_BYTES_MIN, WINDOW_SECONDS, Reading
 from tests.amqp.client import method
 from tests.node.amqp.alone import Client, Node, Taker
@@ -79,4 +80,35 @@ async def test_others_have_their_turn_while_somebody_is_heard_who_said_a_thousan
         trio.lowlevel.remove_instrument(steps)
         assert client.taker.others == sum(steps.given) == 5 * EVENTS_AT_ONCE - 1
         assert max(steps.given) == EVENTS_AT_ONCE
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_is_not_read_while_his_words_are_dealt_with_is_not_silent() -> None:
+    said = b"".join(method(1, m.BasicNack(tag, False, True)) for tag in range(1, EVENTS_AT_ONCE + 2))
+    async with trio.open_nursery() as nursery:
+        client = Client(Node(), nursery)
+        await client.open()
+        excused: list[int] = []
+        client.connection.machine.excuse_silence = lambda: excused.append(client.taker.others)  # type: ignore[method-assign]
+        await client.say(said)
+        assert excused == [EVENTS_AT_ONCE]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_channel_that_a_closed_connection_had_asked_for_is_not_opened() -> None:
+    said = b"".join(method(1, m.BasicNack(tag, False, True)) for tag in range(1, EVENTS_AT_ONCE + 1))
+    async with trio.open_nursery() as nursery:
+        client = Client(Node(), nursery)
+        await client.open()
+        take = client.taker.receive
+
+        def take_and_close(event: object) -> None:
+            take(event)
+            if client.taker.others == EVENTS_AT_ONCE:
+                client.connection.fail(connection_forced("closed by an operator"))
+
+        client.taker.receive = take_and_close  # type: ignore[method-assign]
+        await client.say(said + method(2, m.ChannelOpen()))
+        assert client.taker.others == EVENTS_AT_ONCE
+        assert 2 not in client.connection.channels
         nursery.cancel_scope.cancel()

@@ -82,3 +82,12 @@ async def test_a_newcomer_whose_copy_is_older_than_its_admission_keeps_who_let_i
     await stand.apply(gone(1), active(4, "node-a"), gone(2), active(5, "node-b"), gone(3), active(6, "node-c"))
     assert sorted(links.held) == [4, 5, 6]
     assert sorted(peer.node for peer in read_roster(tmp_path)) == [4, 5, 6]
+
+
+async def test_one_that_came_and_went_since_the_copy_was_made_is_linked_to_no_more(tmp_path: Path) -> None:
+    links = Links(2, 3, 4)
+    stand = Stand(tmp_path, links)
+    await stand.apply(FOUND)
+    await stand.apply(active(4, "node-d"), gone(4))
+    assert sorted(links.held) == [1, 2, 3]
+    assert sorted(peer.node for peer in read_roster(tmp_path)) == [1, 2, 3]
