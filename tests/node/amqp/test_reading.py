@@ -53,6 +53,11 @@ def test_who_says_no_more_takes_nothing_from_the_others() -> None:
     assert passes(reading, {"greedy": 1 << 30}, first=5)[-1] == {"greedy": RECEIVE_BYTES}
 
 
+def nacks(count: int) -> bytes:
+    """As many things said as messages given back."""
+    return b"".join(method(1, m.BasicNack(tag, False, True)) for tag in range(1, count + 1))
+
+
 class Steps(trio.abc.Instrument):
     """What the taker was given in each step of any task."""
 
@@ -69,7 +74,7 @@ class Steps(trio.abc.Instrument):
 
 
 async def test_others_have_their_turn_while_somebody_is_heard_who_said_a_thousand_things_at_once() -> None:
-    said = b"".join(method(1, m.BasicNack(tag, False, True)) for tag in range(1, 5 * EVENTS_AT_ONCE))
+    said = nacks(5 * EVENTS_AT_ONCE - 1)
     assert len(said) < RECEIVE_BYTES
     async with trio.open_nursery() as nursery:
         client = Client(Node(), nursery)
@@ -84,7 +89,7 @@ async def test_others_have_their_turn_while_somebody_is_heard_who_said_a_thousan
 
 
 async def test_who_is_not_read_while_his_words_are_dealt_with_is_not_silent() -> None:
-    said = b"".join(method(1, m.BasicNack(tag, False, True)) for tag in range(1, EVENTS_AT_ONCE + 2))
+    said = nacks(EVENTS_AT_ONCE + 1)
     async with trio.open_nursery() as nursery:
         client = Client(Node(), nursery)
         await client.open()
@@ -96,7 +101,7 @@ async def test_who_is_not_read_while_his_words_are_dealt_with_is_not_silent() ->
 
 
 async def test_a_channel_that_a_closed_connection_had_asked_for_is_not_opened() -> None:
-    said = b"".join(method(1, m.BasicNack(tag, False, True)) for tag in range(1, EVENTS_AT_ONCE + 1))
+    said = nacks(EVENTS_AT_ONCE)
     async with trio.open_nursery() as nursery:
         client = Client(Node(), nursery)
         await client.open()
