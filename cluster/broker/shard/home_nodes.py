@@ -49,8 +49,7 @@ class HomeNodes:
         """The node, which has parted, tells what it has; what it left behind is nobody's concern any more. Returns the
         queues that are to be looked at for it."""
         self._widowed.pop(node, None)
-        concerned: dict[QueueId, LeaderQueue] = {}
-        claims: dict[QueueId, list[tuple[int, int, Holder]]] = {}
+        claims: dict[LeaderQueue, list[tuple[int, int, Holder]]] = {}
         for c in consumers:
             if self._registry.is_dropped(QueueId(c.queue)):
                 if not c.holder:
@@ -68,11 +67,10 @@ class HomeNodes:
                 served_end=c.served_end,
             )
             queue.join(holder)
-            concerned[queue.id] = queue
-            claims.setdefault(queue.id, []).extend([(first, end, holder) for first, end in c.held])
-        for queue_id, queue in concerned.items():
-            queue.claim(sorted(claims[queue_id], key=itemgetter(0)))
-        return list(concerned.values())
+            claims.setdefault(queue, []).extend([(first, end, holder) for first, end in c.held])
+        for queue, parts in claims.items():
+            queue.claim(sorted(parts, key=itemgetter(0)))
+        return list(claims)
 
     def disclaimed(self, batch: Batch) -> Iterator[tuple[LeaderQueue, list[Range]]]:
         """What comes back by a batch that was done before: the node did not know, and said that it holds this."""

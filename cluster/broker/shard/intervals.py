@@ -19,24 +19,30 @@ _FEW = 500
 """So many intervals at once are dealt with one by one, which moves what lies behind each; more in one pass over all."""
 
 
-def _divide(starts: Sequence[int], ends: Sequence[int], parts: Sequence[Range]) -> Iterator[tuple[int, int, int, bool]]:
-    """The intervals, divided where one of `parts` begins or ends: `(which interval, first, end, is it in a part)`.
-    Both are sorted and disjoint."""
+_Piece = tuple[int, int, int]
+"""`(which interval it is of, first, end)`."""
+
+
+def _divide(starts: Sequence[int], ends: Sequence[int], parts: Sequence[Range]) -> tuple[list[_Piece], list[_Piece]]:
+    """What of the intervals lies in `parts`, and the rest of them; both are sorted and disjoint."""
+    inside: list[_Piece] = []
+    rest: list[_Piece] = []
     position = 0
     for which, (first, end) in enumerate(zip(starts, ends, strict=True)):
         while position < len(parts) and parts[position][0] < end:
             a, b = parts[position]
             if first < b:
                 if first < a:
-                    yield which, first, a, False
+                    rest.append((which, first, a))
                     first = a
                 if b >= end:
                     break
-                yield which, first, b, True
+                inside.append((which, first, b))
                 first = b
             position += 1
-        is_in = position < len(parts) and parts[position][0] <= first
-        yield which, first, end, is_in
+        is_inside = position < len(parts) and parts[position][0] <= first
+        (inside if is_inside else rest).append((which, first, end))
+    return inside, rest
 
 
 class IntervalSet:
@@ -128,12 +134,11 @@ class IntervalSet:
         """`remove` for each of `parts`, which are sorted and disjoint; in one pass if they are many."""
         if len(parts) <= _FEW:
             return [gone for first, end in parts for gone in self.remove(first, end)]
-        pieces = list(_divide(self.starts, self.ends, parts))
-        gone = [(first, end) for _, first, end, is_in in pieces if is_in]
-        self.starts = [first for _, first, _, is_in in pieces if not is_in]
-        self.ends = [end for _, _, end, is_in in pieces if not is_in]
-        self.count -= sum([end - first for first, end in gone])
-        return gone
+        gone, rest = _divide(self.starts, self.ends, parts)
+        self.starts = [first for _, first, _ in rest]
+        self.ends = [end for _, _, end in rest]
+        self.count -= sum([end - first for _, first, end in gone])
+        return [(first, end) for _, first, end in gone]
 
     def take(self, count: int, below: int) -> list[Range]:
         """Take the lowest integers out: at most `count`, each lower than `below`."""
@@ -259,13 +264,12 @@ class IntervalMap(Generic[T]):
         if len(parts) <= _FEW:
             return [gone for first, end in parts for gone in self.cut(first, end)]
         owners = self.owners
-        pieces = list(_divide(self.starts, self.ends, parts))
-        gone = [(first, end, owners[which]) for which, first, end, is_in in pieces if is_in]
-        self.starts = [first for _, first, _, is_in in pieces if not is_in]
-        self.ends = [end for _, _, end, is_in in pieces if not is_in]
-        self.owners = [owners[which] for which, _, _, is_in in pieces if not is_in]
-        self.count -= sum([end - first for first, end, _ in gone])
-        return gone
+        gone, rest = _divide(self.starts, self.ends, parts)
+        self.starts = [first for _, first, _ in rest]
+        self.ends = [end for _, _, end in rest]
+        self.owners = [owners[which] for which, _, _ in rest]
+        self.count -= sum([end - first for _, first, end in gone])
+        return [(first, end, owners[which]) for which, first, end in gone]
 
     def covers(self, first: int, end: int) -> bool:
         """Does everything in `[first, end)` have an owner?"""

@@ -194,8 +194,9 @@ class LeaderQueue:
             while claims[at][1] <= a:
                 at += 1
             holder = claims[at][2]
-            is_free = owner is None or (owner.node == holder.node and owner.state is not HolderState.PRESENT)
-            claimed.append((a, b, holder if owner is None or is_free else owner))
+            if owner is None or (owner.node == holder.node and owner.state is not HolderState.PRESENT):
+                owner = holder
+            claimed.append((a, b, owner))
         self.unacked.put_all(claimed)
 
     def lock(self, parts: list[Range], node: int) -> None:
