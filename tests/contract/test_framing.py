@@ -145,8 +145,7 @@ def test_what_rabbitmq_does_not_implement_closes_the_connection_with_540(wire: W
 
 def test_channels_are_opened_closed_and_opened_again(wire: Wire) -> None:
     for _ in range(3):
-        wire.call(m.ChannelClose(200, "", 0, 0))
-        wire.expect(m.ChannelCloseOk)
+        wire.close_channel()
         wire.open_channel(1)
 
 

@@ -208,11 +208,9 @@ def test_what_was_published_before_the_end_is_there_after_it(clients: Clients, w
     wire.send(sent)
     match end:
         case "channel":
-            wire.call(m.ChannelClose(200, "", 0, 0))
-            wire.expect(m.ChannelCloseOk)
+            wire.close_channel()
         case "connection":
-            wire.call(m.ConnectionClose(200, "", 0, 0), 0)
-            wire.expect(m.ConnectionCloseOk, 0)
+            wire.close_connection()
         case _:
             wire.close()
             wait_until(lambda: ready_count(channel, name) == 20, "all are there")

@@ -84,8 +84,7 @@ def test_an_exclusive_queue_goes_with_its_connection(clients: Clients, wire: Wir
     wire.expect(m.QueueDeclareOk)
     channel = clients.channel()
     if end == "close":
-        wire.call(m.ConnectionClose(200, "", 0, 0), 0)
-        wire.expect(m.ConnectionCloseOk, 0)
+        wire.close_connection()
     else:
         wire.close()
         wait_until(lambda: answer(channel, name, passive=True) != 405, "the queue is gone")
@@ -283,11 +282,9 @@ def test_an_auto_delete_queue_goes_with_its_last_consumer(
             wire.call(m.BasicCancel("t", False))
             wire.expect(m.BasicCancelOk)
         case "channel":
-            wire.call(m.ChannelClose(200, "", 0, 0))
-            wire.expect(m.ChannelCloseOk)
+            wire.close_channel()
         case "connection":
-            wire.call(m.ConnectionClose(200, "", 0, 0), 0)
-            wire.expect(m.ConnectionCloseOk, 0)
+            wire.close_connection()
         case _:
             wire.close()
     wait_until(lambda: not is_there(channel, name), "the queue is gone")

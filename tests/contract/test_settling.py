@@ -123,11 +123,9 @@ def test_what_a_lost_consumer_held_takes_its_place_again_and_says_so(
     assert ready_count(channel, name) == 2
     match end:
         case "channel":
-            wire.call(m.ChannelClose(200, "", 0, 0))
-            wire.expect(m.ChannelCloseOk)
+            wire.close_channel()
         case "connection":
-            wire.call(m.ConnectionClose(200, "", 0, 0), 0)
-            wire.expect(m.ConnectionCloseOk, 0)
+            wire.close_connection()
         case "break":
             wire.close()
             wait_until(lambda: ready_count(channel, name) == 5, "all are back")

@@ -209,6 +209,16 @@ class Wire:
 
     # ---- ends
 
+    def close_channel(self) -> None:
+        """In order."""
+        self.call(m.ChannelClose(200, "", 0, 0))
+        self.expect(m.ChannelCloseOk)
+
+    def close_connection(self) -> None:
+        """In order."""
+        self.call(m.ConnectionClose(200, "", 0, 0), 0)
+        self.expect(m.ConnectionCloseOk, 0)
+
     def assert_channel_closed(self, code: int, text: str, channel: int = 1) -> None:
         """channel.close with this code and this whole text; the connection, and the channel's number, live on."""
         close = self.expect(m.ChannelClose, channel)
