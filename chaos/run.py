@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,9 @@ import msgspec
 
 from chaos import topology
 from chaos.clients.workload import Progress, Workload, read_progress, save
+from chaos.comparison import compared
 from chaos.history import (
     Began,
-    Compared,
     FaultBegan,
     FaultMended,
     FaultOver,
@@ -30,15 +30,16 @@ from chaos.history import (
     Healthy,
     Left,
     Note,
+    Record,
     Stuck,
     Used,
 )
 from chaos.history_file import RUN, SUFFIX, Ended, HistoryWriter
 from chaos.local_cluster import wait_until
-from chaos.look import ask, ask_node, is_healthy, is_whole, verify
+from chaos.look import ask, ask_node, is_healthy, is_whole
 from chaos.machine.grounds import Grounds
 from chaos.strikes import catalogue
-from chaos.strikes.strike import Field, Strike
+from chaos.strikes.strike import Field, Strike, Struck
 from cluster.node.dev.child import start_process
 
 CLIENTS = ("steady", "asynchronous", "definer")
@@ -80,13 +81,6 @@ class Options:
     other: Path | None = None
 
 
-def _check_running(grounds: Grounds, struck: set[int]) -> None:
-    """AssertionError when a node has ended that no fault has struck."""
-    for node, child in enumerate(grounds.children):
-        if node not in struck and child is not None and (end := child.end()) is not None:
-            raise AssertionError(f"{grounds.names[node]} ended by itself: {end}")
-
-
 class Run:
     """One run in `directory`: histories in `directory`/history, the nodes in `directory`/nodes."""
 
@@ -97,10 +91,12 @@ class Run:
         self._tell = tell
         self._random = random.Random(options.seed)
         self._number = 0
+        self._met: list[int] = []
+        """Faults that are not over: what nodes met of the damage that earlier ones left."""
         for path in (self.history_path, directory / "nodes"):
             path.mkdir(parents=True)
         self._history = HistoryWriter(self.history_path, RUN)
-        self._struck_from = self._shown = time.monotonic()
+        self._struck_from = self._shown = self._looked_at = time.monotonic()
 
     def run(self) -> None:
         """To the end, or until the cluster or a fault does not do what it should: that is in the history, too."""
@@ -209,6 +205,8 @@ class Run:
             try:
                 self._strike(ground, deck.draw())
                 self._hold(grounds, self._random.uniform(*CALM_SECONDS), [])
+                if self._met:
+                    self._recover(grounds, [])
             except (AssertionError, RuntimeError) as error:
                 self._note_stuck(error)
                 return True
@@ -228,7 +226,7 @@ class Run:
                 one = catalogue.make(name, ground)
                 one.choose()
                 ground.free -= set(one.struck.nodes) if one.nodes_needed else set()
-                self._announce(name, one)
+                self._begin_fault(name, one.struck, one.claims, since=time.monotonic())
                 strikes.append((self._number - 1, one))
                 one.begin()
                 if one is not strikes[0][1]:
@@ -243,50 +241,68 @@ class Run:
                 one.end()
         self._recover(ground.grounds, strikes)
 
+    def _look_after(self, grounds: Grounds, struck: set[int]) -> None:
+        """AssertionError when a node has ended that no fault has struck. One that met what is left of the damage of an
+        earlier fault is started again, as whoever runs it would."""
+        for node, child in enumerate(grounds.children):
+            if node in struck or child is None or (end := child.end()) is None:
+                continue
+            if not grounds.has_met_damage(node):
+                raise AssertionError(f"{grounds.names[node]} ended by itself: {end}")
+            self._met.append(self._number)
+            self._begin_fault("damage-met", Struck((node,), (node,)), (), since=self._looked_at)
+            grounds.start(node)
+        self._looked_at = time.monotonic()
+
+    def _note_all(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self._history.write(record)
+
     def _note(self, text: str) -> None:
         self._history.write(Note(t=time.monotonic(), text=text))
         self._tell(text)
 
-    def _announce(self, name: str, one: Strike) -> None:
-        struck = one.struck
+    def _begin_fault(self, kind: str, struck: Struck, claims: tuple[str, ...], since: float) -> None:
         self._history.write(
             FaultBegan(
-                t=time.monotonic(),
+                t=since,
                 number=self._number,
-                kind=name,
+                kind=kind,
                 nodes=struck.nodes,
                 down=struck.down,
                 minority=struck.minority,
                 cut=struck.cut,
                 clocks=struck.clocks,
-                claims=one.claims,
+                claims=claims,
             )
         )
         self._history.flush()
         self._number += 1
-        self._tell(f"fault {self._number - 1}: {name} of nodes {', '.join(map(str, struck.nodes)) or 'none'}")
+        self._tell(f"fault {self._number - 1}: {kind} of nodes {', '.join(map(str, struck.nodes)) or 'none'}")
 
     def _recover(self, grounds: Grounds, strikes: list[tuple[int, Strike]]) -> None:
         began = time.monotonic()
-        grounds.wait_ready(seconds=HEALTHY_SECONDS)
-        for number, _ in strikes:
+        struck = [number for number, _ in strikes]
+        kinds = ", ".join([type(one).__name__ for _, one in strikes]) or "damage that was left"
+
+        def is_so(condition: Callable[[Grounds], bool]) -> bool:
+            self._look_after(grounds, set())
+            return condition(grounds)
+
+        wait_until(lambda: is_so(Grounds.is_ready), f"all nodes ready after {kinds}", HEALTHY_SECONDS)
+        for number in [*struck, *self._met]:
             self._history.write(FaultMended(t=time.monotonic(), number=number))
-        kinds = ", ".join([type(one).__name__ for _, one in strikes])
-
-        def is_recovered() -> bool:
-            _check_running(grounds, set())
-            return is_whole(grounds)
-
-        wait_until(is_recovered, f"the cluster whole and healthy after {kinds}", HEALTHY_SECONDS)
+        wait_until(lambda: is_so(is_whole), f"the cluster whole and healthy after {kinds}", HEALTHY_SECONDS)
         now = time.monotonic()
-        for number, _ in strikes:
+        for number in [*struck, *self._met]:
             self._history.write(FaultOver(t=now, number=number))
+        self._met.clear()
         self._history.write(Healthy(t=now, seconds=now - began))
         if any(one.restarts_all for _, one in strikes):
             self._note_cluster(grounds, restarted=True)
         self._history.flush()
         self._tell(f"healthy {now - began:.1f} s later")
-        self._compare(grounds, 0.0)
+        self._note_all(compared(grounds, 0.0))
 
     def _hold(self, grounds: Grounds, seconds: float, strikes: list[Strike]) -> None:
         """Let time go by, in which faults may go on with what they do. AssertionError when a node ends by itself that
@@ -296,7 +312,7 @@ class Run:
         while time.monotonic() < until:
             for one in strikes:
                 one.step()
-            _check_running(grounds, struck)
+            self._look_after(grounds, struck)
             self._show()
             time.sleep(STEP_SECONDS)
 
@@ -347,34 +363,8 @@ class Run:
         for queue in queues:
             self._history.write(Left(t=time.monotonic(), queue=queue, messages=left.get(queue, -1)))
         self._history.write(Note(t=time.monotonic(), text="the clients have ended"))
-        self._compare(grounds, COMPARING_SECONDS * patience)
+        self._note_all(compared(grounds, COMPARING_SECONDS * patience))
         self._wait_for_compaction(grounds, patience)
-
-    def _compare(self, grounds: Grounds, seconds: float) -> None:
-        """Whether all replicas are equal. Those that cannot say so are asked again until the time is over, and count
-        then; where there is no time they do not."""
-        until = time.monotonic() + seconds
-        rows = verify(grounds)
-        while time.monotonic() < until and not (rows and all(row["verdict"] != "unknown" for row in rows)):
-            time.sleep(0.5)
-            rows = verify(grounds)
-        if seconds and not rows:
-            self._history.write(Stuck(t=time.monotonic(), why="no node compares the replicas"))
-        for row in rows:
-            if row["verdict"] == "unknown" and not seconds:
-                continue
-            told = [f"{one['node']} {one['digest'] or one['reason']}" for one in row["replicas"]]
-            conflict = f", terms differ at {row['conflict']}" if row["conflict"] else ""
-            why = "" if row["verdict"] == "agree" else f"at {row['index']}: {'; '.join(told)}{conflict}"
-            self._history.write(
-                Compared(
-                    t=time.monotonic(),
-                    group=row["id"],
-                    verdict=row["verdict"],
-                    replicas=len([one for one in row["replicas"] if one["digest"]]),
-                    why=why,
-                )
-            )
 
     def _wait_for_compaction(self, grounds: Grounds, patience: float) -> None:
         """The smallest that the stores become within the time."""

@@ -19,6 +19,7 @@ from chaos.machine.shim import Disk, build, missing_for_shim, of_store
 from chaos.machine.volume import Volume, missing_for_volumes
 from cluster.node.dev.child import Child
 from cluster.node.dev.layout import DevNode, plan
+from cluster.node.opening import is_condemned
 
 AMQP_PORT = 5672
 """The first node's, in namespaces."""
@@ -63,6 +64,8 @@ class Grounds(LocalCluster):
         self.disks: list[Disk] = []
         self.volumes: list[Volume] = []
         self.memory: list[MemoryGroup] = []
+        self.scarred: set[int] = set()
+        """Nodes whose store may still hold damage that a fault did."""
         super().__init__(directory=directory)
         if is_isolated():
             self.network = Network(self.names, directory / "hosts")
@@ -111,6 +114,18 @@ class Grounds(LocalCluster):
     def is_running(self, index: int) -> bool:
         child = self.children[index]
         return child is not None and child.end() is None
+
+    def is_ready(self) -> bool:
+        """Do all nodes say so? One that has ended does not."""
+        return all(child is not None and child.readiness() is None for child in self.children)
+
+    def has_met_damage(self, index: int) -> bool:
+        """Has damage that a fault left in its store ended a node? Its next start sets the store aside, so that this is
+        so once."""
+        if index not in self.scarred or not is_condemned(self.nodes[index].directory / "data"):
+            return False
+        self.scarred.discard(index)
+        return True
 
     def close(self) -> None:
         """End the nodes, and give back what is not this process's own."""

@@ -1,7 +1,8 @@
 """Bits that change on a disk by themselves.
 
 Law: what is damaged is known page by page, so that what nobody repairs can be taken back: a page that still is what the
-damage made of it becomes what it was. A page that the store has written anew is left as it is.
+damage made of it becomes what it was. A page that the store has written anew is left as it is; it may hold the damage
+still, or a copy of it may, and the node may meet that when the fault is over.
 """
 
 from __future__ import annotations
@@ -48,5 +49,8 @@ class BitFlip(KillOne):
                     file.seek(offset)
                     file.write(before)
                     untouched += 1
-        self.field.note(f"{len(self._pages) - untouched} of {len(self._pages)} damaged pages were written anew")
+        anew = len(self._pages) - untouched
+        self.field.note(f"{anew} of {len(self._pages)} damaged pages were written anew")
+        if anew:
+            self.field.grounds.scarred.add(self.struck.down[0])
         super().end()

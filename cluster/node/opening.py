@@ -45,7 +45,7 @@ def open_store(data_dir: Path, *, map_size_max: int | None, groups_max: int) -> 
     """The store in `data_dir`; an empty one if what was there is beyond repair. Raises StorageError, OSError."""
     path = data_dir / STORE_NAME
     try:
-        _check_condemned(path)
+        _check_condemned(data_dir)
         return _opened(path, map_size_max, groups_max)
     except StorageCorrupt as error:
         _set_aside(path, ASIDE_NAME)
@@ -66,7 +66,7 @@ def open_sound_store(data_dir: Path) -> tuple[Path, LmdbStore]:
     path = data_dir / STORE_NAME
     if not (path / DATA_NAME).exists():
         raise FileNotFoundError(f"{path} holds no data of a node")
-    _check_condemned(path)
+    _check_condemned(data_dir)
     return path, LmdbStore(path, groups_max=SHARDS_MAX + 1, reserve_file=RESERVE_BYTES, marks_damage=False)
 
 
@@ -157,10 +157,15 @@ def _write_mark(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _check_condemned(path: Path) -> None:
+def is_condemned(data_dir: Path) -> bool:
+    """Has damage ended the node that this data is of?"""
+    return (data_dir / STORE_NAME / _CONDEMNED_NAME).exists()
+
+
+def _check_condemned(data_dir: Path) -> None:
     """Raises StorageCorrupt."""
-    condemned = path / _CONDEMNED_NAME
-    if condemned.exists():
+    if is_condemned(data_dir):
+        condemned = data_dir / STORE_NAME / _CONDEMNED_NAME
         raise StorageCorrupt(condemned.read_text(encoding="utf-8").strip() or "the store was found damaged")
 
 

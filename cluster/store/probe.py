@@ -2,23 +2,24 @@
 
 Law: nothing here changes the file. LMDB checks no page: a damaged meta page may take it back a transaction, which
 would forget a vote, and a damaged tree may end the process. So the meta pages must follow each other as commits leave
-them, and every key of every tree is walked in a child process, which may die of it; so it may of the list of free
-pages, which only who writes looks at. Payloads are not read; each has its own checksum.
+them, and every key of every tree is walked in a child process, which may die of it. The list of free pages is read page
+by page. Payloads are not read; each has its own checksum.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import mmap
 import os
 import resource
 import struct
-from contextlib import suppress
 from pathlib import Path
 
 import lmdb
 
 from cluster.raft.storage import StorageCorrupt
 from cluster.store.directory import DATA_NAME
+from cluster.store.free_list import DamagedList, FreeList
 
 _PAGE = struct.Struct("<QHHHH")
 """Of a page's head: number, padding, flags, two bounds (LMDB 0.9, little-endian, 64 bits)."""
@@ -32,10 +33,11 @@ _MAGIC = 0xBEEFC0DE
 _VERSION = 1
 _PAGE_SIZE_AT = _PAGE.size + _META.size
 """LMDB keeps the page size where the free list's database has its padding."""
+_TAIL_AT = _PAGE_SIZE_AT + _DATABASES_SIZE
+_ROOT_AT = _PAGE_SIZE_AT + 40
+"""The first page of the free list's tree, the last number of its database."""
 _ENDED_WELL = 0
 _PAGES_FACTOR_MAX = 2
-_RUN_BYTES = 16 << 20
-"""Of free pages in a row: whoever wants so many looks through the whole list for them."""
 _PAGES_MORE_MAX = 1 << 14
 """A healthy file may end before the last page that was taken, when that is unused; not by so many."""
 
@@ -43,7 +45,7 @@ _PAGES_MORE_MAX = 1 << 14
 def check_file(path: Path, databases_max: int) -> None:
     """Look at the data file in `path`, which was in use. Raises StorageCorrupt, in one line."""
     data = path / DATA_NAME
-    reason = _metas_wrong(data) or _trees_wrong(path, databases_max)
+    reason = _metas_wrong(data) or _free_list_wrong(data) or _trees_wrong(path, databases_max)
     if reason:
         raise StorageCorrupt(f"{data} is damaged: {reason}")
 
@@ -63,7 +65,7 @@ def _metas_wrong(data: Path) -> str:
         page, _, flags, _, _ = _PAGE.unpack_from(first, start)
         magic, version, _, _ = _META.unpack_from(first, start + _PAGE.size)
         (own_size,) = struct.unpack_from("<I", first, start + _PAGE_SIZE_AT)
-        last_page, transaction = _TAIL.unpack_from(first, start + _PAGE_SIZE_AT + _DATABASES_SIZE)
+        last_page, transaction = _TAIL.unpack_from(first, start + _TAIL_AT)
         if (page, flags, magic, version, own_size) != (number, _P_META, _MAGIC, _VERSION, page_size):
             return f"its meta page {number} is none"
         commits.append((transaction, last_page))
@@ -74,6 +76,24 @@ def _metas_wrong(data: Path) -> str:
     pages = data.stat().st_size // page_size
     if last_page < earlier or last_page > _PAGES_FACTOR_MAX * pages + _PAGES_MORE_MAX:
         return f"it has {pages} pages, which is not what its meta pages say ({earlier + 1}, {last_page + 1})"
+    return ""
+
+
+def _free_list_wrong(data: Path) -> str:
+    """What is wrong with the list of free pages of a file whose meta pages are right; "" if nothing is."""
+    with (
+        data.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped,
+        memoryview(mapped) as content,
+    ):
+        (page_size,) = struct.unpack_from("<I", content, _PAGE_SIZE_AT)
+        tails = [(*_TAIL.unpack_from(content, meta + _TAIL_AT), meta) for meta in (0, page_size)]
+        last_page, _, meta = max(tails, key=lambda tail: tail[1])
+        (root,) = struct.unpack_from("<Q", content, meta + _ROOT_AT)
+        try:
+            FreeList(content, page_size, last_page + 1).check(root)
+        except (DamagedList, struct.error):
+            return "its list of free pages is wrong"
     return ""
 
 
@@ -113,14 +133,4 @@ def _walk(path: Path, databases_max: int) -> int:
                     found += 1
                 if found != txn.stat(database)["entries"]:
                     return 1
-    _look_for_free_pages(path)
     return _ENDED_WELL
-
-
-def _look_for_free_pages(path: Path) -> None:
-    """In the child. Nothing is committed."""
-    with lmdb.open(str(path), create=False, lock=False, readahead=False) as environment:
-        txn = environment.begin(write=True)
-        with suppress(lmdb.MapFullError):
-            txn.put(b"run", bytes(_RUN_BYTES))
-        txn.abort()

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cluster.raft.storage import GroupWrite, StorageCorrupt, StorageFull, StorageIO
-from cluster.raft.types import GroupId
+from cluster.raft.types import GroupId, LogIndex
 from cluster.store.lmdb_store import LmdbStore
 from cluster.store.tail import JOURNALED_BYTES_MAX
 
@@ -26,6 +26,20 @@ from .build import G, appended, data_of, entry, hard_state, index, meta
 MARK = b"<the payload that rots>"
 LARGE = bytes(JOURNALED_BYTES_MAX)
 """With anything beside it, too much for the journal."""
+
+
+PAGE_BYTES = 4096
+
+
+def free_list_root(content: bytes | bytearray) -> int:
+    """The first page of the tree of free pages in a data file."""
+    metas = [content[start : start + 192] for start in (0, PAGE_BYTES)]
+    latest = max(metas, key=lambda found: struct.unpack_from("<Q", found, 144))
+    root: int = struct.unpack_from("<Q", latest, 80)[
+        0
+    ]  # of the first of two databases, behind two headers and 24 bytes
+    assert 2 <= root < len(content) // PAGE_BYTES
+    return root
 
 
 @contextmanager
@@ -199,16 +213,29 @@ def test_a_damaged_list_of_free_pages_is_found_before_anything_is_written(tmp_pa
     for number in range(1, 20):
         store.write([GroupWrite(G, entries=[entry(number, LARGE + b"more")])])
     store.close()
-    content = (tmp_path / "data.mdb").read_bytes()
-    page_bytes = 4096
-    metas = [content[start : start + 192] for start in (0, page_bytes)]
-    latest = max(metas, key=lambda found: struct.unpack_from("<Q", found, 144))
-    (root,) = struct.unpack_from("<Q", latest, 80)  # of the first of two databases, behind two headers and 24 bytes
-    assert 2 <= root < len(content) // page_bytes
+    root = free_list_root((tmp_path / "data.mdb").read_bytes())
     with (tmp_path / "data.mdb").open("r+b") as file:
-        file.seek(root * page_bytes)
-        file.write(bytes(page_bytes))
-    with pytest.raises(StorageCorrupt, match="a tree of it "):
+        file.seek(root * PAGE_BYTES)
+        file.write(bytes(PAGE_BYTES))
+    with pytest.raises(StorageCorrupt, match=r"its list of free pages is wrong$"):
+        LmdbStore(tmp_path)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_page_that_is_not_free_is_not_handed_out(tmp_path: Path, number: int) -> None:
+    """A bit flips in a number in the list of free pages, which LMDB gives to whoever writes next."""
+    store = LmdbStore(tmp_path)
+    store.write([GroupWrite(G, entries=[entry(n, LARGE) for n in range(1, 60)])])
+    store.write([GroupWrite(G, snapshot=(meta(40), b""), delete_entries=[LogIndex(n) for n in range(1, 40)])])
+    store.close()
+    content = bytearray((tmp_path / "data.mdb").read_bytes())
+    root = free_list_root(content) * PAGE_BYTES
+    (first_node,) = struct.unpack_from("<H", content, root + 16)
+    record = root + first_node + 16  # behind the node's head and its key
+    assert number < struct.unpack_from("<Q", content, record)[0]
+    content[record + 8 * (1 + number) + 3] ^= 1
+    (tmp_path / "data.mdb").write_bytes(content)
+    with pytest.raises(StorageCorrupt, match=r"its list of free pages is wrong$"):
         LmdbStore(tmp_path)
 
 
