@@ -26,6 +26,9 @@ from cluster.store.directory import DATA_NAME
 Result = TypeVar("Result")
 
 _STAMP = struct.Struct(">Q")
+_ENGINE = 0
+"""LMDB 0.9, whose data format is the one that is looked at before it is opened. The binding holds another one, too, and
+which of them makes a new file may be set from outside."""
 _SHORT_WRITE_BYTES_MAX = 16 << 20
 """An entry's payload is one write; so much is left at most after one that came short."""
 FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -77,6 +80,7 @@ class GrowingEnvironment:
                 max_spare_txns=1,
                 readahead=False,
                 mode=0o750,
+                lib_version=_ENGINE,
             )
         except lmdb.Error as error:
             if error.code == 0:  # py-lmdb itself, which looks at the file first: no format that it knows

@@ -10,6 +10,7 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -246,6 +247,17 @@ def test_a_foreign_data_file_is_corrupt(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(StorageCorrupt, match=f"^{tmp_path}/data.mdb is damaged: "):
         LmdbStore(tmp_path)
     (tmp_path / "data.mdb").unlink()
+
+
+def test_a_new_data_file_has_the_one_format_whatever_the_binding_is_told(tmp_path: Path) -> None:
+    """A file of LMDB's other format would be taken for a damaged one."""
+    program = """
+import sys, pathlib, cluster.store.lmdb_store
+for _ in "made", "opened again":
+    cluster.store.lmdb_store.LmdbStore(pathlib.Path(sys.argv[1])).close()
+"""
+    environment = {**os.environ, "LMDB_DEFAULT_LIB_VERSION": "1"}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "store")], env=environment, check=True)
 
 
 def test_a_data_file_of_an_unknown_lmdb_format_is_corrupt(tmp_path: Path) -> None:
