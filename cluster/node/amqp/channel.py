@@ -82,7 +82,6 @@ class Channel(Publishing, Consuming):
             case ChannelClosed() if self.transaction is None and not self.is_entangled:
                 self.close()
                 self.connection.machine.close_channel_ok(self.number)
-                self.connection.flush_soon()
             case _:
                 return False
         return True
@@ -95,6 +94,8 @@ class Channel(Publishing, Consuming):
                 if self.wants_second_look(event) or not self._at_once(event):
                     await self.committed()
                     await self.connection.carry_out(self, event)
+                else:
+                    self.connection.flush_soon()
             except (BrokerError, AmqpException) as error:
                 self.fail(error, event)
             except NoQuorum as error:

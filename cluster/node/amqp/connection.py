@@ -2,8 +2,9 @@
 
 Law: one task reads, no more than its share (`Reading`), and handles what it read before it waits again; what it
 causes is written once per round of the scheduler, directly where the socket takes it, by a task of its own as long as
-it does not. The connection is not read while its published bytes, its unwritten bytes or a channel's backlog are over
-their limits; nothing else of the node waits for it.
+it does not. Answers that need nobody else leave with the step that they come up in, and cost no round. The connection
+is not read while its published bytes, its unwritten bytes or a channel's backlog are over their limits; nothing else of
+the node waits for it.
 """
 
 from __future__ import annotations
@@ -149,7 +150,8 @@ class Connection:
                 self.machine.excuse_silence()
         if self.broker.alarm:
             self.hold.heard()
-        self.flush_soon()
+        if self.machine.has_output:
+            self.flush()
         return bool(data)
 
     async def _handle(self, event: ev.Event) -> None:
@@ -278,7 +280,10 @@ class Connection:
     async def carry_out(self, channel: Channel, event: ChannelEvent) -> None:
         """A method that may wait. Raises BrokerError, AmqpException."""
         await carry_out(self, channel, event)
-        self.flush_soon()
+        if channel.backlog:
+            self.flush_soon()
+        else:
+            self.flush()
 
     def check_properties(self, header: bytes) -> None:
         """Raises ConnectionException 501 for a header whose properties cannot be told apart, BrokerError 406."""
