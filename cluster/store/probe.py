@@ -2,8 +2,8 @@
 
 Law: nothing here changes the file. LMDB checks no page: a damaged meta page may take it back a transaction, which
 would forget a vote, and a damaged tree may end the process. So the meta pages must follow each other as commits leave
-them, and every key of every tree is walked in a child process, which may die of it. The list of free pages is read page
-by page. Payloads are not read; each has its own checksum.
+them, and every key of every tree is walked in a child process, which may die of it, and reads the list of free pages
+itself. Payloads are not read; each has its own checksum.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ _TAIL_AT = _PAGE_SIZE_AT + _DATABASES_SIZE
 _ROOT_AT = _PAGE_SIZE_AT + 40
 """The first page of the free list's tree, the last number of its database."""
 _ENDED_WELL = 0
+_BAD_FREE_LIST = 2
 _PAGES_FACTOR_MAX = 2
 _PAGES_MORE_MAX = 1 << 14
 """A healthy file may end before the last page that was taken, when that is unused; not by so many."""
@@ -45,7 +46,7 @@ _PAGES_MORE_MAX = 1 << 14
 def check_file(path: Path, databases_max: int) -> None:
     """Look at the data file in `path`, which was in use. Raises StorageCorrupt, in one line."""
     data = path / DATA_NAME
-    reason = _metas_wrong(data) or _free_list_wrong(data) or _trees_wrong(path, databases_max)
+    reason = _metas_wrong(data) or _trees_wrong(path, databases_max)
     if reason:
         raise StorageCorrupt(f"{data} is damaged: {reason}")
 
@@ -79,24 +80,6 @@ def _metas_wrong(data: Path) -> str:
     return ""
 
 
-def _free_list_wrong(data: Path) -> str:
-    """What is wrong with the list of free pages of a file whose meta pages are right; "" if nothing is."""
-    with (
-        data.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped,
-        memoryview(mapped) as content,
-    ):
-        (page_size,) = struct.unpack_from("<I", content, _PAGE_SIZE_AT)
-        tails = [(*_TAIL.unpack_from(content, meta + _TAIL_AT), meta) for meta in (0, page_size)]
-        last_page, _, meta = max(tails, key=lambda tail: tail[1])
-        (root,) = struct.unpack_from("<Q", content, meta + _ROOT_AT)
-        try:
-            FreeList(content, page_size, last_page + 1).check(root)
-        except (DamagedList, struct.error):
-            return "its list of free pages is wrong"
-    return ""
-
-
 def _trees_wrong(path: Path, databases_max: int) -> str:
     """What is wrong with its trees; "" if nothing is."""
     child = os.fork()
@@ -112,11 +95,15 @@ def _trees_wrong(path: Path, databases_max: int) -> str:
     _, ended = os.waitpid(child, 0)
     if os.WIFSIGNALED(ended):
         return f"a tree of it cannot be walked (signal {os.WTERMSIG(ended)})"
+    if os.WEXITSTATUS(ended) == _BAD_FREE_LIST:
+        return "its list of free pages is wrong"
     return "" if os.WEXITSTATUS(ended) == _ENDED_WELL else "a tree of it does not hold what it should"
 
 
 def _walk(path: Path, databases_max: int) -> int:
-    """In the child: an exit status."""
+    """In the child, whose memory goes with it: an exit status."""
+    if not _is_free_list_sound(path / DATA_NAME):
+        return _BAD_FREE_LIST
     with lmdb.open(str(path), readonly=True, lock=False, max_dbs=databases_max, readahead=False) as environment:
         with environment.begin() as txn, txn.cursor() as cursor:
             names = list(cursor.iternext(keys=True, values=False))
@@ -134,3 +121,21 @@ def _walk(path: Path, databases_max: int) -> int:
                 if found != txn.stat(database)["entries"]:
                     return 1
     return _ENDED_WELL
+
+
+def _is_free_list_sound(data: Path) -> bool:
+    """Of a file whose meta pages are right."""
+    with (
+        data.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped,
+        memoryview(mapped) as content,
+    ):
+        (page_size,) = struct.unpack_from("<I", content, _PAGE_SIZE_AT)
+        tails = [(*_TAIL.unpack_from(content, meta + _TAIL_AT), meta) for meta in (0, page_size)]
+        last_page, _, meta = max(tails, key=lambda tail: tail[1])
+        (root,) = struct.unpack_from("<Q", content, meta + _ROOT_AT)
+        try:
+            FreeList(content, page_size, last_page + 1).check(root)
+        except (DamagedList, struct.error):
+            return False
+    return True
