@@ -87,6 +87,9 @@ class Client:
                     nursery.start_soon(self._beat)
                     await self._read()
                     nursery.cancel_scope.cancel()
+            if self._silent:
+                # Its node still counts on it, and with what it has in hand.
+                await self._socket.given_up()
         finally:
             self.over = True
             self.on_end()

@@ -99,6 +99,11 @@ class MemorySocket:
         while not self._can_write():
             await self._writers.park()
 
+    async def given_up(self) -> None:
+        """Until the other end is closed, or gone; what came before that is not taken."""
+        while not (self._ended or self._broken):
+            await self._readers.park()
+
     def _can_read(self) -> bool:
         return bool(self._inbound) or self._ended or self._broken or self._closed
 

@@ -1,17 +1,18 @@
 """Which publishes of a batch a leader lets into queues that may be full, or that know their messages by a key.
 
 Law: the decision is made once, as the batch goes into an entry, and the entry says it: runs without what was kept out,
-and the slots whose publisher is refused. What was let in and is not applied yet counts as being there. A duplicate
-is kept out and not refused: its publisher has what it wants. A transaction's part is let in or refused as a whole, when
-it is prepared: what other publishes have filled its queue with when it is committed does not matter. A dead letter has
-no publisher who could be refused: it gets in.
+and the slots whose publisher is refused. The batch itself stays as its home node has sent it: if the entry never comes
+to be, the next leader decides anew, of all of it. What was let in and is not applied yet counts as being there. A
+duplicate is kept out and not refused: its publisher has what it wants. A transaction's part is let in or refused as a
+whole, when it is prepared: what other publishes have filled its queue with when it is committed does not matter. A dead
+letter has no publisher who could be refused: it gets in.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from cluster.broker.shard.columns import pack_numbers, unpack_column
@@ -31,16 +32,11 @@ DeadLetter = Callable[[LeaderQueue, bytes], None]
 
 @dataclass(slots=True)
 class Passed:
-    """What an entry will bring to guarded queues, and how its batches looked before.
-
-    counts, sizes, keys   by queue
-    originals      (batch, runs)
-    """
+    """What an entry will bring to guarded queues, by queue."""
 
     counts: dict[QueueId, int] = field(default_factory=dict)
     sizes: dict[QueueId, int] = field(default_factory=dict)
     keys: dict[QueueId, list[int]] = field(default_factory=dict)
-    originals: list[tuple[Batch, bytes]] = field(default_factory=list)
 
     def done(self, queues: Mapping[QueueId, LeaderQueue]) -> None:
         """The entry is applied: what it brought is there. Or it will never be."""
@@ -63,13 +59,6 @@ class Passed:
             self.sizes[queue_id] = self.sizes.get(queue_id, 0) + size
         for queue_id, keys in other.keys.items():
             self.keys.setdefault(queue_id, []).extend(keys)
-        self.originals += other.originals
-
-    def undo(self, queues: Mapping[QueueId, LeaderQueue]) -> None:
-        """The entry was refused: its batches are as they were."""
-        self.done(queues)
-        for batch, runs in self.originals:
-            batch.runs, batch.refused = runs, b""
 
 
 def guard(
@@ -79,20 +68,18 @@ def guard(
     passed: Passed,
     now_ms: int,
     dead_letter: DeadLetter,
-) -> None:
-    """Take out of a batch what does not get in. `runs` is its column."""
+) -> Batch:
+    """The batch for the entry: without what does not get in. `runs` is its column."""
     if batch.alone:
         whole = Passed()
-        refused = _sift(batch, runs, queues, whole, now_ms, _without_trace)
+        kept, refused = _sift(batch, runs, queues, whole, now_ms, _without_trace)
         if refused:
-            whole.undo(queues)
-            passed.originals.append((batch, batch.runs))
-            batch.refused = pack_numbers([Refusal.FULL])
-            return
+            whole.done(queues)
+            return replace(batch, refused=pack_numbers([Refusal.FULL]))
         passed.join(whole)
-    else:
-        refused = _sift(batch, runs, queues, passed, now_ms, dead_letter)
-        batch.refused = pack_numbers([n for a, b in refused for n in (a, b - a)])
+        return replace(batch, runs=kept)
+    kept, refused = _sift(batch, runs, queues, passed, now_ms, dead_letter)
+    return replace(batch, runs=kept, refused=pack_numbers([n for a, b in refused for n in (a, b - a)]))
 
 
 def _without_trace(queue: LeaderQueue, record: bytes) -> None:
@@ -106,8 +93,8 @@ def _sift(
     passed: Passed,
     now_ms: int,
     dead_letter: DeadLetter,
-) -> IntervalSet:
-    """Leaves in the batch what gets in. Returns the slots that are refused."""
+) -> tuple[bytes, IntervalSet]:
+    """The runs that get in, and the slots that are refused."""
     keys, memories = _keys(batch)
     records: EntryPayloads | None = None
     kept: list[int] = []
@@ -143,9 +130,7 @@ def _sift(
                 kept[-1] += 1
             else:
                 kept += (queue.id, slot, 1)
-    passed.originals.append((batch, batch.runs))
-    batch.runs = pack_numbers(kept)
-    return refused
+    return pack_numbers(kept), refused
 
 
 def asks_memory(batch: Batch) -> bool:

@@ -158,6 +158,7 @@ class Proposals:
         keeper = self._keeper
         keeper.now_ms = max(keeper.now_ms, time_ms)
         batches: list[Batch] = []
+        judged: list[Batch] = []
         size = 0
         hot: dict[int, None] = {}
         queues = self._queues
@@ -188,7 +189,8 @@ class Proposals:
             if guarded and batch.node < SHARD_SESSIONS:
                 passed = passed or Passed()
                 morgue = morgue or self._morgue(time_ms)
-                guard(batch, runs, queues, passed, time_ms, morgue.kept_out)
+                batch = guard(batch, runs, queues, passed, time_ms, morgue.kept_out)
+            judged.append(batch)
         self.batch_bytes -= size
         orphans = self.orphans.take(waiting, ENTRY_ROWS_MAX) if self.orphans else []
         settles = taken_settles = self.settles[: 3 * ENTRY_ROWS_MAX]
@@ -220,7 +222,7 @@ class Proposals:
         del self.settles[: len(taken_settles)], self.forgives[: len(forgives)]
         self.drops.clear()
         self.verdicts.clear()
-        return encode_entry(time_ms, batches, ops)
+        return encode_entry(time_ms, judged, ops)
 
     def accepted(self) -> None:
         """The entry taken last is in the log (not yet committed)."""
@@ -236,7 +238,7 @@ class Proposals:
         taken, self._taken = self._taken, None
         self.orphans.put_back(taken.orphans)
         if taken.passed is not None:
-            taken.passed.undo(self._queues)
+            taken.passed.done(self._queues)
         self._keeper.dooms.put_back(taken.dooms)
         self._keeper.dooms.put_back_undeclared(taken.declared)
         self._sure = 0

@@ -97,6 +97,23 @@ def test_a_refused_publish_is_refused_again_by_the_next_leader() -> None:
     assert scene.alive == [0]
 
 
+def test_what_a_leader_kept_out_in_an_entry_that_never_came_to_be_is_judged_anew_by_the_next() -> None:
+    """Its home node, which was the leader itself, sends the batch again as it was: else nobody knew of what was kept
+    out, and it was confirmed."""
+    scene = Timed(max_length=1, overflow=Overflow.REJECT)
+    batch = make_batch(1, records=[make_record(n) for n in range(3)], runs=[(QUEUE, 0, 3)])
+    scene.leader.receive_batch(batch)
+    assert scene.leader.take_entry(scene.now_ms, 1 << 20) is not None
+    scene.leader.entry_accepted()
+    scene.change_leader()
+    scene.numbers[1] = 1
+    scene.leader.receive_batch(batch)
+    scene.run()
+    refused = scene.words[1].refused
+    assert [(number, list(unpack_column("Q", pairs))) for number, pairs in refused] == [(1, [1, 2])]
+    assert scene.alive == [0]
+
+
 def test_room_that_an_entry_took_is_counted_until_it_is_applied() -> None:
     scene = Timed(max_length=2, overflow=Overflow.REJECT)
     for number in (1, 2):
