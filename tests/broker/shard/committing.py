@@ -25,6 +25,7 @@ from cluster.broker.shard.surroundings import Nothing
 from cluster.broker.shard.tx_ops import TxId, Word
 from tests.broker.shard import seeds
 from tests.broker.shard.grouped import Group
+from tests.broker.shard.link import heard
 from tests.broker.shard.transacting import SHARDS, Deed, Home, Place, shard_of
 
 MODULE = "tests.broker.shard.committing"
@@ -112,8 +113,9 @@ class Shard(Group):
         stream = self.world.homes[home].streams[self.number]
         words = stream.take_out()
         if words is not None:
-            data, term = msgpack.packb(words.to_wire(self.number, stream.term)), stream.term
-            self.links[home].append(lambda: self.leader_hears(home, term, FromHome.from_wire(msgpack.unpackb(data))))
+            term = stream.term
+            told = heard(words, self.number, term, is_at_home=self.world.random.random() < 0.5)
+            self.links[home].append(lambda: self.leader_hears(home, term, told))
 
     def leader_hears(self, home: int, term: int, words: FromHome) -> None:
         leader = self.leader

@@ -38,6 +38,7 @@ from tests.broker.shard.graves import (
 )
 from tests.broker.shard.grouped import Group
 from tests.broker.shard.ledger import Ledger
+from tests.broker.shard.link import heard
 from tests.broker.shard.naive import NaiveState, same_state
 from tests.broker.shard.seeds import main
 
@@ -143,8 +144,9 @@ class Shard(Group):
     def home_speaks(self) -> None:
         words = self.stream.take_out()
         if words is not None:
-            data, term = msgpack.packb(words.to_wire(self.number, self.stream.term)), self.stream.term
-            self.inbox.append(lambda: self.leader_hears(term, FromHome.from_wire(msgpack.unpackb(data))))
+            term = self.stream.term
+            told = heard(words, self.number, term, is_at_home=self.world.random.random() < 0.5)
+            self.inbox.append(lambda: self.leader_hears(term, told))
 
     def leader_hears(self, term: int, words: FromHome) -> None:
         leader = self.leader

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgpack
+
+from cluster.broker.shard.messages import FromHome
 from tests.broker.shard.oracle import Place
 
 
@@ -42,3 +45,8 @@ class Link:
         self.broken = False
         self.home_up = self.leader_up = True
         return True
+
+
+def heard(words: FromHome, shard: int, term: int, *, is_at_home: bool) -> FromHome:
+    """What the leader gets of what a home node says: the very same `is_at_home`, on the leader's node, else a copy."""
+    return words if is_at_home else FromHome.from_wire(msgpack.unpackb(msgpack.packb(words.to_wire(shard, term))))
