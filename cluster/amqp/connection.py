@@ -121,7 +121,7 @@ class ServerConnection:
                 break
             kind, number, size = FRAME_HEAD.unpack_from(buffer, position)
             after = position + c.FRAME_OVERHEAD + size
-            if size <= self.frame_max - c.FRAME_OVERHEAD and after > end:
+            if size <= self.frame_max - c.FRAME_OVERHEAD + c.FRAME_LENIENCE and after > end:
                 needed = c.FRAME_OVERHEAD + size
                 break
             try:
@@ -150,7 +150,7 @@ class ServerConnection:
         """One frame, complete unless it is too large. Raises ConnectionException."""
         size_max = self.frame_max - c.FRAME_OVERHEAD
         start = position + _FRAME_HEAD_SIZE
-        if size > size_max:
+        if size > size_max + c.FRAME_LENIENCE:
             if self.state is ConnectionState.CLOSING:
                 self._deaf = True
                 return

@@ -100,15 +100,15 @@ def test_tune_ok_out_of_range_is_530_where_rabbitmq_drops_the_socket(
 def test_the_client_may_lower_every_limit() -> None:
     connection = running(tune_ok=m.ConnectionTuneOk(1, 4096, 0))
     assert (connection.channel_max, connection.frame_max, connection.heartbeat) == (1, 4096, 0)
-    connection.receive(frame(3, 1, bytes(4089)))
-    text = "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,4089,4088}"
+    connection.receive(frame(3, 1, bytes(4097)))
+    text = "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,4097,4088}"
     assert sent(connection) == [close(501, text)]
 
 
 def test_until_tune_ok_a_frame_may_have_8192_octets() -> None:
     connection = starting()
-    connection.receive(frame(1, 0, bytes(8185))[:7])
-    text = "FRAME_ERROR - type 1, all octets = <<>>: {frame_too_large,8185,8184}"
+    connection.receive(frame(1, 0, bytes(8193))[:7])
+    text = "FRAME_ERROR - type 1, all octets = <<>>: {frame_too_large,8193,8184}"
     assert sent(connection) == [close(501, text)]
 
 

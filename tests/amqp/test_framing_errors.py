@@ -63,8 +63,8 @@ def test_a_frame_above_frame_max_is_501_as_soon_as_its_size_is_known() -> None:
 
 def test_every_frame_of_a_publish_is_held_to_frame_max_also_when_all_of_it_comes_at_once() -> None:
     small = m.ConnectionTuneOk(2047, 4096, 60)
-    body = publish(1, bytes(4089))
-    text = "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,4089,4088}"
+    body = publish(1, bytes(4097))
+    text = "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,4097,4088}"
     assert_closed(running(1, tune_ok=small), body, 501, text)
     header = publish(1, b"abc", properties=BasicProperties(headers={"k": "x" * 4100}))
     text = "FRAME_ERROR - type 2, all octets = <<>>: {frame_too_large,4125,4088}"

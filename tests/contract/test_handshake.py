@@ -120,6 +120,18 @@ def test_frames_keep_to_the_negotiated_frame_max_both_ways(stranger: Wire) -> No
     assert received == body
 
 
+def test_a_client_that_takes_frame_max_for_the_limit_of_the_payload_is_understood(stranger: Wire) -> None:
+    stranger.open(1, frame_max=4096)
+    stranger.call(m.QueueDeclare("", False, False, True, False, False, {}))
+    queue = stranger.expect(m.QueueDeclareOk).queue
+    body = bytes(range(256)) * 32
+    stranger.send(publish("", queue, body, frame_max=4096 + 8))
+    stranger.call(m.BasicGet(queue, True))
+    assert stranger.message(m.BasicGetOk).body == body
+    stranger.send(publish("", queue, body + b"x", frame_max=4096 + 9))
+    stranger.assert_connection_closed(501, "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,4097,4088}")
+
+
 def test_a_channel_above_the_negotiated_channel_max_closes_with_530(stranger: Wire) -> None:
     stranger.open(3, channel_max=3)
     stranger.call(m.ChannelOpen(), 4)
