@@ -101,6 +101,26 @@ def test_another_users_id_closes_the_channel_with_406(channel: BlockingChannel) 
         settle(channel)
 
 
+def test_what_is_wrong_with_the_exchange_is_said_before_what_is_wrong_with_the_message(
+    channel: BlockingChannel, name: str
+) -> None:
+    channel.exchange_declare(name, internal=True, auto_delete=True)
+    for exchange, code, text in (
+        ("nowhere", 404, "NOT_FOUND - no exchange 'nowhere' in vhost '/'"),
+        (name, 403, f"ACCESS_REFUSED - cannot publish to internal exchange '{name}' in vhost '/'"),
+    ):
+        for properties in (
+            pika.BasicProperties(user_id="bob"),
+            pika.BasicProperties(expiration="soon"),
+            pika.BasicProperties(headers={"CC": "q"}),
+            pika.BasicProperties(reply_to="amq.rabbitmq.reply-to"),
+        ):
+            publisher = channel.connection.channel()
+            with channel_refused(publisher, code, text):
+                publisher.basic_publish(exchange, "key", b"", properties)
+                settle(publisher)
+
+
 def test_the_users_own_id_is_delivered(channel: BlockingChannel) -> None:
     queue = queue_of(channel)
     channel.basic_publish("", queue, b"", pika.BasicProperties(user_id="guest"))

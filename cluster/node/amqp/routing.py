@@ -16,7 +16,7 @@ from cluster.amqp.properties import Peek, decode_header, encode_header, peek
 from cluster.broker.catalog.definitions import DEDUPLICATING, DELAYED
 from cluster.broker.catalog.exchange_rules import cache_limits
 from cluster.broker.catalog.queue_arguments import EXPIRY_MAX_MS
-from cluster.broker.errors import precondition_failed
+from cluster.broker.errors import BrokerError, precondition_failed
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.mark import pack_memory
 from cluster.broker.shard.stream import ShardStream
@@ -86,30 +86,35 @@ def resolve_special(
     `connection.routes` hold for the catalog as it is.
     Raises BrokerError 406 besides what `resolve` raises; ConnectionException 501 for a malformed header.
     """
-    seen = peek(header)
-    if seen.user_id is not None and seen.user_id != connection.user:
-        raise precondition_failed(
-            f"user_id property set to '{seen.user_id}' but authenticated user was '{connection.user}'"
-        )
-    if seen.reply_to == PSEUDO_QUEUE:
-        if reply_consumer is None:
-            raise precondition_failed("fast reply consumer does not exist")
-        header = with_reply_to(header, reply_consumer.address)
-    if seen.expiration is not None:
-        _check_expiration(seen.expiration)
-    check_delivery_mode(seen)
     keys: list[str] = []
-    if b"CC" in seen.raw_headers:
-        headers = seen.headers()
-        for name in ("CC", "BCC"):
-            if name in headers:
-                keys += _copies(name, headers[name])
-        if "BCC" in headers:
-            decoded = decode_header(header)
-            assert decoded.properties.headers is not None
-            del decoded.properties.headers["BCC"]
-            header = encode_header(decoded.body_size, decoded.properties)
-    elif (known := connection.routes.get(method)) is not None:
+    try:
+        seen = peek(header)
+        if seen.reply_to == PSEUDO_QUEUE:
+            if reply_consumer is None:
+                raise precondition_failed("fast reply consumer does not exist")
+            header = with_reply_to(header, reply_consumer.address)
+        if seen.user_id is not None and seen.user_id != connection.user:
+            raise precondition_failed(
+                f"user_id property set to '{seen.user_id}' but authenticated user was '{connection.user}'"
+            )
+        if seen.expiration is not None:
+            _check_expiration(seen.expiration)
+        check_delivery_mode(seen)
+        if b"CC" in seen.raw_headers:
+            headers = seen.headers()
+            for name in ("CC", "BCC"):
+                if name in headers:
+                    keys += _copies(name, headers[name])
+            if "BCC" in headers:
+                decoded = decode_header(header)
+                assert decoded.properties.headers is not None
+                del decoded.properties.headers["BCC"]
+                header = encode_header(decoded.body_size, decoded.properties)
+    except BrokerError:
+        # What is wrong with the exchange is said first.
+        resolve(connection, method, header)
+        raise
+    if not keys and (known := connection.routes.get(method)) is not None:
         return known, header
     route = resolve(connection, method, header, keys, plain=not keys)
     if route.static:
