@@ -112,7 +112,8 @@ def _sift(
             keys_max, ttl_ms = memories.get(slot) or (queue.settings.keys_max, queue.settings.keys_ttl_ms)
             if key is not None and keys_max and _is_known(queue, key, keys_max, ttl_ms, now_ms):
                 continue
-            if not _has_room(queue):
+            size = records.body_size(slot) if queue.settings.max_length_bytes is not None else 0
+            if not _has_room(queue, size):
                 refused.add(slot, slot + 1)
                 if queue.settings.overflow is Overflow.REJECT_DEAD_LETTER:
                     dead_letter(queue, records.record(slot))
@@ -122,8 +123,7 @@ def _sift(
                 passed.keys.setdefault(queue.id, []).append(key)
             queue.coming += 1
             passed.counts[queue.id] = passed.counts.get(queue.id, 0) + 1
-            if queue.settings.max_length_bytes is not None:
-                size = records.body_size(slot)
+            if size:
                 queue.coming_bytes += size
                 passed.sizes[queue.id] = passed.sizes.get(queue.id, 0) + size
             if kept and kept[-3] == queue.id and kept[-2] + kept[-1] == slot:
@@ -160,9 +160,9 @@ def _is_known(queue: LeaderQueue, key: int, keys_max: int, ttl_ms: int | None, n
     return key in islice(reversed(queue.state.keys), keys_max)
 
 
-def _has_room(queue: LeaderQueue) -> bool:
-    """Would one more message, after what waiting consumers take, still be within the limits? What is delayed or parked
-    counts."""
+def _has_room(queue: LeaderQueue, size: int) -> bool:
+    """Would one more message of `size` bytes, after what waiting consumers take, still be within the limits? What is
+    delayed or parked counts. `size` is 0 where no limit asks for it."""
     settings = queue.settings
     if settings.overflow is Overflow.DROP_HEAD:
         return True
@@ -175,5 +175,6 @@ def _has_room(queue: LeaderQueue) -> bool:
         return True
     places = [place for place in queue.waiting if isinstance(place, SortedReady)]
     grown = sum([place.grown for place in places if not place.is_weighed])
-    may_grow = all(place.is_weighed for place in places) or grown + queue.coming_bytes < size_max // UNWEIGHED_SHARE
-    return may_grow and sum([place.bytes_about for place in places]) + queue.coming_bytes < size_max
+    coming = queue.coming_bytes + size
+    may_grow = all(place.is_weighed for place in places) or grown + coming <= size_max // UNWEIGHED_SHARE
+    return may_grow and sum([place.bytes_about for place in places]) + coming <= size_max

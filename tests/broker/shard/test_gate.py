@@ -27,6 +27,15 @@ def test_a_limit_of_bytes_that_refuses_holds_within_a_batch_and_for_what_is_on_i
     assert len(scene.alive) == 5
 
 
+def test_what_would_go_over_a_limit_of_bytes_is_refused_and_what_still_fits_is_let_in() -> None:
+    scene = Timed(max_length_bytes=10, overflow=Overflow.REJECT)
+    scene.publish_marked(4, [])
+    scene.batch(runs=[(QUEUE, 0, 3)], records=[make_record(10**power) for power in (6, 5, 0)])
+    scene.run()
+    assert len(scene.alive) == 5
+    assert [list(unpack_column("Q", pairs)) for _, pairs in scene.words[1].refused] == [[0, 1, 2, 1]]
+
+
 def test_what_is_delayed_counts_towards_a_limit_of_bytes_that_refuses() -> None:
     scene = Timed(max_length_bytes=5, overflow=Overflow.REJECT)
     scene.publish_marked(4, [(n, Mark.DELAY, 100) for n in range(4)])

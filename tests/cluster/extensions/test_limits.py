@@ -23,13 +23,14 @@ def bytes_with_drop_head(stage: Stage) -> Iterator[None]:
 
 def bytes_with_reject_publish(stage: Stage) -> Iterator[None]:
     queue = stage.queue(max_length_bytes=50, overflow="reject-publish", queue_type="quorum")
-    stage.publish(queue, b"a" * 60)
+    stage.publish(queue, b"a" * 40)
     yield
     with pytest.raises(NackError):
-        stage.publish(queue, b"b")
-    assert stage.get(queue)[2] == b"a" * 60
-    stage.publish(queue, b"c")
-    assert stage.bodies(queue, 1) == [b"c"]
+        stage.publish(queue, b"b" * 11)
+    stage.publish(queue, b"c" * 10)
+    assert stage.bodies(queue, 2) == [b"a" * 40, b"c" * 10]
+    with pytest.raises(NackError):
+        stage.publish(queue, b"d" * 51)
 
 
 def reject_publish_dlx(stage: Stage) -> Iterator[None]:
