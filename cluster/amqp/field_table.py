@@ -1,9 +1,9 @@
 """Field tables: the typed dictionaries in method arguments, properties and headers.
 
 Law: a value remembers its AMQP type. Decoding and encoding again gives the same octets, except for a table
-that names a key twice (the last one wins), a bool octet other than 0 or 1, and the spare bits of a NaN. Letters
-mean what RabbitMQ means by them (https://www.rabbitmq.com/amqp-0-9-1-errata.html §3), which is not what the
-specification's grammar says.
+that names a key twice (the first one counts, as it does for RabbitMQ), a bool octet other than 0 or 1, and the spare
+bits of a NaN. Letters mean what RabbitMQ means by them (https://www.rabbitmq.com/amqp-0-9-1-errata.html §3), which is
+not what the specification's grammar says.
 
     letter  RabbitMQ's name   Python              letter  RabbitMQ's name   Python
     t       bool              bool                d       double            float
@@ -154,7 +154,9 @@ def _read_table(buffer: bytes, position: int, depth: int) -> tuple[FieldTable, i
             name = buffer[start:position].decode()
         except UnicodeDecodeError as error:
             raise Malformed("field name is not UTF-8") from error
-        table[name], position = _read_value(buffer, position, depth)
+        value, position = _read_value(buffer, position, depth)
+        if name not in table:
+            table[name] = value
     if position != end:
         raise Malformed("field value runs over the end of its table")
     return table, end

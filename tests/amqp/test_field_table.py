@@ -222,6 +222,11 @@ def test_a_table_that_is_not_one_is_malformed(body: bytes) -> None:
         read_table(len(body).to_bytes(4) + body + bytes(8), 0)
 
 
+def test_of_a_key_that_is_named_twice_the_first_value_counts() -> None:
+    body = b"\x01kb\x05\x01kb\x06"
+    assert read_table(len(body).to_bytes(4) + body, 0)[0] == {"k": 5}
+
+
 def nested(depth: int) -> FieldValue:
     value: FieldValue = None
     for level in range(depth - 1):

@@ -250,6 +250,7 @@ def test_qos_with_a_prefetch_size_closes_the_connection_with_540(channel: Blocki
     [
         ({"x-priority": "5"}, "'x-priority' for {}: \"expected integer, got longstr\""),
         ({"x-priority": True}, "'x-priority' for {}: \"expected integer, got bool\""),
+        ({"x-cancel-on-ha-failover": "yes"}, "'x-cancel-on-ha-failover' for {}: {{unacceptable_type,longstr}}"),
         ({"x-stream-offset": "first"}, "'x-stream-offset' for {} of queue type rabbit_classic_queue"),
     ],
 )

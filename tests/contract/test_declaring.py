@@ -37,6 +37,11 @@ from tests.contract.wire import Wire
             {"durable": True},
             "'x-queue-type' for {}: received none but current is the value 'quorum' of type 'longstr'",
         ),
+        (
+            {"durable": True, "arguments": {"x-queue-type": "quorum", "x-message-ttl": 1000}},
+            {"durable": True},
+            "'x-queue-type' for {}: received none but current is the value 'quorum' of type 'longstr'",
+        ),
     ],
 )
 def test_a_redeclaration_that_differs_closes_the_channel_with_406(
@@ -109,6 +114,10 @@ def test_bad_arguments_close_the_channel_with_406(
         (
             {"durable": True, "arguments": {"x-queue-mode": "lazy"}},
             "invalid arg 'x-queue-mode' for {} of queue type rabbit_quorum_queue",
+        ),
+        (
+            {"durable": True, "arguments": {"x-max-priority": 5, "x-message-ttl": -1}},
+            "invalid arg 'x-message-ttl' for {}: {{value_negative,-1}}",
         ),
         (
             {"durable": True, "arguments": {"x-max-age": "1D"}},

@@ -27,9 +27,12 @@ def queue_of(channel: BlockingChannel) -> str:
     return channel.queue_declare("", exclusive=True).method.queue
 
 
-def test_an_unknown_type_closes_the_connection_with_503(channel: BlockingChannel, name: str) -> None:
-    with connection_refused(channel, 503, "COMMAND_INVALID - unknown exchange type 'bogus'"):
-        channel.exchange_declare(name, "bogus")
+@pytest.mark.parametrize(("kind", "word"), [("bogus", "unknown"), ("", "invalid")])
+def test_an_unknown_type_closes_the_connection_with_503(
+    channel: BlockingChannel, name: str, kind: str, word: str
+) -> None:
+    with connection_refused(channel, 503, f"COMMAND_INVALID - {word} exchange type '{kind}'"):
+        channel.exchange_declare(name, kind)
 
 
 @pytest.mark.parametrize(

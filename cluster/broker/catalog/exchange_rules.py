@@ -51,6 +51,8 @@ ALTERNATE: Final = "alternate-exchange"
 
 def require_exchange_type(name: str) -> None:
     """Raises BrokerError (503, connection) for a type that does not exist."""
+    if not name:
+        raise command_invalid("invalid exchange type ''")
     if name not in EXCHANGE_TYPES and name not in SPECIAL_TYPES:
         raise command_invalid(f"unknown exchange type '{name}'")
 
@@ -221,7 +223,7 @@ def _require_x_match(arguments: Arguments) -> None:
     if "x-match" not in arguments.values:
         return
     word = arguments.values["x-match"]
-    if not isinstance(word, str | bytes):
+    if type_name(word) != "longstr":
         raise precondition_failed(
             f"Invalid x-match field type {type_name(word)} (value {erlang_term(word)}); expected longstr"
         )

@@ -132,8 +132,18 @@ _JUDGES: Final[Mapping[str, Judge]] = {
 }
 """In RabbitMQ's order (rabbit_amqqueue:declare_args, 3.10); x-consumer-timeout is of later versions."""
 
-COMPARED: Final = (*_JUDGES, "x-queue-master-locator")
-"""Arguments that a redeclaration must repeat."""
+_CLASSIC_ORDER: Final = (*_JUDGES, "x-queue-master-locator")
+_QUORUM_FIRST: Final = ("x-dead-letter-exchange", "x-dead-letter-routing-key", "x-dead-letter-strategy", "x-expires")
+_QUORUM_LAST: Final = ("x-message-ttl", "x-queue-leader-locator")
+COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
+    "classic": _CLASSIC_ORDER,
+    "quorum": (
+        *_QUORUM_FIRST,
+        *[name for name in _CLASSIC_ORDER if name not in _QUORUM_FIRST + _QUORUM_LAST],
+        *_QUORUM_LAST,
+    ),
+}
+"""By the queue's type: arguments that a redeclaration must repeat, in the order in which RabbitMQ looks at them."""
 
 
 def judge_arguments(label: str, arguments: Arguments, queue_type: str) -> None:
@@ -143,11 +153,11 @@ def judge_arguments(label: str, arguments: Arguments, queue_type: str) -> None:
         return
     if "x-queue-type" in values:
         _judge("x-queue-type", label, values)
-    if queue_type == "quorum":
-        _refuse(CLASSIC_ONLY, label, values, queue_type)
     for name in _JUDGES:
         if name in values:
             _judge(name, label, values)
+    if queue_type == "quorum":
+        _refuse(CLASSIC_ONLY, label, values, queue_type)
 
 
 def refuse_stream_arguments(label: str, arguments: Arguments, queue_type: str) -> None:

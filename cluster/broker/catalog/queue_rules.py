@@ -71,9 +71,9 @@ def require_equivalent(vhost: Vhost, queue: QueueDefinition, command: DeclareQue
     require_same("durable", queue.label, received=durable, current=queue.durable)
     require_same("auto_delete", queue.label, received=command.auto_delete, current=queue.auto_delete)
     received = read_arguments(command.arguments)
-    names = COMPARED
+    names = COMPARED[queue.type]
     if isinstance(received.values.get("x-queue-type", ""), str) and queue_type(vhost, command, received) == queue.type:
-        names = tuple([name for name in COMPARED if name != "x-queue-type"])
+        names = tuple([name for name in names if name != "x-queue-type"])
     require_same_arguments(queue.label, received=received, current=queue.arguments, names=names)
 
 

@@ -29,6 +29,13 @@ BYTES_WINDOW = 2 << 20
 MESSAGES_WINDOW = 2000
 """Messages on their way to a consumer that has no prefetch count."""
 NO_ARGUMENTS: Final[Mapping[str, FieldValue]] = {}
+CANCEL_ON_FAILOVER: Final = "x-cancel-on-ha-failover"
+"""Of mirrored queues: a consumer is cancelled when its queue's master moves. Here it just goes on."""
+FOREIGN: Final[Mapping[str, tuple[str, ...]]] = {
+    "classic": ("x-stream-offset",),
+    "quorum": ("x-stream-offset", CANCEL_ON_FAILOVER),
+}
+"""By the queue's type: arguments that none of its consumers may have."""
 
 
 class GetHolder:
@@ -192,13 +199,17 @@ class Consumer:
 
 def consumer_priority(arguments: Mapping[str, FieldValue], queue: QueueDefinition) -> int:
     """The x-priority that a consumer asks for; 0 if it does not. Raises BrokerError 406 for bad arguments."""
-    if "x-stream-offset" in arguments:
-        kind = f"rabbit_{queue.type}_queue"
-        raise precondition_failed(f"invalid arg 'x-stream-offset' for {queue.label} of queue type {kind}")
+    for name in FOREIGN[queue.type]:
+        if name in arguments:
+            kind = f"rabbit_{queue.type}_queue"
+            raise precondition_failed(f"invalid arg '{name}' for {queue.label} of queue type {kind}")
     value = arguments.get("x-priority", 0)
     if type_name(value) not in INTEGERS:
         raise precondition_failed(
             f"invalid arg 'x-priority' for {queue.label}: \"expected integer, got {type_name(value)}\""
         )
     assert isinstance(value, int)
+    if not isinstance(cancels := arguments.get(CANCEL_ON_FAILOVER, False), bool):
+        kind = type_name(cancels)
+        raise precondition_failed(f"invalid arg '{CANCEL_ON_FAILOVER}' for {queue.label}: {{unacceptable_type,{kind}}}")
     return int(value)
