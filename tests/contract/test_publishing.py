@@ -10,6 +10,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import UnroutableError
 
 from cluster.amqp import methods as m
+from cluster.amqp.frames import method_frame
 from cluster.amqp.properties import BasicProperties, decode_header
 from tests.cluster.harness import wait_until
 from tests.contract.clients import (
@@ -50,6 +51,15 @@ def test_an_unroutable_mandatory_message_is_returned_whole_and_then_confirmed(wi
     assert decode_header(returned.header).properties == properties
     assert returned.body == b"body"
     assert wire.expect(m.BasicAck) == m.BasicAck(1, False)
+
+
+def test_what_can_be_confirmed_when_the_channel_is_closed_is_confirmed_first(wire: Wire, name: str) -> None:
+    wire.call(m.ConfirmSelect(False))
+    wire.expect(m.ConfirmSelectOk)
+    wire.send(publish("", name, mandatory=True) + method_frame(1, m.ChannelClose(200, "", 0, 0).encode()))
+    wire.message(m.BasicReturn)
+    assert wire.expect(m.BasicAck) == m.BasicAck(1, False)
+    wire.expect(m.ChannelCloseOk)
 
 
 def test_an_unroutable_message_that_is_not_mandatory_is_just_confirmed(wire: Wire, name: str) -> None:

@@ -80,6 +80,7 @@ class Channel(Publishing, Consuming):
             case MethodReceived(method=m.BasicReject() as method):
                 self.answer_tag(method.delivery_tag, _refusal(method.requeue), multiple=False)
             case ChannelClosed() if self.transaction is None and not self.is_entangled:
+                self.confirm_now()
                 self.close()
                 self.connection.machine.close_channel_ok(self.number)
             case _:

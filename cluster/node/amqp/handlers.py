@@ -371,6 +371,7 @@ async def carry_out(connection: Connection, channel: Channel, event: ChannelEven
             await connection.broker.catch_up()
             channel.publish(event)
         case ChannelClosed():
+            channel.confirm_now()
             channel.close()
             with suppress(NoQuorum):
                 await channel.committed()

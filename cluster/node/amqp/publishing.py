@@ -178,6 +178,11 @@ class Publishing(Side):
         frames += [pack(1, self.number, 13, 60, 80, tag, last, 0xCE) for tag, last in self.confirms.take_acks()]
         return b"".join(frames)
 
+    def confirm_now(self) -> None:
+        """What can be confirmed, before the channel is over."""
+        if frames := self.take_confirms():
+            self.connection.machine.queue_output(frames)
+
     def _return(self, route: Route, header: bytes, body: bytes) -> None:
         method = m.BasicReturn(312, "NO_ROUTE", route.exchange, route.routing_key)
         self.connection.machine.content(self.number, method.encode(), header, body)
