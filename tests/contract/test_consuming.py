@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
@@ -109,6 +110,18 @@ def test_get_on_an_empty_queue_is_get_empty(channel: BlockingChannel, name: str)
 def test_get_tells_how_many_are_left(channel: BlockingChannel, name: str) -> None:
     filled(channel, name, 3)
     assert [take(channel, name)[0].message_count for _ in range(3)] == [2, 1, 0]
+
+
+def test_nobody_gets_what_expired_behind_what_did_not(channel: BlockingChannel, name: str) -> None:
+    clock = channel.queue_declare("", exclusive=True).method.queue
+    filled(channel, name, 1)
+    for queue in (name, name, clock):
+        channel.basic_publish("", queue, b"late", pika.BasicProperties(expiration="1"))
+    channel.basic_publish("", name, b"1")
+    wait_until(lambda: ready_count(channel, clock) == 0, "so old is too old")
+    method, _, body = take(channel, name)
+    assert (method.message_count, body) == (1, b"0")
+    assert bodies(channel, name) == [b"1"]
 
 
 def test_prefetch_count_limits_each_consumer_that_comes_after_it(clients: Clients, name: str) -> None:

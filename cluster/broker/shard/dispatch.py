@@ -1,8 +1,8 @@
 """Hands ready messages of a queue to who waits for them.
 
-Law: the lowest seq goes first, and only what lies below the replicated watermark goes at all. A consumer gets no
-more messages than its credit, and no more bytes than its bytes credit and one message. What is handed out is
-`unacked` under its holder before the words leave.
+Law: the lowest seq goes first, and only what lies below the replicated watermark goes at all. Nobody gets what is too
+old, also where it stood behind what is not. A consumer gets no more messages than its credit, and no more bytes than
+its bytes credit and one message. What is handed out is `unacked` under its holder before the words leave.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from collections.abc import Callable
 
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.holder import Holder
+from cluster.broker.shard.intervals import Range
+from cluster.broker.shard.keeper import Keeper
 from cluster.broker.shard.leader_queue import WATERMARK_CHUNK, LeaderQueue
+from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.messages import Delivery, ReplyStatus, ToHome
 from cluster.broker.shard.payload_cache import PayloadCache
 
@@ -63,8 +66,9 @@ class Outbox:
 class Dispatcher:
     """Deliveries of one leader. `watermarks` gathers what has to be raised through the log: queue -> seq."""
 
-    def __init__(self, payloads: PayloadCache, out: Outbox, watermarks: dict[QueueId, int]) -> None:
+    def __init__(self, payloads: PayloadCache, keeper: Keeper, out: Outbox, watermarks: dict[QueueId, int]) -> None:
         self._payloads = payloads
+        self._keeper = keeper
         self._out = out
         self._watermarks = watermarks
 
@@ -91,7 +95,7 @@ class Dispatcher:
                 continue
             full = False
             most = holder.credit if queue.prioritized else min(holder.credit, share)
-            for first, end in ready.take(most, state.watermark):
+            for first, end in self._take(queue, most):
                 position = first if full else self._deliver(queue, holder, first, end)
                 if position < end:
                     ready.add(position, end)
@@ -115,9 +119,17 @@ class Dispatcher:
             queue.watermark_asked = wanted
             self._watermarks[queue.id] = wanted
 
+    def _take(self, queue: LeaderQueue, count: int) -> list[Range]:
+        """Up to so many that may be handed out. Nothing, where all of them were too old."""
+        taken = queue.ready.take(count, queue.state.watermark)
+        return self._keeper.fresh(queue, taken) if Mark.EXPIRATION in queue.state.marks else taken
+
     def _serve_get(self, queue: LeaderQueue) -> None:
+        """The first get, unless what it would have got was too old and there is more."""
+        taken = self._take(queue, 1)
+        if not taken and queue.ready:
+            return
         node, request, holder = queue.gets.popleft()
-        taken = queue.ready.take(1, queue.state.watermark)
         if not taken:
             self._out.reply(node, request, ReplyStatus.OK, None)
             return
@@ -127,6 +139,8 @@ class Dispatcher:
         ((_, _, redelivered),) = queue.redelivered_split(first, end)
         queue.unacked.put(first, end, holder)
         queue.delivered += 1
+        if Mark.EXPIRATION in queue.state.marks:
+            self._keeper.expire(queue)
         value = [first, redelivered, sizes, records, queue.ready.count]
         self._out.reply(node, request, ReplyStatus.OK, value)
         self._out.put_messages(node, len(records))

@@ -200,7 +200,7 @@ class Keeper:
                 return False
         if queue.due:
             self._release(queue)
-        if not self._expire(queue):
+        if not self.expire(queue):
             return False
         if queue.settings.single_active_consumer:
             queue.elect()
@@ -248,8 +248,8 @@ class Keeper:
         for first, end in _stretches(sorted(over)):
             move(queue.delayed, queue.ready, first, end)
 
-    def _expire(self, queue: LeaderQueue) -> bool:
-        """False: there is more that is too old."""
+    def expire(self, queue: LeaderQueue) -> bool:
+        """What is too old at the head leaves. False: there is more of it."""
         if queue.settings.message_ttl_ms is None and Mark.EXPIRATION not in queue.state.marks:
             return True
         expired = IntervalSet()
@@ -264,6 +264,21 @@ class Keeper:
                 break
         self.doom(queue, list(expired), Reason.EXPIRED)
         return not old
+
+    def fresh(self, queue: LeaderQueue, taken: Iterable[Range]) -> list[Range]:
+        """Of ready messages that were taken to be handed out, those that are not too old. The others leave."""
+        own = queue.state.marks[Mark.EXPIRATION]
+        fresh: list[Range] = []
+        for first, end in taken:
+            position = first
+            for a, b in _stretches([seq for seq in own.within(first, end) if self._is_old(queue, seq)]):
+                self.doom(queue, [(a, b)], Reason.EXPIRED)
+                if position < a:
+                    fresh.append((position, a))
+                position = b
+            if position < end:
+                fresh.append((position, end))
+        return fresh
 
     def _old_stretch(self, queue: LeaderQueue, first: int) -> tuple[int, int]:
         """Where that ends which is too old together with `first`, a head, and what it cost to see that."""

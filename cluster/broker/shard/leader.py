@@ -105,7 +105,7 @@ class ShardLeader:
             shard=shard,
             hot_backlog_max=limits.hot_backlog_max,
         )
-        self._dispatcher = Dispatcher(self._payloads, self._out, self._proposals.watermarks)
+        self._dispatcher = Dispatcher(self._payloads, self._keeper, self._out, self._proposals.watermarks)
         self._desk = Desk(self._out, self._proposals, self._keeper)
         self._forwarder = Forwarder(shard=shard, incarnation=incarnation, state=state, payloads=self._payloads)
         self._arbiter = Arbiter(state.transactions, state.sessions, self._proposals)

@@ -73,6 +73,31 @@ def test_a_message_expires_when_it_stands_at_the_head() -> None:
     assert scene.alive == [2]
 
 
+@pytest.mark.parametrize("max_priority", [0, 3])
+def test_no_consumer_gets_what_is_too_old_behind_what_is_not(max_priority: int) -> None:
+    scene = Timed(max_priority=max_priority)
+    scene.publish_marked(5, [(n, Mark.EXPIRATION, 10) for n in (1, 2, 4)])
+    scene.pass_time(100)
+    assert scene.alive == [0, 1, 2, 3, 4]
+    scene.consume(1)
+    assert [seq for _, seq, _ in scene.seqs()] == [0, 3]
+    scene.run()
+    assert scene.alive == [0, 3]
+
+
+def test_a_get_passes_over_what_is_too_old_and_does_not_count_it() -> None:
+    scene = Timed()
+    scene.publish_marked(5, [(n, Mark.EXPIRATION, 10) for n in (1, 2, 4)])
+    scene.pass_time(100)
+    answers = []
+    for _ in range(3):
+        request = scene.ask(RequestOp.GET, 1)
+        scene.run()
+        answers.append(scene.answer(request))
+    (first, *_, left_first), (second, *_, left_second), third = answers  # type: ignore[misc]
+    assert (first, left_first, second, left_second, third) == (0, 2, 3, 0, None)
+
+
 def test_the_first_messages_of_a_queue_have_their_priorities() -> None:
     scene = Timed(max_priority=9)
     scene.publish_marked(3, [(1, Mark.PRIORITY, 5)])
