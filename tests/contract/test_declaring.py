@@ -120,6 +120,10 @@ def test_bad_arguments_close_the_channel_with_406(
             "invalid arg 'x-message-ttl' for {}: {{value_negative,-1}}",
         ),
         (
+            {"durable": True, "arguments": {"x-max-priority": "high"}},
+            "invalid arg 'x-max-priority' for {} of queue type rabbit_quorum_queue",
+        ),
+        (
             {"durable": True, "arguments": {"x-max-age": "1D"}},
             "invalid arg 'x-max-age' for {} of queue type rabbit_quorum_queue",
         ),

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from cluster.amqp.field_table import FieldValue, encode_table, read_table, type_name
+from cluster.amqp.wire import erlang_binary
 from cluster.broker.errors import BrokerError, precondition_failed
 from cluster.broker.routing.values import comparable
 
@@ -68,10 +69,10 @@ def read_arguments(table: bytes) -> Arguments:
 
 def erlang_term(value: FieldValue) -> str:
     """A value as RabbitMQ prints it with ~p."""
-    if isinstance(value, str) and value:
-        return f'<<"{value}">>'
-    if isinstance(value, str | bytes):
-        return f"<<{','.join(map(str, value))}>>"
+    if isinstance(value, str):
+        return f'<<"{value}">>' if value else "<<>>"
+    if isinstance(value, bytes):
+        return erlang_binary(value)
     if isinstance(value, list):
         return f"[{','.join([f'{{{type_name(item)},{erlang_term(item)}}}' for item in value])}]"
     if isinstance(value, dict):

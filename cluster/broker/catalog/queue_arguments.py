@@ -153,11 +153,11 @@ def judge_arguments(label: str, arguments: Arguments, queue_type: str) -> None:
         return
     if "x-queue-type" in values:
         _judge("x-queue-type", label, values)
+    foreign = CLASSIC_ONLY if queue_type == "quorum" else ()
     for name in _JUDGES:
-        if name in values:
+        if name in values and name not in foreign:
             _judge(name, label, values)
-    if queue_type == "quorum":
-        _refuse(CLASSIC_ONLY, label, values, queue_type)
+    _refuse(foreign, label, values, queue_type)
 
 
 def refuse_stream_arguments(label: str, arguments: Arguments, queue_type: str) -> None:

@@ -99,7 +99,6 @@ def resolve_special(
             )
         if seen.expiration is not None:
             _check_expiration(seen.expiration)
-        check_delivery_mode(seen)
         if b"CC" in seen.raw_headers:
             headers = seen.headers()
             for name in ("CC", "BCC"):
@@ -110,6 +109,7 @@ def resolve_special(
                 assert decoded.properties.headers is not None
                 del decoded.properties.headers["BCC"]
                 header = encode_header(decoded.body_size, decoded.properties)
+        check_delivery_mode(seen)
     except BrokerError:
         # What is wrong with the exchange is said first.
         resolve(connection, method, header)
