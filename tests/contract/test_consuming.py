@@ -53,6 +53,16 @@ def test_a_consumer_tag_in_use_closes_the_connection_with_530(wire: Wire, name: 
     wire.assert_connection_closed(530, "NOT_ALLOWED - attempt to reuse consumer tag 't'")
 
 
+def test_a_queue_that_nobody_named_is_missed_before_a_consumer_tag_in_use(
+    clients: Clients, wire: Wire, name: str
+) -> None:
+    clients.channel().queue_declare(name, auto_delete=True)
+    wire.call(m.BasicConsume(name, "t", False, False, False, False, {}))
+    wire.expect(m.BasicConsumeOk)
+    wire.call(m.BasicConsume("", "t", False, False, False, False, {}))
+    wire.assert_channel_closed(404, "NOT_FOUND - no previously declared queue")
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_an_exclusive_consumer_stands_no_other(clients: Clients, name: str, first: bool) -> None:
     channel, other = clients.channel(), clients.channel()

@@ -299,16 +299,17 @@ async def basic_qos(connection: Connection, channel: Channel, method: m.BasicQos
 
 
 async def basic_consume(connection: Connection, channel: Channel, method: m.BasicConsume) -> None:
+    name = queue_name(channel, method.queue)
     tag = method.consumer_tag or unique_name("amq.ctag-")
     if tag in channel.consumers:
         raise not_allowed(f"attempt to reuse consumer tag '{tag}'")
-    if method.queue == PSEUDO_QUEUE:
+    if name == PSEUDO_QUEUE:
         if not method.no_ack:
             raise precondition_failed("reply consumer cannot acknowledge")
         channel.reply_consumer = connection.broker.replies.open(channel, tag)
         reply(connection, channel, m.BasicConsumeOk(tag), no_wait=method.no_wait)
         return
-    await _with_queue(connection, channel, method.queue, lambda queue: channel.consume(queue, method, tag))
+    await _with_queue(connection, channel, name, lambda queue: channel.consume(queue, method, tag))
 
 
 async def basic_cancel(connection: Connection, channel: Channel, method: m.BasicCancel) -> None:
