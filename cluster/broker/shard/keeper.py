@@ -211,7 +211,8 @@ class Keeper:
         settings = queue.settings
         ready = queue.ready
         queue.used_ms = queue.used_ms or self.now_ms
-        queue.offered_below = queue.state.watermark if queue.turn or queue.gets else queue.state.next_seq
+        offered_below = queue.state.watermark if queue.turn or queue.gets else queue.state.next_seq
+        queue.offered_below = max(queue.offered_below, offered_below)
         if settings.overflow is Overflow.DROP_HEAD and (isinstance(ready, IntervalSet) or ready.is_sorted):
             self._cut(queue, ready)
             self._cut(queue, queue.parked)

@@ -73,10 +73,11 @@ def test_a_message_expires_when_it_stands_at_the_head() -> None:
     assert scene.alive == [2]
 
 
+@pytest.mark.parametrize("expiration_ms", [0, 10])
 @pytest.mark.parametrize("max_priority", [0, 3])
-def test_no_consumer_gets_what_is_too_old_behind_what_is_not(max_priority: int) -> None:
+def test_no_consumer_gets_what_is_too_old_behind_what_is_not(max_priority: int, expiration_ms: int) -> None:
     scene = Timed(max_priority=max_priority)
-    scene.publish_marked(5, [(n, Mark.EXPIRATION, 10) for n in (1, 2, 4)])
+    scene.publish_marked(5, [(n, Mark.EXPIRATION, expiration_ms) for n in (1, 2, 4)])
     scene.pass_time(100)
     assert scene.alive == [0, 1, 2, 3, 4]
     scene.consume(1)
