@@ -173,11 +173,19 @@ def test_without_x_match_a_headers_binding_asks_for_all(channel: BlockingChannel
     assert bodies(channel, queue) == [b"{'a': 1, 'b': 'x', 'c': True}"]
 
 
-def test_an_unknown_x_match_closes_the_channel_with_406(channel: BlockingChannel) -> None:
-    text = 'PRECONDITION_FAILED - Invalid x-match field value <<"bogus">>; expected all, any, all-with-x, or any-with-x'
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("bogus", 'value <<"bogus">>; expected all, any, all-with-x, or any-with-x'),
+        (b"all", 'type binary (value <<"all">>); expected longstr'),
+    ],
+)
+def test_an_unknown_x_match_closes_the_channel_with_406(
+    channel: BlockingChannel, word: str | bytes, complaint: str
+) -> None:
     queue = queue_of(channel)
-    with channel_refused(channel, 406, text):
-        channel.queue_bind(queue, "amq.headers", "", {"x-match": "bogus"})
+    with channel_refused(channel, 406, f"PRECONDITION_FAILED - Invalid x-match field {complaint}"):
+        channel.queue_bind(queue, "amq.headers", "", {"x-match": word})
 
 
 def test_an_auto_delete_exchange_goes_with_its_last_binding(clients: Clients, name: str) -> None:
