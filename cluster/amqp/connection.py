@@ -33,7 +33,7 @@ from cluster.amqp.errors import (
 from cluster.amqp.field_table import FieldTable
 from cluster.amqp.frames import FRAME_HEAD, content_pieces, method_frame
 from cluster.amqp.heartbeat import Heartbeat
-from cluster.amqp.login import capabilities_of, read_response, usual_refusal
+from cluster.amqp.login import FAILURE_CLOSE, capabilities_of, read_response, usual_refusal
 from cluster.amqp.method import Method
 from cluster.amqp.reader import FrameReader
 from cluster.amqp.settings import SERVER_CAPABILITIES, ConnectionSettings, check_tune_ok
@@ -249,10 +249,20 @@ class ServerConnection:
         self.state = ConnectionState.TUNING
         return self._parse(self._reader.take())
 
-    def refuse_login(self, text: str | None = None) -> None:
-        """Answer a LoginRequest with close 403. `text` follows `ACCESS_REFUSED - `; None is RabbitMQ's words."""
-        if self._deciding(ConnectionState.LOGGING_IN):
-            self.connection_error(login_refused(usual_refusal(self.mechanism) if text is None else text))
+    def refuse_login(self, text: str | None = None) -> list[ev.Event]:
+        """Answer a LoginRequest with close 403. `text` follows `ACCESS_REFUSED - `; None is RabbitMQ's words.
+
+        For a client without the capability `authentication_failure_close` a connection that ends at this point means
+        just that (AMQP 0-9-1 §2.2.4), and some know no other word for it.
+        """
+        if not self._deciding(ConnectionState.LOGGING_IN):
+            return []
+        error = login_refused(usual_refusal(self.mechanism) if text is None else text)
+        if FAILURE_CLOSE in self.client_capabilities:
+            self.connection_error(error)
+            return []
+        self._end()
+        return [ev.ConnectionClosed(error, abrupt=False)]
 
     def accept_open(self) -> list[ev.Event]:
         """Answer an OpenRequest with open-ok. Returns what the client had sent ahead."""

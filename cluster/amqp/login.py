@@ -11,6 +11,10 @@ from cluster.amqp.field_table import FieldTable, FieldValue, Malformed, read_tab
 MECHANISMS = ("PLAIN", "AMQPLAIN", "EXTERNAL")
 
 
+FAILURE_CLOSE = "authentication_failure_close"
+"""The capability of a client that expects connection.close for a login that failed."""
+
+
 def capabilities_of(client_properties: FieldTable) -> frozenset[str]:
     """Names of the capabilities that the client set to true."""
     capabilities = client_properties.get("capabilities")
@@ -39,9 +43,10 @@ def read_response(mechanism: str, response: bytes) -> tuple[str, bytes]:
 
 
 def _read_plain(response: bytes) -> tuple[bytes, bytes]:
-    """RFC 4616: authzid NUL authcid NUL passwd. Acting for another than oneself is not offered."""
+    """RFC 4616: authzid NUL authcid NUL passwd. Acting for another than oneself is not offered. An empty name is one
+    that nobody has."""
     fields = response.split(b"\x00")
-    if len(fields) != 3 or not fields[1] or fields[0] not in {b"", fields[1]}:
+    if len(fields) != 3 or fields[0] not in {b"", fields[1]}:
         raise syntax_error("the PLAIN response is not NUL, user name, NUL, password")
     return fields[1], fields[2]
 
@@ -53,7 +58,7 @@ def _read_amqplain(response: bytes) -> tuple[bytes, bytes]:
     except Malformed:
         raise syntax_error("the AMQPLAIN response is not a field table") from None
     name, password = _octets(table.get("LOGIN")), _octets(table.get("PASSWORD"))
-    if not name or password is None:
+    if name is None or password is None:
         raise syntax_error("the AMQPLAIN response lacks a LOGIN or PASSWORD string")
     return name, password
 

@@ -12,7 +12,7 @@ from typing import Final
 from cluster.amqp.constants import FRAME_SIZE_MIN
 from cluster.amqp.errors import not_allowed
 from cluster.amqp.field_table import FieldTable, FieldValue
-from cluster.amqp.login import MECHANISMS
+from cluster.amqp.login import FAILURE_CLOSE, MECHANISMS
 from cluster.amqp.methods import ConnectionTune, ConnectionTuneOk
 
 SERVER_CAPABILITIES: Final[FieldTable] = {
@@ -22,7 +22,7 @@ SERVER_CAPABILITIES: Final[FieldTable] = {
     "consumer_cancel_notify": True,
     "connection.blocked": True,
     "consumer_priorities": True,
-    "authentication_failure_close": True,
+    FAILURE_CLOSE: True,
     "per_consumer_qos": True,
     "direct_reply_to": True,
 }

@@ -51,8 +51,8 @@ def test_the_usual_tune_is_that_of_rabbitmq() -> None:
 def test_a_bad_password_is_403(mechanism: str) -> None:
     connection = starting()
     response = encode_table({"LOGIN": "guest", "PASSWORD": "x"})[4:] if mechanism == "AMQPLAIN" else b"\x00guest\x00x"
-    connection.receive(method(0, m.ConnectionStartOk({}, mechanism, response, "en_US")))
-    connection.refuse_login()
+    connection.receive(method(0, m.ConnectionStartOk(CLIENT_PROPERTIES, mechanism, response, "en_US")))
+    assert connection.refuse_login() == []
     text = (
         f"ACCESS_REFUSED - Login was refused using authentication mechanism {mechanism}. "
         "For details see the broker logfile."
@@ -60,6 +60,31 @@ def test_a_bad_password_is_403(mechanism: str) -> None:
     assert sent(connection) == [close(403, text)]
     error = ConnectionException(403, text)
     assert connection.receive(method(0, m.ConnectionCloseOk())) == [ev.ConnectionClosed(error, abrupt=False)]
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "response"),
+    [
+        ("PLAIN", b"\x00\x00guest"),
+        ("PLAIN", b"\x00\x00"),
+        ("AMQPLAIN", encode_table({"LOGIN": "", "PASSWORD": ""})[4:]),
+    ],
+)
+def test_an_empty_user_name_is_one_to_be_judged(mechanism: str, response: bytes) -> None:
+    event = starting().receive(method(0, m.ConnectionStartOk({}, mechanism, response, "en_US")))[0]
+    assert isinstance(event, ev.LoginRequest)
+    assert event.username == ""
+
+
+def test_a_bad_password_ends_the_connection_of_a_client_that_expects_no_close() -> None:
+    connection = starting()
+    connection.receive(method(0, m.ConnectionStartOk({}, "PLAIN", b"\x00guest\x00x", "en_US")))
+    closed = connection.refuse_login()
+    assert [(type(event), event.abrupt) for event in closed if isinstance(event, ev.ConnectionClosed)] == [
+        (ev.ConnectionClosed, False)
+    ]
+    assert sent(connection) == []
+    assert connection.refuse_login() == [], "it is over"
 
 
 def test_a_login_may_be_refused_in_other_words() -> None:
@@ -85,7 +110,6 @@ def test_an_unknown_mechanism_is_503_where_rabbitmq_drops_the_socket(mechanism: 
     [
         ("PLAIN", b"", "the PLAIN response is not NUL, user name, NUL, password"),
         ("PLAIN", b"guest\x00guest", "the PLAIN response is not NUL, user name, NUL, password"),
-        ("PLAIN", b"\x00\x00guest", "the PLAIN response is not NUL, user name, NUL, password"),
         ("PLAIN", b"root\x00guest\x00guest", "the PLAIN response is not NUL, user name, NUL, password"),
         ("PLAIN", b"\x00a\x00b\x00c", "the PLAIN response is not NUL, user name, NUL, password"),
         ("PLAIN", b"\x00\xff\x00guest", "the user name of the PLAIN response is not UTF-8"),

@@ -68,13 +68,22 @@ def test_login_with_amqplain_is_accepted(stranger: Wire) -> None:
     stranger.tune()
 
 
-@pytest.mark.parametrize(("user", "password"), [("guest", "wrong"), ("nobody", "guest"), ("guest", "")])
+@pytest.mark.parametrize(
+    ("user", "password"), [("guest", "wrong"), ("nobody", "guest"), ("guest", ""), ("", "guest"), ("", "")]
+)
 def test_a_login_that_does_not_fit_closes_with_403_and_tells_no_more(stranger: Wire, user: str, password: str) -> None:
     stranger.log_in(user, password)
     stranger.assert_connection_closed(
         403,
         "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker logfile.",
     )
+
+
+def test_a_login_that_does_not_fit_ends_the_connection_of_a_client_that_expects_no_close(stranger: Wire) -> None:
+    """Measured: without the capability authentication_failure_close RabbitMQ says nothing. The Go client and old ones
+    take this silence, and nothing else, for bad credentials."""
+    stranger.log_in(password="wrong", capabilities={})
+    assert stranger.at_end()
 
 
 def test_an_unknown_mechanism_closes_with_503(stranger: Wire) -> None:

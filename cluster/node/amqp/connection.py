@@ -216,12 +216,12 @@ class Connection:
                 await self._more(self.machine.accept_login())
             case Login.REFUSED:
                 self.broker.log.warning("login refused", user=username, peer=self.peer)
-                self.machine.refuse_login()
+                await self._more(self.machine.refuse_login())
             case Login.NOT_LOOPBACK:
                 self.broker.log.warning(
                     "login refused: this user may log in over loopback only", user=username, peer=self.peer
                 )
-                self.machine.refuse_login()
+                await self._more(self.machine.refuse_login())
 
     async def _more(self, events: list[ev.Event]) -> None:
         """Events of input that was held back while the broker decided."""
