@@ -286,6 +286,19 @@ def test_copies_that_are_no_keys_are_passed_over(channel: BlockingChannel, name:
     assert bodies(channel, name) == [b"x"]
 
 
+@pytest.mark.parametrize("durable", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+def test_with_a_ttl_of_0_a_message_that_nobody_waits_for_is_gone_when_it_is_confirmed(
+    channel: BlockingChannel, name: str, own: bool, durable: bool
+) -> None:
+    channel.queue_declare(name, durable=durable, arguments={} if own else {"x-message-ttl": 0})
+    channel.confirm_delivery()
+    for _ in range(5):
+        channel.basic_publish("", name, b"x", pika.BasicProperties(expiration="0" if own else None))
+        assert ready_count(channel, name) == 0
+        assert bodies(channel, name) == []
+
+
 def test_an_expiration_of_up_to_ten_years_is_taken(channel: BlockingChannel) -> None:
     queue = queue_of(channel)
     channel.basic_publish("", queue, b"x", pika.BasicProperties(expiration="315360000000"))

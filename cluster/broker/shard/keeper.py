@@ -24,7 +24,8 @@ from cluster.broker.shard.ready import Ready, SortedReady, heads, move
 from cluster.broker.shard.settings import Overflow
 
 ZERO_TTL_MS = 50
-"""How long a message with TTL 0 may look for a consumer. One that waits gets it, however long the log took."""
+"""How long a message with TTL 0 may wait for the credit of consumers that are there; without any it is gone at once. A
+consumer that has credit gets it, however long the log took."""
 SORTED_AT_ONCE = 5_000
 """Messages of a backlog whose priorities are looked up at once; until all are, the queue hands nothing out."""
 WEIGHED_AT_ONCE = 4 << 20
@@ -211,8 +212,11 @@ class Keeper:
         settings = queue.settings
         ready = queue.ready
         queue.used_ms = queue.used_ms or self.now_ms
-        offered_below = queue.state.watermark if queue.turn or queue.gets else queue.state.next_seq
-        queue.offered_below = max(queue.offered_below, offered_below)
+        offered = queue.offered_below
+        here = queue.state.watermark if queue.turn or queue.gets else queue.state.next_seq
+        queue.offered_below = max(offered, here)
+        if offered < queue.offered_below:
+            self.expire(queue)
         if settings.overflow is Overflow.DROP_HEAD and (isinstance(ready, IntervalSet) or ready.is_sorted):
             self._cut(queue, ready)
             self._cut(queue, queue.parked)
@@ -307,7 +311,11 @@ class Keeper:
     def _deadline(self, queue: LeaderQueue, seq: int) -> int | None:
         """When a message is too old for its queue, Unix milliseconds; None for never."""
         ttl = self._ttl_ms(queue, seq)
-        return None if ttl is None else self._enqueued_ms(queue, seq) + (ttl or ZERO_TTL_MS)
+        if ttl is None:
+            return None
+        if ttl == 0 and any(holder.present for holder in queue.holders.values()):
+            ttl = ZERO_TTL_MS
+        return self._enqueued_ms(queue, seq) + ttl
 
     def _enqueued_ms(self, queue: LeaderQueue, seq: int) -> int:
         """Unix milliseconds. What a leader with a clock far ahead has taken came, for this one, when it began."""

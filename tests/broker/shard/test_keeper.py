@@ -51,6 +51,23 @@ def test_with_a_ttl_of_0_whoever_waits_gets_the_message_however_long_the_log_too
     assert [seq for _, seq, _ in scene.seqs()] == [1]
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_with_a_ttl_of_0_a_message_that_nobody_waits_for_is_gone_before_somebody_asks(own: bool) -> None:
+    scene = Timed(message_ttl_ms=None if own else 0)
+    scene.publish_marked(2, [(0, Mark.EXPIRATION, 0), (1, Mark.EXPIRATION, 0)] if own else [])
+    assert scene.alive == []
+
+
+def test_with_a_ttl_of_0_a_message_waits_a_little_for_the_credit_of_a_consumer() -> None:
+    scene = Timed(message_ttl_ms=0)
+    scene.consume(1, credit=0)
+    scene.publish_marked(1, [])
+    scene.pass_time(keeper.ZERO_TTL_MS - 1)
+    assert scene.alive == [0]
+    scene.pass_time(1)
+    assert scene.alive == []
+
+
 def test_what_a_leader_whose_clock_was_ahead_has_taken_is_as_old_as_the_next_leader() -> None:
     scene = Timed(message_ttl_ms=100)
     scene.now_ms += 3_600_000
