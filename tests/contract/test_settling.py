@@ -9,7 +9,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from cluster.amqp import methods as m
 from cluster.amqp.properties import decode_header
 from tests.cluster.harness import wait_until
-from tests.contract.clients import Clients, bodies, channel_refused, filled, ready_count, settle, take
+from tests.contract.clients import Clients, bodies, channel_refused, filled, pump_until, ready_count, settle, take
 from tests.contract.wire import Wire, publish
 
 UNKNOWN_TAG = "PRECONDITION_FAILED - unknown delivery tag"
@@ -69,6 +69,40 @@ def test_an_acked_message_is_gone_for_all(clients: Clients, name: str) -> None:
     channel.close()
     method, _, body = take(clients.channel(), name)
     assert (body, method.redelivered) == (b"2", True)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+@pytest.mark.parametrize("how", ["nack", "reject", "recover"])
+def test_what_a_consumer_with_a_prefetch_count_gives_back_comes_before_what_is_behind_it(
+    clients: Clients, name: str, how: str, durable: bool
+) -> None:
+    channel = clients.channel()
+    filled(clients.channel(), name, 3, durable=durable)
+    channel.basic_qos(prefetch_count=1)
+    got: list[tuple[bytes, bool]] = []
+
+    def give_back(_: BlockingChannel, method: pika.spec.Basic.Deliver, __: pika.BasicProperties, body: bytes) -> None:
+        got.append((body, method.redelivered))
+        if len(got) == 1 and how == "nack":
+            channel.basic_nack(method.delivery_tag)
+        if len(got) == 1 and how == "reject":
+            channel.basic_reject(method.delivery_tag)
+
+    channel.basic_consume(name, give_back)
+    pump_until(channel.connection, lambda: bool(got), "the first delivery")
+    if how == "recover":
+        channel.basic_recover(requeue=True)
+    pump_until(channel.connection, lambda: len(got) == 2, "the second delivery")
+    assert got == [(b"0", False), (b"0", True)]
+
+
+def test_recover_ok_comes_when_everything_is_back(clients: Clients, name: str) -> None:
+    holding, looking = clients.channel(), clients.channel()
+    filled(looking, name, 50)
+    for _ in range(10):
+        take(holding, name)
+        holding.basic_recover(requeue=True)
+        assert ready_count(looking, name) == 50
 
 
 @pytest.mark.parametrize("how", ["nack", "nack multiple", "reject", "recover", "recover-async"])

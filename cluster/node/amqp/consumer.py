@@ -184,6 +184,12 @@ class Consumer:
         if self.window is not None:
             self._grant(count)
 
+    def settled(self, count: int) -> None:
+        """`SettleSink` of what it gave back: that is at its place again, and now nothing behind it can come first."""
+        self.acked(count)
+        self.channel.stirred(self.stream)
+        self.channel.settled(count)
+
     def written(self, count: int, size: int) -> None:
         """`count` messages of `size` bytes have left for the client."""
         self.owed_bytes += size

@@ -325,8 +325,7 @@ class Consuming(Side):
 
     def _give_back(self, message: Answered[Holder]) -> None:
         holder, first, count = message
-        holder.stream.give_back(holder.queue, first, count, self)
-        holder.acked(count)
+        holder.stream.give_back(holder.queue, first, count, holder if isinstance(holder, Consumer) else self)
         self.uncommitted += count
         self.stirred(holder.stream)
 

@@ -331,6 +331,7 @@ async def basic_recover(connection: Connection, channel: Channel, method: m.Basi
     if not method.requeue:
         raise not_implemented("requeue=false")
     channel.recover()
+    await channel.committed()
     reply(connection, channel, m.BasicRecoverOk())
 
 
