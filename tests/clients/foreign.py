@@ -20,6 +20,8 @@ from tests.cluster.harness import wait_until
 
 PROGRAMS = Path(__file__).parent / "programs"
 SCENE_SECONDS = 30.0
+BUILD_SECONDS = 120.0
+"""For what is compiled first."""
 
 
 def need(tool: str, package: str) -> str:
@@ -30,7 +32,13 @@ def need(tool: str, package: str) -> str:
     return path
 
 
-def succeed(command: Sequence[str], *, environment: Mapping[str, str] | None = None, body: str = "") -> str:
+def succeed(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    body: str = "",
+    seconds: float = SCENE_SECONDS,
+) -> str:
     """Standard output of a command that must end with 0 in time."""
     try:
         done = subprocess.run(
@@ -39,12 +47,12 @@ def succeed(command: Sequence[str], *, environment: Mapping[str, str] | None = N
             env={**os.environ, **(environment or {})},
             capture_output=True,
             text=True,
-            timeout=SCENE_SECONDS,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired as late:
         said = [out.decode() if isinstance(out, bytes) else out or "" for out in (late.stdout, late.stderr)]
-        raise AssertionError(f"{' '.join(command)}: not over within {SCENE_SECONDS:g} s\n{''.join(said)}") from None
+        raise AssertionError(f"{' '.join(command)}: not over within {seconds:g} s\n{''.join(said)}") from None
     assert done.returncode == 0, f"{' '.join(command)}: ended with {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
 
