@@ -319,3 +319,27 @@ def test_an_answer_to_a_reply_address_is_delivered_and_yet_not_routed(clients: C
     with pytest.raises(UnroutableError):
         answering.basic_publish("", address, b"!", mandatory=True)
     pump_until(asking.connection, lambda: answers == [b"!"], "the answer")
+
+
+@pytest.mark.parametrize("apart", [0, 1], ids=["its own node", "another node"])
+def test_a_reply_address_can_be_declared_passively_until_its_client_is_gone(clients: Clients, apart: int) -> None:
+    """So a server asks whether somebody still waits, before it begins (RabbitMQ's documentation)."""
+    node = clients.next_node()
+    asking, answering = clients.channel(node), clients.channel((node + apart) % 3)
+    requests = queue_of(asking)
+    asking.basic_consume("amq.rabbitmq.reply-to", lambda *_: None, auto_ack=True)
+    asking.basic_publish("", requests, b"?", pika.BasicProperties(reply_to="amq.rabbitmq.reply-to"))
+    address = take(asking, requests)[1].reply_to
+    assert address is not None
+    for declared in (answering.queue_declare(address, passive=True), answering.queue_declare(address)):
+        assert (declared.method.queue, declared.method.message_count) == (address, 0)
+    asking.connection.close()
+    with channel_refused(answering, 404, f"NOT_FOUND - no queue '{address}' in vhost '/'"):
+        answering.queue_declare(address, passive=True)
+
+
+@pytest.mark.parametrize("rest", ["", "x", "7.x", "99999999999999999999.x y"])
+def test_what_only_looks_like_a_reply_address_is_a_queue_that_is_not_there(channel: BlockingChannel, rest: str) -> None:
+    queue = f"amq.rabbitmq.reply-to.{rest}"
+    with channel_refused(channel, 404, f"NOT_FOUND - no queue '{queue}' in vhost '/'"):
+        channel.queue_declare(queue, passive=True)

@@ -26,6 +26,7 @@ from cluster.node.admin.report import (
 from cluster.node.amqp.broker import Broker
 from cluster.node.amqp.channel import Channel
 from cluster.node.amqp.connection import Connection
+from cluster.node.amqp.direct_reply import REPLY_CONSUMERS
 from cluster.node.core import Core, Request
 from cluster.node.kinds import Kind
 from cluster.node.links import LinkError, RequestError
@@ -49,6 +50,7 @@ class Sessions:
             "vhost-flows": self._vhost_flows_here,
             "exchange-flows": self._exchange_flows_here,
             "queue-flows": self._queue_flows_here,
+            REPLY_CONSUMERS: broker.replies.here,
         }
 
     def requests(self) -> dict[int, Request]:

@@ -334,6 +334,10 @@ class Broker:
         """A message that may be lost."""
         self._links.send(peer, kind, body, droppable=True)
 
+    async def call(self, peer: NodeId, kind: int, body: Any, timeout_seconds: float) -> Any:
+        """Raises LinkError."""
+        return await self._links.call(peer, kind, body, timeout_seconds)
+
     # ---- connections
 
     def serve(self, connection: Connection) -> None:

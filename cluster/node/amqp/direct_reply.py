@@ -13,10 +13,13 @@ from array import array
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from cluster.amqp.deliver import DeliveryEncoder
 from cluster.amqp.properties import decode_header, encode_header
 from cluster.broker.errors import precondition_failed
 from cluster.node.kinds import Kind
+from cluster.node.links import LinkError, RemoteError
 from cluster.raft.types import NodeId
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from cluster.node.amqp.channel import Channel
 
 PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
+REPLY_CONSUMERS = "reply-consumers"
+"""What nodes ask each other for, followed by an address: see `Kind.SESSIONS`."""
+ANSWER_TIMEOUT_SECONDS = 2.0
 _PREFIX = PSEUDO_QUEUE + "."
 
 
@@ -74,6 +80,23 @@ class DirectReplies:
         """Would a message sent there now arrive, as far as this node knows?"""
         node = self._node_of(address)
         return address in self._consumers if node == self._broker.node else self._broker.is_up(NodeId(node))
+
+    async def is_there(self, address: str) -> bool:
+        """Is there somebody to answer to? Its node knows; one of an earlier version does not say."""
+        node = NodeId(self._node_of(address))
+        if node == self._broker.node:
+            return address in self._consumers
+        try:
+            data = await self._broker.call(node, Kind.SESSIONS, f"{REPLY_CONSUMERS} {address}", ANSWER_TIMEOUT_SECONDS)
+        except RemoteError:
+            return True
+        except LinkError:
+            return False
+        return bool(msgspec.msgpack.decode(data))
+
+    def here(self, address: str) -> list[str]:
+        """The address, if a channel of this node has it."""
+        return [address] if address in self._consumers else []
 
     def send(self, address: str, record: bytes) -> None:
         """Hand a message over, here or to its node."""

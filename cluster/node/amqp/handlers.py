@@ -184,7 +184,7 @@ async def queue_declare(connection: Connection, channel: Channel, method: m.Queu
     broker, vhost, owner = connection.broker, connection.vhost, ConnectionId(connection.id)
     checks = broker.catalog.checks
     replies = broker.replies
-    if method.queue == PSEUDO_QUEUE or (replies.is_address(method.queue) and replies.reachable(method.queue)):
+    if method.queue == PSEUDO_QUEUE or (replies.is_address(method.queue) and await replies.is_there(method.queue)):
         reply(connection, channel, m.QueueDeclareOk(method.queue, 0, 1), no_wait=method.no_wait)
         return
     name = one_line(method.queue)
