@@ -1,9 +1,9 @@
 """A consumer of a channel, and the holder of what basic.get handed out.
 
 Law: `credit` and `bytes_credit` are what the shard's leader may still send, as this node has granted it; a grant is
-told to the leader, a delivery takes from it. With a prefetch count an ack grants again; without one (or without
-acks) what was written to the client's socket does. Bytes are always granted again by what was written, so that a
-client that does not read holds at most `BYTES_WINDOW` and one message.
+told to the leader, a delivery takes from it. With a prefetch count an ack grants again, and a return when it is
+committed; without one (or without acks) what was written to the client's socket does. Bytes are always granted again by
+what was written, so that a client that does not read holds at most `BYTES_WINDOW` and one message.
 """
 
 from __future__ import annotations
