@@ -16,6 +16,7 @@ from types import TracebackType
 
 import pytest
 
+from tests.clients.conftest import Urls
 from tests.cluster.harness import wait_until
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -55,6 +56,20 @@ def succeed(
         raise AssertionError(f"{' '.join(command)}: not over within {seconds:g} s\n{''.join(said)}") from None
     assert done.returncode == 0, f"{' '.join(command)}: ended with {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+class Stage:
+    """Plays scenes of a program, whose `command` ends where a scene is named, through two nodes."""
+
+    def __init__(
+        self, command: Sequence[str], urls: Urls, name: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._command = command
+        self._environment = environment
+        self._arguments = [urls[0], urls[1], name]
+
+    def play(self, scene: str) -> None:
+        succeed([*self._command, scene, *self._arguments], environment=self._environment)
 
 
 class Telling:

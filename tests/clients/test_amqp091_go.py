@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import Urls
-from tests.clients.foreign import BUILD_SECONDS, PROGRAMS, need, succeed
+from tests.clients.foreign import BUILD_SECONDS, PROGRAMS, Stage, need, succeed
 from tests.clients.survival import survive
 from tests.cluster.harness import LocalCluster
 
@@ -28,20 +28,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path
 
 
-class Stage:
-    """Plays a scene of `go_scenes.go` through two nodes."""
-
-    def __init__(self, program: str, urls: Urls, name: str) -> None:
-        self._program = program
-        self._arguments = [urls[0], urls[1], name]
-
-    def play(self, scene: str) -> None:
-        succeed([self._program, scene, *self._arguments])
-
-
 @pytest.fixture
 def stage(program: str, urls: Urls, name: str) -> Stage:
-    return Stage(program, urls, name)
+    return Stage([program], urls, name)
 
 
 def test_it_publishes_with_confirms_and_consumes_on_another_node_with_prefetch_and_manual_acks(stage: Stage) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import Urls
-from tests.clients.foreign import BUILD_SECONDS, PROGRAMS, need, succeed
+from tests.clients.foreign import BUILD_SECONDS, PROGRAMS, Stage, need, succeed
 from tests.clients.survival import survive
 from tests.cluster.harness import LocalCluster
 
@@ -28,17 +28,6 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     compiling = [javac, "-encoding", "UTF-8", "-d", classes, "-cp", path, str(SOURCE)]
     succeed(compiling, seconds=BUILD_SECONDS)
     return [java, *SMALL, "-Dfile.encoding=UTF-8", "-cp", path, SOURCE.stem]
-
-
-class Stage:
-    """Plays a scene of `JavaScenes.java` through two nodes."""
-
-    def __init__(self, command: list[str], urls: Urls, name: str) -> None:
-        self._command = command
-        self._arguments = [urls[0], urls[1], name]
-
-    def play(self, scene: str) -> None:
-        succeed([*self._command, scene, *self._arguments])
 
 
 @pytest.fixture

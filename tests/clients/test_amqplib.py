@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import Urls
-from tests.clients.foreign import PROGRAMS, need, succeed
+from tests.clients.foreign import PROGRAMS, Stage, need, succeed
 from tests.clients.survival import survive
 from tests.cluster.harness import LocalCluster
 
@@ -37,20 +37,9 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"NODE_PATH": str(Path(directory) / "node_modules")}
 
 
-class Stage:
-    """Plays a scene of `amqplib_scenes.js` through two nodes."""
-
-    def __init__(self, environment: dict[str, str], urls: Urls, name: str) -> None:
-        self._environment = environment
-        self._arguments = [urls[0], urls[1], name]
-
-    def play(self, scene: str) -> None:
-        succeed(["node", str(SCENES), scene, *self._arguments], environment=self._environment)
-
-
 @pytest.fixture
 def stage(libraries: dict[str, str], urls: Urls, name: str) -> Stage:
-    return Stage(libraries, urls, name)
+    return Stage(["node", str(SCENES)], urls, name, libraries)
 
 
 def test_it_publishes_with_confirms_and_consumes_on_another_node_with_prefetch_and_manual_acks(stage: Stage) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.clients.conftest import Urls
-from tests.clients.foreign import PROGRAMS, need, succeed
+from tests.clients.foreign import PROGRAMS, Stage, need
 from tests.clients.survival import survive
 from tests.cluster.harness import LocalCluster
 
@@ -24,20 +24,9 @@ def php() -> str:
     return path
 
 
-class Stage:
-    """Plays a scene of `php_scenes.php` through two nodes."""
-
-    def __init__(self, php: str, urls: Urls, name: str) -> None:
-        self._php = php
-        self._arguments = [urls[0], urls[1], name]
-
-    def play(self, scene: str) -> None:
-        succeed([self._php, str(SCENES), scene, *self._arguments])
-
-
 @pytest.fixture
 def stage(php: str, urls: Urls, name: str) -> Stage:
-    return Stage(php, urls, name)
+    return Stage([php, str(SCENES)], urls, name)
 
 
 def test_it_publishes_with_confirms_and_consumes_on_another_node_with_prefetch_and_manual_acks(stage: Stage) -> None:
