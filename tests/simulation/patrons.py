@@ -237,10 +237,11 @@ class Stay:
             await client.until(lambda: bool(self._held), random.uniform(0.3, 2))
             if not world.draining:
                 await trio.sleep(random.expovariate(self._plan.answers_a_second))
-            self._answer()
             draw = 0.5 if world.draining else random.random()
             if draw < 0.02 and client.beats:
-                client.fall_silent()
+                client.fall_silent()  # what it would say now never leaves
+                return
+            self._answer()
             if draw < 0.02 or not client.alive:
                 return
             if draw < 0.06 and self._plan.cancels:
