@@ -1,7 +1,8 @@
 """A home node carries a transaction over several shards: prepare the others, decide in one, tell the others (ADR 9).
 
-Law: pure. The lowest shard is the coordinator; nobody but this decides, and only when all others have prepared. Until
-then it can be given up; after that it goes on, whatever becomes of the client, until all parts are applied. If the
+Law: pure. The lowest shard is the coordinator; nobody but this decides, and only when all others have prepared. What
+answers one message twice is refused: all that comes of the two would be there, and the message once. Until it is
+decided it can be given up; after that it goes on, whatever becomes of the client, until all parts are applied. If the
 node dies, the leaders of the shards bring it to its one end without it (see arbiter.py).
 """
 
@@ -58,6 +59,10 @@ class Commit:
         """Streams that have not answered in this stage."""
 
     def start(self) -> None:
+        if any(part.answers_twice for part in self._parts.values()):
+            self.refusal = Refusal.TAKEN
+            self._enter(Stage.FAILED)
+            return
         if not self._others:
             self._decide()
             return

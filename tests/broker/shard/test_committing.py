@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from cluster.broker.shard.arbiter import AGAIN_MS, PATIENCE_MS, WIDOWED_PATIENCE_MS
@@ -281,7 +283,7 @@ class Told:
         self.stages.append(stage)
 
 
-def _commit(told: Told, *shards: int) -> tuple[Commit, dict[int, ShardStream]]:
+def _commit(told: Told, *shards: int, settles: Sequence[int] = ()) -> tuple[Commit, dict[int, ShardStream]]:
     streams = {shard: ShardStream(shard=shard, node=1, incarnation=1) for shard in shards}
     parts = {}
     for stream in streams.values():
@@ -289,6 +291,7 @@ def _commit(told: Told, *shards: int) -> tuple[Commit, dict[int, ShardStream]]:
         stream.take_out()
         parts[stream] = part = Part()
         part.publishes.append(([QUEUE], [b"d"], [1], 1, ()))
+        part.settles += settles
     commit = Commit(5, parts, told, lambda stream: None)
     commit.start()
     return commit, streams
@@ -330,3 +333,18 @@ def test_what_one_refuses_is_called_off_everywhere() -> None:
     commit.told(None)
     assert _said(streams[3]) == []
     assert (told.stages, commit.refusal) == ([Stage.FAILED], Refusal.FULL)
+
+
+@pytest.mark.parametrize("again", [(QUEUE, 5, 1), (QUEUE, 3, 3)])
+def test_a_message_that_is_answered_twice_came_again_and_nothing_is_done(again: tuple[int, ...]) -> None:
+    told = Told()
+    commit, streams = _commit(told, 3, 4, settles=[QUEUE, 5, 1, *again])
+    assert _said(streams[3]) == _said(streams[4]) == []
+    assert (told.stages, commit.refusal) == ([Stage.FAILED], Refusal.TAKEN)
+
+
+def test_messages_of_several_queues_are_answered_once_each() -> None:
+    told = Told()
+    _, streams = _commit(told, 3, 4, settles=[QUEUE, 5, 1, QUEUE, 6, 2, QUEUE + 1, 5, 1, QUEUE, 1, 4])
+    assert _said(streams[4]) == [TxOp.PREPARE, 5, 3]
+    assert told.stages == []
