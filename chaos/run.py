@@ -290,12 +290,12 @@ class Run:
             return condition(grounds)
 
         wait_until(lambda: is_so(Grounds.is_ready), f"all nodes ready after {kinds}", HEALTHY_SECONDS)
-        for number in [*struck, *self._met]:
-            self._history.write(FaultMended(t=time.monotonic(), number=number))
+        mended = [*struck, *self._met]
+        self._note_all([FaultMended(t=time.monotonic(), number=number) for number in mended])
         wait_until(lambda: is_so(is_whole), f"the cluster whole and healthy after {kinds}", HEALTHY_SECONDS)
         now = time.monotonic()
-        for number in [*struck, *self._met]:
-            self._history.write(FaultOver(t=now, number=number))
+        self._note_all([FaultMended(t=now, number=number) for number in self._met if number not in mended])
+        self._note_all([FaultOver(t=now, number=number) for number in [*struck, *self._met]])
         self._met.clear()
         self._history.write(Healthy(t=now, seconds=now - began))
         if any(one.restarts_all for _, one in strikes):

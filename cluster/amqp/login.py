@@ -9,8 +9,6 @@ from cluster.amqp.errors import syntax_error
 from cluster.amqp.field_table import FieldTable, FieldValue, Malformed, read_table
 
 MECHANISMS = ("PLAIN", "AMQPLAIN", "EXTERNAL")
-
-
 FAILURE_CLOSE = "authentication_failure_close"
 """The capability of a client that expects connection.close for a login that failed."""
 

@@ -33,6 +33,12 @@ def need(tool: str, package: str) -> str:
     return path
 
 
+def need_library(command: Sequence[str], library: str, package: str) -> None:
+    """Skips where `command`, which loads the library, fails."""
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip(f"{Path(command[0]).name} has no {library} (Debian package {package})")
+
+
 def succeed(
     command: Sequence[str],
     *,

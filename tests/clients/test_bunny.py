@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 
 from tests.clients.conftest import Urls
-from tests.clients.foreign import PROGRAMS, Stage, need
+from tests.clients.foreign import PROGRAMS, Stage, need, need_library
 from tests.clients.survival import survive
 from tests.cluster.harness import LocalCluster
 
@@ -18,8 +16,7 @@ SCENES = PROGRAMS / "bunny_scenes.rb"
 def ruby() -> str:
     """Its path; skips without it or without bunny."""
     path = need("ruby", "ruby-bunny")
-    if subprocess.run([path, "-e", "require 'bunny'"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("ruby has no bunny (Debian package ruby-bunny)")
+    need_library([path, "-e", "require 'bunny'"], "bunny", "ruby-bunny")
     return path
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 
 from tests.clients.conftest import Urls
-from tests.clients.foreign import PROGRAMS, Stage, need
+from tests.clients.foreign import PROGRAMS, Stage, need, need_library
 from tests.clients.survival import survive
 from tests.cluster.harness import LocalCluster
 
@@ -18,9 +16,7 @@ SCENES = PROGRAMS / "php_scenes.php"
 def php() -> str:
     """Its path; skips without it or without php-amqplib."""
     path = need("php", "php-cli")
-    loads = [path, "-r", "require 'PhpAmqpLib/autoload.php';"]
-    if subprocess.run(loads, capture_output=True, check=False).returncode != 0:
-        pytest.skip("php has no php-amqplib (Debian package php-amqplib)")
+    need_library([path, "-r", "require 'PhpAmqpLib/autoload.php';"], "php-amqplib", "php-amqplib")
     return path
 
 

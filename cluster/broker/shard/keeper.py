@@ -274,15 +274,11 @@ class Keeper:
         """Of ready messages that were taken to be handed out, those that are not too old. The others leave."""
         own = queue.state.marks[Mark.EXPIRATION]
         fresh: list[Range] = []
-        for first, end in taken:
-            position = first
-            for a, b in _stretches([seq for seq in own.within(first, end) if self._is_old(queue, seq)]):
-                self.doom(queue, [(a, b)], Reason.EXPIRED)
-                if position < a:
-                    fresh.append((position, a))
-                position = b
-            if position < end:
-                fresh.append((position, end))
+        for part in taken:
+            left = IntervalSet([part])
+            old = left.remove_all([*_stretches([seq for seq in own.within(*part) if self._is_old(queue, seq)])])
+            self.doom(queue, old, Reason.EXPIRED)
+            fresh += left
         return fresh
 
     def _old_stretch(self, queue: LeaderQueue, first: int) -> tuple[int, int]:

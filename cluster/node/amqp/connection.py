@@ -337,9 +337,7 @@ class Connection:
         """Write what there is, as far as the socket takes it."""
         if self._confirming:
             for channel in self._confirming:
-                frames = channel.take_confirms()
-                if frames:
-                    self.machine.queue_output(frames)
+                channel.confirm_now()
             self._confirming.clear()
         outgoing = self.outgoing
         if self.machine.has_output:

@@ -84,8 +84,8 @@ class DirectReplies:
     async def is_there(self, address: str) -> bool:
         """Is there somebody to answer to? Its node knows; one of an earlier version does not say."""
         node = NodeId(self._node_of(address))
-        if node == self._broker.node:
-            return address in self._consumers
+        if node == self._broker.node or not self.reachable(address):
+            return self.reachable(address)
         try:
             data = await self._broker.call(node, Kind.SESSIONS, f"{REPLY_CONSUMERS} {address}", ANSWER_TIMEOUT_SECONDS)
         except RemoteError:

@@ -169,19 +169,15 @@ class Publishing(Side):
             self.confirms.refused(first, count)
             self.connection.confirms_soon(self)
 
-    def take_confirms(self) -> bytes:
+    def confirm_now(self) -> None:
         """basic.nack frames for what is refused, then basic.ack frames for what is done."""
         if self.state is not State.OPEN or self.confirms is None:
-            return b""
+            return
         pack = _ACK_FRAME.pack
         frames = [pack(1, self.number, 13, 60, 120, tag, 0, 0xCE) for tag in self.confirms.take_nacks()]
         frames += [pack(1, self.number, 13, 60, 80, tag, last, 0xCE) for tag, last in self.confirms.take_acks()]
-        return b"".join(frames)
-
-    def confirm_now(self) -> None:
-        """What can be confirmed, before the channel is over."""
-        if frames := self.take_confirms():
-            self.connection.machine.queue_output(frames)
+        if frames:
+            self.connection.machine.queue_output(b"".join(frames))
 
     def _return(self, route: Route, header: bytes, body: bytes) -> None:
         method = m.BasicReturn(312, "NO_ROUTE", route.exchange, route.routing_key)

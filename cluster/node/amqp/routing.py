@@ -78,6 +78,36 @@ def resolve(
     )
 
 
+def _read_special(
+    connection: Connection, reply_consumer: ReplyConsumer | None, header: bytes
+) -> tuple[bytes, list[str]]:
+    """The header as it is delivered, and the routing keys in its CC and BCC. Raises as `resolve_special`."""
+    keys: list[str] = []
+    seen = peek(header)
+    if seen.reply_to == PSEUDO_QUEUE:
+        if reply_consumer is None:
+            raise precondition_failed("fast reply consumer does not exist")
+        header = with_reply_to(header, reply_consumer.address)
+    if seen.user_id is not None and seen.user_id != connection.user:
+        raise precondition_failed(
+            f"user_id property set to '{seen.user_id}' but authenticated user was '{connection.user}'"
+        )
+    if seen.expiration is not None:
+        _check_expiration(seen.expiration)
+    if b"CC" in seen.raw_headers:
+        headers = seen.headers()
+        for name in ("CC", "BCC"):
+            if name in headers:
+                keys += _copies(name, headers[name])
+        if "BCC" in headers:
+            decoded = decode_header(header)
+            assert decoded.properties.headers is not None
+            del decoded.properties.headers["BCC"]
+            header = encode_header(decoded.body_size, decoded.properties)
+    check_delivery_mode(seen)
+    return header, keys
+
+
 def resolve_special(
     connection: Connection, reply_consumer: ReplyConsumer | None, method: bytes, header: bytes
 ) -> tuple[Route, bytes]:
@@ -86,30 +116,8 @@ def resolve_special(
     `connection.routes` hold for the catalog as it is.
     Raises BrokerError 406 besides what `resolve` raises; ConnectionException 501 for a malformed header.
     """
-    keys: list[str] = []
     try:
-        seen = peek(header)
-        if seen.reply_to == PSEUDO_QUEUE:
-            if reply_consumer is None:
-                raise precondition_failed("fast reply consumer does not exist")
-            header = with_reply_to(header, reply_consumer.address)
-        if seen.user_id is not None and seen.user_id != connection.user:
-            raise precondition_failed(
-                f"user_id property set to '{seen.user_id}' but authenticated user was '{connection.user}'"
-            )
-        if seen.expiration is not None:
-            _check_expiration(seen.expiration)
-        if b"CC" in seen.raw_headers:
-            headers = seen.headers()
-            for name in ("CC", "BCC"):
-                if name in headers:
-                    keys += _copies(name, headers[name])
-            if "BCC" in headers:
-                decoded = decode_header(header)
-                assert decoded.properties.headers is not None
-                del decoded.properties.headers["BCC"]
-                header = encode_header(decoded.body_size, decoded.properties)
-        check_delivery_mode(seen)
+        header, keys = _read_special(connection, reply_consumer, header)
     except BrokerError:
         # What is wrong with the exchange is said first.
         resolve(connection, method, header)
