@@ -270,8 +270,10 @@ class Core:
 
     # ---- for the catalog
 
-    def catalog_applied(self, index: int, changes: list[Change], askers: Container[NodeId] | None) -> None:
+    def catalog_applying(self, index: int, askers: Container[NodeId] | None) -> None:
         self.client.applied(index, askers)
+
+    def catalog_applied(self, changes: list[Change]) -> None:
         if any(isinstance(change, MemberChanged | ShardPlaced) for change in changes):
             self.members.adopt()
         for change in changes:

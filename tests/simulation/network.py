@@ -335,6 +335,9 @@ class SimulatedLinks:
     def turn(self) -> None:
         """Nothing waits here."""
 
+    def write(self) -> None:
+        """Nothing waits here."""
+
     def is_up(self, peer: NodeId) -> bool:
         return not self._over and self._network.session(self._node, peer) is not None
 

@@ -81,22 +81,25 @@ class Catalog:
 
     # The machine.
 
-    def apply(self, index: int, command: bytes) -> Outcome:
+    def apply(self, index: int, data: bytes) -> Outcome:
         """Apply the command of the log entry at `index`, which must rise from call to call.
 
         Raises UnknownCommand for what only a newer program can apply; nothing has changed then.
         """
+        return self.apply_decoded(index, *decode_command(data))
+
+    def apply_decoded(self, index: int, request_id: bytes, command: c.Command) -> Outcome:
+        """The same for what is decoded."""
         state = self._state
         assert index > state.applied_index, "entries are applied once and in order"
-        request_id, decoded = decode_command(command)
         state.applied_index = index
-        if not isinstance(decoded, c.Several):
-            return self._apply_single(request_id, decoded, Applying(index, 0))
-        if len(decoded.commands) > ORDINAL_MAX + 1:
+        if not isinstance(command, c.Several):
+            return self._apply_single(request_id, command, Applying(index, 0))
+        if len(command.commands) > ORDINAL_MAX + 1:
             return Refused(request_id, precondition_failed(f"more than {ORDINAL_MAX + 1} commands in one"))
         outcomes: list[Outcome] = []
         changes: list[Change] = []
-        for ordinal, single in enumerate(decoded.commands):
+        for ordinal, single in enumerate(command.commands):
             outcome = self._apply_single(request_id, single, Applying(index, ordinal))
             outcomes.append(outcome)
             if isinstance(outcome, Ok):

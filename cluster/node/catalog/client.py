@@ -45,6 +45,8 @@ class CatalogLinks(Protocol):
 
     def send(self, peer: NodeId, kind: int, body: Any) -> bool: ...
 
+    def write(self) -> None: ...
+
     def up_peers(self) -> Any: ...
 
     def version_of(self, peer: NodeId) -> int: ...
@@ -120,6 +122,7 @@ class CatalogClient:
         change = _Change(self, command, asker, trio.current_time() + SUBMIT_TIMEOUT_SECONDS)
         self._under_way[change] = None
         self._ask(change)
+        self._links.write()
         try:
             await change.over.wait()
             while change.elder != NOBODY:
@@ -257,10 +260,12 @@ class CatalogClient:
     # ---- what the node tells
 
     def applied(self, index: int, askers: Container[NodeId] | None) -> None:
-        """The copy here has applied `index`: peers among `askers`, who wait for that, are told; None: all are."""
+        """The copy here has `index` applied before this step ends: peers among `askers`, who wait for that, are told at
+        once; None: all are."""
         for peer in self._links.up_peers():
             if askers is None or peer in askers:
                 self._links.send(peer, Kind.CATALOG_APPLIED, index)
+        self._links.write()
 
     def peer_applied(self, peer: int, index: int) -> None:
         """CATALOG_APPLIED, or an elder's answer."""

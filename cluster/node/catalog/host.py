@@ -3,6 +3,7 @@
 Law: the copy changes only by committed entries, in order. One entry is under way at a time; commands that come
 meanwhile share the next one. What a leader has taken is applied, or it loses the lead: then it forgets it, and whoever
 asked asks again (commands are made so that repeating them is safe). Who asked hears of the outcome from its own copy.
+Who waits for this copy is told just before it changes, in the same step: nothing is looked up in it between the two.
 The copy never goes back: a log that was lost is taken from the others again, and what of it was applied is passed over.
 """
 
@@ -14,8 +15,8 @@ from typing import NamedTuple, Protocol
 import trio
 
 from cluster.broker.catalog.catalog import Catalog
-from cluster.broker.catalog.codec import UnknownCommand, encode_command
-from cluster.broker.catalog.commands import Several, SingleCommand
+from cluster.broker.catalog.codec import UnknownCommand, decode_command, encode_command
+from cluster.broker.catalog.commands import Command, Several, SingleCommand
 from cluster.broker.catalog.outcome import Change, Ok, Outcome, Refused
 from cluster.broker.catalog.snapshot import UnknownSnapshot
 from cluster.broker.errors import BrokerError
@@ -44,6 +45,27 @@ class Taken(NamedTuple):
     mark: bytes
 
 
+class _News(NamedTuple):
+    """An entry that is to be applied. `command` None: it has none."""
+
+    entry: Entry
+    command: Command | None
+    request_id: bytes
+    askers: set[NodeId]
+    marks: list[bytes]
+
+    @classmethod
+    def of(cls, entry: Entry) -> _News:
+        """Raises NewerProgram."""
+        if entry.kind is not EntryKind.COMMAND:
+            return cls(entry, None, b"", set(), [])
+        try:
+            request_id, command = decode_command(entry.data)
+        except UnknownCommand as error:
+            raise NewerProgram(f"the catalog was changed by a newer program: {error}. Run that") from error
+        return cls(entry, command, request_id, *unpack_marks(request_id))
+
+
 class Waiting(Protocol):
     """Who waits for the outcome of a command."""
 
@@ -58,8 +80,11 @@ class CatalogServices(Protocol):
 
     def write_snapshot(self, group: GroupId, index: LogIndex, data: bytes, dead: list[LogIndex]) -> None: ...
 
-    def catalog_applied(self, index: int, changes: list[Change], askers: Container[NodeId] | None) -> None:
-        """The copy has changed. `askers` asked for that and wait for every copy; None: it may be anybody."""
+    def catalog_applying(self, index: int, askers: Container[NodeId] | None) -> None:
+        """The copy changes in this step. `askers` asked for that and wait for every copy; None: it may be anybody."""
+
+    def catalog_applied(self, changes: list[Change]) -> None:
+        """The copy has changed."""
 
     def catalog_restored(self) -> None:
         """The copy was replaced as a whole."""
@@ -149,22 +174,22 @@ class CatalogHost:
         self._proposing = []
 
     def apply(self, entries: list[Entry]) -> None:
-        changes: list[Change] = []
+        news = [_News.of(entry) for entry in entries if entry.index > self.applied_index]
+        if not news:
+            return
         askers: set[NodeId] | None = set()
-        for entry in entries:
-            if entry.index <= self.applied_index:
-                continue
+        for one in news:
+            if one.command is not None:
+                askers = askers | one.askers if askers is not None and one.askers else None
+        self._services.catalog_applying(news[-1].entry.index, askers)
+        changes: list[Change] = []
+        for entry, command, request_id, _, marks in news:
             self.applied_index = entry.index
             self._snapshots.applied(entry)
             if entry.kind is EntryKind.NOOP and entry.data:
                 self.checkpoints.begin(entry.data, entry.index, self.catalog.draft().pieces())
-            if entry.kind is EntryKind.COMMAND:
-                try:
-                    outcome = self.catalog.apply(entry.index, entry.data)
-                except UnknownCommand as error:
-                    raise NewerProgram(f"the catalog was changed by a newer program: {error}. Run that") from error
-                asked, marks = unpack_marks(outcome.request_id)
-                askers = askers | asked if askers is not None and asked else None
+            if command is not None:
+                outcome = self.catalog.apply_decoded(entry.index, request_id, command)
                 if isinstance(outcome, Ok):
                     changes += outcome.changes
                 if marks:
@@ -178,7 +203,7 @@ class CatalogHost:
             self._arrivals = [(i, e) for i, e in self._arrivals if i > self.applied_index]
             for event in arrived:
                 event.set()
-        self._services.catalog_applied(self.applied_index, changes, askers)
+        self._services.catalog_applied(changes)
 
     def restore(self, meta: SnapshotMeta, data: bytes) -> None:
         if meta.index <= self.applied_index:

@@ -1,7 +1,8 @@
 """The carrier: moves frames over attached connections, and decides when a link is up.
 
-Law: `queue` never writes and never calls a handler; writing, and closing a link that has failed, happen in the
-turn of `run`, or of whoever leads it, so that all that was queued in a scheduler round leaves together. `link_up` and
+Law: `queue` never writes, and neither it nor `write` calls a handler; closing a link that has failed happens in the
+turn of `run`, or of whoever leads it, and so does writing, unless somebody asks for it before, so that all that was
+queued in a scheduler round leaves together. `link_up` and
 `link_down` of a peer alternate, and `part` is the only place where a link that is up is closed.
 """
 
@@ -83,7 +84,7 @@ class Carrier:
         return True
 
     def fail(self, peer: Peer, reason: str) -> None:
-        """Part from the peer in the next turn of `run`; until then nothing more is sent."""
+        """Part from the peer in the next turn; until then nothing more is sent."""
         if peer.state is not PeerState.FAILING:
             peer.failure = reason
             if peer.state is PeerState.UP:
@@ -98,6 +99,10 @@ class Carrier:
 
     def _flush(self) -> None:
         self.part_from_failing()
+        self.write()
+
+    def write(self) -> None:
+        """Write what was queued. A link that turns out to be broken fails."""
         unflushed, self._unflushed = self._unflushed, {}
         for peer in unflushed:
             outgoing = peer.outgoing
@@ -109,7 +114,7 @@ class Carrier:
             flushed, written = outgoing.outbox.flush(outgoing.sock)
         except OSError as error:
             if peer.outgoing is outgoing:
-                self.part(peer, f"write failed: {error.strerror or error}")
+                self.fail(peer, f"write failed: {error.strerror or error}")
             return
         peer.bytes_sent += written
         if flushed is Flushed.BLOCKED:

@@ -131,6 +131,10 @@ class Links:
         """Write what was sent, if anything was. Handlers may be called for a link that is found broken."""
         self._carrier.turn()
 
+    def write(self) -> None:
+        """Write what was sent now, in the middle of a turn; no handler is called."""
+        self._carrier.write()
+
     def adopt_identity(self, *, cluster_id: str, node: NodeId) -> None:
         """This node has become a member. Raises ValueError when it is one of another cluster already."""
         known = self._identity

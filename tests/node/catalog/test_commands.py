@@ -41,6 +41,8 @@ class Network:
         self.sent: list[tuple[NodeId, int, Any]] = []
         self.answer: list[Any] = []
         self.reads: list[int] = []
+        self.written = 0
+        """Of what was sent, that many have left."""
 
     async def call(self, peer: NodeId, kind: int, body: Any, timeout_seconds: float) -> Any:
         self.sent.append((peer, kind, body))
@@ -49,6 +51,9 @@ class Network:
     def send(self, peer: NodeId, kind: int, body: Any) -> bool:
         self.sent.append((peer, kind, body))
         return peer in self.peers
+
+    def write(self) -> None:
+        self.written = len(self.sent)
 
     def up_peers(self) -> Sequence[NodeId]:
         return self.peers
@@ -161,6 +166,19 @@ def test_a_replica_tells_only_who_asked() -> None:
     network = Network(OTHER, THIRD)
     client_of(follower, network).applied(7, follower.told[-1])
     assert network.sent == [(OTHER, Kind.CATALOG_APPLIED, 7)]
+    assert network.written == 1
+
+
+async def test_the_leader_is_asked_without_waiting_for_a_turn() -> None:
+    network = Network(OTHER)
+    network.leader = OTHER
+    client = client_of(Replica(), network)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.submit, declare(1))
+        await trio.testing.wait_all_tasks_blocked()
+        assert [kind for _, kind, _ in network.sent] == [Kind.CATALOG_ASK]
+        assert network.written == 1
+        nursery.cancel_scope.cancel()
 
 
 def test_of_an_entry_that_does_not_say_who_asked_everybody_is_told() -> None:

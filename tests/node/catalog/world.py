@@ -56,8 +56,12 @@ class Replica:
     def write_snapshot(self, group: GroupId, index: LogIndex, data: bytes, dead: list[LogIndex]) -> None:
         self.snapshots.append((index, data, dead))
 
-    def catalog_applied(self, index: int, changes: list[Change], askers: Container[NodeId] | None) -> None:
+    def catalog_applying(self, index: int, askers: Container[NodeId] | None) -> None:
+        assert self.host.applied_index < index == self.log[-1].index, "they are told before it changes"
         self.told.append(askers)
+
+    def catalog_applied(self, changes: list[Change]) -> None:
+        """Nobody looks."""
 
     def catalog_restored(self) -> None:
         """Nobody asks."""

@@ -39,3 +39,21 @@ async def test_a_connection_that_was_hung_up_is_no_half_of_a_link(hung_up: str) 
             carrier.meet(peer)
             assert peer.state is PeerState.UP
             assert memory.told == ["up"]
+
+
+async def test_a_link_that_turns_out_to_be_broken_in_the_middle_of_a_turn_goes_down_in_the_next() -> None:
+    memory = Memory()
+    carrier = Carrier(memory, LIMITS, Complaints(LIMITS.complaint_interval_seconds))
+    peer = Peer(PeerAddress("mq-2", B, "127.0.0.1", 1))
+    near, far = socket.socketpair()
+    other_near, other_far = socket.socketpair()
+    with near, far, other_near, other_far:
+        peer.outgoing, peer.incoming = Outgoing(near, TWO, LIMITS), Incoming(other_near, TWO, LIMITS)
+        carrier.meet(peer)
+        assert carrier.queue(peer, 1, "to be lost", control=False, droppable=False)
+        far.close()
+        carrier.write()
+        assert memory.told == ["up"]
+        assert peer.state is PeerState.FAILING
+        carrier.turn()
+        assert memory.told == ["up", "down"]
