@@ -18,9 +18,6 @@ FRAME_HEARTBEAT: Final = 8
 FRAME_END: Final = 0xCE
 FRAME_OVERHEAD: Final = 8
 """Octets of a frame that are not payload: type 1, channel 2, size 4, end 1."""
-FRAME_LENIENCE: Final = FRAME_OVERHEAD
-"""Octets that a client's frame may have above frame_max: some clients take it for the limit of the payload alone, and
-RabbitMQ lets them. What is sent keeps to frame_max."""
 FRAME_SIZE_MIN: Final = 4096
 """The least frame_max a peer may negotiate (AMQP 0-9-1 §4.2.3)."""
 HANDSHAKE_FRAME_SIZE_MAX: Final = 8192

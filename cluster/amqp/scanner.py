@@ -12,7 +12,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from cluster.amqp.constants import FRAME_END, FRAME_LENIENCE, FRAME_OVERHEAD
+from cluster.amqp.constants import FRAME_END
 from cluster.amqp.pieces import Octets
 
 METHOD_HEAD: Final = Struct(">BHII")
@@ -73,11 +73,12 @@ class Scanner:
 
     def __init__(self) -> None:
         self._known: dict[bytes, bytes] = {}
-        self.set_limits(FRAME_OVERHEAD - FRAME_LENIENCE, 0)
+        self.set_limits(0, 0)
 
     def set_limits(self, frame_max: int, message_size_max: int) -> None:
-        """Forgets everything: what was accepted under other limits proves nothing under these."""
-        self.payload_size_max = frame_max - FRAME_OVERHEAD + FRAME_LENIENCE
+        """`frame_max` as in `ServerConnection`. Forgets everything: what was accepted under other limits proves nothing
+        under these."""
+        self.payload_size_max = frame_max
         self.body_size_max = min(self.payload_size_max, message_size_max)
         self._known.clear()
         self._preamble = self._method_frame = _NO_PREAMBLE
