@@ -1,13 +1,15 @@
 """JSON that comes from outside.
 
-Law: what is read here can be written again, into the catalog, into messages and into answers: every text is UTF-8
-and every whole number fits 64 bits. JSON itself promises neither (RFC 8259 §6, §8.2): an escape can name half of a
-surrogate pair, and a number can have any length. Imports nothing of HTTP.
+Law: what is read here can be written again, into the catalog, into messages and into answers: every text is UTF-8,
+every whole number fits 64 bits and every other one is finite. JSON itself does not promise that (RFC 8259 §6, §8.2):
+an escape can name half of a surrogate pair, and a number can have any length. Python's reader takes `NaN` besides.
+Imports nothing of HTTP.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 _WHOLE = range(-(2**63), 2**63)
@@ -35,6 +37,9 @@ def _require_writable(value: Any) -> None:
         elif isinstance(each, int):
             if each not in _WHOLE:
                 raise ValueError("a number in it does not fit 64 bits")
+        elif isinstance(each, float):
+            if not math.isfinite(each):
+                raise ValueError("a number in it is not finite")
         elif isinstance(each, list):
             left.extend(each)
         elif isinstance(each, dict):

@@ -205,6 +205,7 @@ async def test_an_address_in_use_is_an_oserror() -> None:
         "PUT queues/%2F/q",
         "PUT exchanges/%2F/e",
         "PUT vhosts/v",
+        "PUT global-parameters/g",
         "PUT permissions/%2F/guest",
         "PUT vhost-limits/%2F/max-queues",
         "POST bindings/%2F/e/amq.topic/q/orders",
@@ -224,6 +225,9 @@ async def test_a_body_that_could_not_be_written_again_is_a_400_wherever_it_is_se
             r'{"a":{"\ud800":1}}',
             '{"a":9223372036854775808}',
             '{"a":[-99999999999999999999999999]}',
+            '{"value":NaN}',
+            '{"a":{"b":-Infinity}}',
+            '{"a":[1e400]}',
             '{"a":' + "[" * 4000,
         ):
             answer = await client.ask(f"/api/{where}", user="guest:guest", method=method, body=wrong)
