@@ -154,6 +154,8 @@ def test_single_messages_go_in_and_out_over_http(cluster: LocalCluster) -> None:
         assert [m["payload_encoding"] for m in found] == ["string", "base64"]
         assert found[0]["properties"] == properties
         assert found[0]["redelivered"] == redelivered
+    (cut,) = ask(cluster, 2, "POST", get, {"count": "1", "ackmode": "ack_requeue_true", "truncate": "1"})[1]
+    assert (cut["payload"], cut["payload_bytes"]) == ("h", 6)
     assert len(ask(cluster, 0, "POST", get, {"count": 1, "ackmode": "ack_requeue_false"})[1]) == 1
     assert len(ask(cluster, 0, "POST", get, {"count": 5, "ackmode": "reject_requeue_false"})[1]) == 1
     assert ask(cluster, 0, "POST", get, {"count": 1, "ackmode": "ack_requeue_true"}) == (200, [])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -80,6 +80,32 @@ def _payload(document: Document) -> bytes:
             raise BadField(f"'payload_encoding' must be string or base64, got {encoding!r}")
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How many messages are looked at, and how. `truncate` is how many octets of each are shown; None shows all."""
+
+    count: int
+    ack_mode: str
+    encoding: str
+    truncate: int | None
+
+
+def read_look(document: Document) -> Look:
+    """Raises BadField."""
+    count, ack_mode = field(document, "count", int), field(document, "ackmode", str)
+    encoding = field(document, "encoding", str, "auto")
+    truncate = field(document, "truncate", int) if document.get("truncate") is not None else None
+    if not 1 <= count <= GET_COUNT_MAX:
+        raise BadField(f"'count' must be within 1..{GET_COUNT_MAX}")
+    if ack_mode not in _ACK_MODES:
+        raise BadField(f"'ackmode' must be one of {', '.join(_ACK_MODES)}")
+    if encoding not in {"auto", "base64"}:
+        raise BadField("'encoding' must be auto or base64")
+    if truncate is not None and truncate < 0:
+        raise BadField("'truncate' must not be negative")
+    return Look(count, ack_mode, encoding, truncate)
+
+
 async def publish(asked: Asked) -> Response:
     """`{"routing_key", "payload", "payload_encoding", "properties"}` -> `{"routed"}`."""
     vhost = asked.vhost_to_change()
@@ -96,10 +122,10 @@ async def publish(asked: Asked) -> Response:
     return JSONResponse({"routed": routed})
 
 
-def _message(got: Fetched, encoding: str, truncate: int | None) -> Document:
-    body = got.body if truncate is None else got.body[:truncate]
+def _message(got: Fetched, look: Look) -> Document:
+    body = got.body if look.truncate is None else got.body[: look.truncate]
     text: str | None = None
-    if encoding == "auto":
+    if look.encoding == "auto":
         try:
             text = body.decode()
         except UnicodeDecodeError:
@@ -120,31 +146,21 @@ async def get(asked: Asked) -> Response:
     """`{"count", "ackmode", "encoding", "truncate"}` -> the messages."""
     vhost = asked.vhost_to_change()
     queue = known_queue(vhost, asked.part("name"))
-    document = await asked.body()
-    count, mode = field(document, "count", int), field(document, "ackmode", str)
-    encoding, truncate = field(document, "encoding", str, "auto"), document.get("truncate")
-    if not 1 <= count <= GET_COUNT_MAX:
-        raise BadField(f"'count' must be within 1..{GET_COUNT_MAX}")
-    if mode not in _ACK_MODES:
-        raise BadField(f"'ackmode' must be one of {', '.join(_ACK_MODES)}")
-    if encoding not in {"auto", "base64"}:
-        raise BadField("'encoding' must be auto or base64")
-    if truncate is not None and field(document, "truncate", int) < 0:
-        raise BadField("'truncate' must not be negative")
+    look = read_look(await asked.body())
     if queue.exclusive:
         raise HTTPException(400, f"{queue.label} is exclusive to a connection")
     messages: list[Fetched] = []
     caller = asked.caller
     async with loopback(asked.node.amqp_client(), caller.name, caller.password, vhost.name) as client:
-        for _ in range(count):
-            got = await client.get(queue.name, no_ack=mode == "ack_requeue_false")
+        for _ in range(look.count):
+            got = await client.get(queue.name, no_ack=look.ack_mode == "ack_requeue_false")
             if got is None:
                 break
             messages.append(got)
-        if mode != "ack_requeue_false":
+        if look.ack_mode != "ack_requeue_false":
             for message in messages:
-                await client.reject(message.delivery_tag, requeue=mode.endswith("true"))
-    return JSONResponse([_message(message, encoding, truncate) for message in messages])
+                await client.reject(message.delivery_tag, requeue=look.ack_mode.endswith("true"))
+    return JSONResponse([_message(message, look) for message in messages])
 
 
 ENDPOINTS = (
