@@ -25,7 +25,7 @@ from cluster.node.admin.api.values import to_json, to_table
 from cluster.node.admin.loopback import Fetched, loopback
 
 GET_COUNT_MAX = 1000
-"""Messages of one look; to ask for more is refused."""
+"""Messages of one look; who asks for more gets so many, as from a queue that has no more at once."""
 MESSAGE_BYTES_MAX = 32 << 20
 """Of a body with a message in it."""
 _ACK_MODES = ("ack_requeue_true", "ack_requeue_false", "reject_requeue_true", "reject_requeue_false")
@@ -95,15 +95,15 @@ def read_look(document: Document) -> Look:
     count, ack_mode = field(document, "count", int), field(document, "ackmode", str)
     encoding = field(document, "encoding", str, "auto")
     truncate = field(document, "truncate", int) if document.get("truncate") is not None else None
-    if not 1 <= count <= GET_COUNT_MAX:
-        raise BadField(f"'count' must be within 1..{GET_COUNT_MAX}")
+    if count < 0:
+        raise BadField("'count' must not be negative")
     if ack_mode not in _ACK_MODES:
         raise BadField(f"'ackmode' must be one of {', '.join(_ACK_MODES)}")
     if encoding not in {"auto", "base64"}:
         raise BadField("'encoding' must be auto or base64")
     if truncate is not None and truncate < 0:
         raise BadField("'truncate' must not be negative")
-    return Look(count, ack_mode, encoding, truncate)
+    return Look(min(count, GET_COUNT_MAX), ack_mode, encoding, truncate)
 
 
 async def publish(asked: Asked) -> Response:
