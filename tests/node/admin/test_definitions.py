@@ -159,6 +159,7 @@ async def test_each_unknown_part_is_one_warning_and_the_rest_is_carried_out() ->
             "queues[0] ('q'): invalid arg 'x-queue-type' for queue 'q' in vhost '/': "
             "\"unsupported queue type 'stream'\"",
         ),
+        ({"queues": [{"name": "", "vhost": "/"}]}, "queues[0] (''): a queue's name cannot be empty"),
         ({"exchanges": [{"name": "e", "vhost": "/", "type": "x"}]}, "exchanges[0] ('e'): unknown exchange type 'x'"),
         (
             {"bindings": [{"source": "e", "vhost": "/", "destination": "q", "destination_type": "queue"}]},

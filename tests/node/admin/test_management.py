@@ -76,6 +76,9 @@ async def test_what_was_put_is_deleted_once_and_then_missing() -> None:
         ),
         ("exchanges/%2F/e", {"type": "bogus"}, "unknown exchange type 'bogus'"),
         ("exchanges/%2F/e", [1], "the body is not a JSON object"),
+        ("queues/%2F/" + "q" * 256, {}, "a queue's name is longer than 255 octets"),
+        ("exchanges/%2F/" + "%C3%A9" * 128, {"type": "fanout"}, "an exchange's name is longer than 255 octets"),
+        ("vhosts/" + "v" * 256, {}, "a vhost's name is longer than 255 octets"),
         ("vhost-limits/%2F/max-ducks", {"value": 1}, "limit 'max-ducks' is not one of max-connections, max-queues"),
     ],
 )
@@ -119,6 +122,16 @@ async def test_bindings_have_a_key_by_which_they_are_found_and_deleted() -> None
         left = await client.get("queues/%2F/orders/bindings")
         assert [(b["source"], b["routing_key"]) for b in left] == [("", "orders"), ("e", "")]
         assert [b["destination"] for b in await client.get("exchanges/%2F/e/bindings/source")] == ["orders"]
+
+
+async def test_a_binding_has_a_routing_key_that_a_publish_can_have() -> None:
+    async with served(FakeSource()) as client:
+        answers = [
+            await client.post("bindings/%2F/e/amq.topic/q/orders", {"routing_key": "k" * octets})
+            for octets in (255, 256)
+        ]
+    assert [answer.status for answer in answers] == [201, 400]
+    assert answers[1].reason == "'routing_key' is longer than 255 octets"
 
 
 async def test_exchanges_are_bound_to_exchanges() -> None:

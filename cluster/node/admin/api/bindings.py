@@ -24,7 +24,7 @@ from cluster.node.admin.api.answers import listed, nothing
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT
 from cluster.node.admin.api.exchanges import known_exchange
-from cluster.node.admin.api.fields import Document, field
+from cluster.node.admin.api.fields import Document, field, short
 from cluster.node.admin.api.queues import known_queue
 from cluster.node.admin.api.values import to_json, to_table
 
@@ -58,7 +58,7 @@ def read_binding(
     vhost: str, source: str, destination: str, document: Document, *, to_queue: bool
 ) -> c.BindQueue | c.BindExchange:
     """Raises BadField."""
-    routing_key = field(document, "routing_key", str, "")
+    routing_key = short(field(document, "routing_key", str, ""), "'routing_key'")
     table = to_table(field(document, "arguments", dict, {}))
     if to_queue:
         return c.BindQueue(vhost, source, destination, routing_key, table)

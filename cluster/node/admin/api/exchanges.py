@@ -17,7 +17,7 @@ from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.answers import changed, found, listed, nothing
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT
-from cluster.node.admin.api.fields import Document, field
+from cluster.node.admin.api.fields import Document, field, short_name
 from cluster.node.admin.api.values import to_json, to_table
 
 DEFAULT_EXCHANGE = "amq.default"
@@ -39,7 +39,7 @@ def read_exchange(vhost: str, name: str, document: Document) -> c.DeclareExchang
     """Raises BadField."""
     return c.DeclareExchange(
         vhost,
-        name,
+        short_name(name, "an exchange"),
         field(document, "type", str, "direct"),
         field(document, "durable", bool, True),
         field(document, "auto_delete", bool, False),

@@ -10,6 +10,8 @@ import json
 import re
 from typing import Any, TypeVar
 
+from cluster.amqp.wire import SHORTSTR_SIZE_MAX
+
 T = TypeVar("T")
 Document = dict[str, Any]
 _MISSING: Any = object()
@@ -33,6 +35,20 @@ def field(document: Document, key: str, kind: type[T], default: T = _MISSING) ->
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise BadField(f"'{key}' must be {_KINDS[kind]}, got {json.dumps(value)[:80]}")
     return value
+
+
+def short(text: str, what: str) -> str:
+    """The text, which fits the short string that is all AMQP has for it. Raises BadField."""
+    if len(text.encode()) > SHORTSTR_SIZE_MAX:
+        raise BadField(f"{what} is longer than {SHORTSTR_SIZE_MAX} octets")
+    return text
+
+
+def short_name(name: str, of: str) -> str:
+    """The name of such a thing, by which clients can call it. Raises BadField."""
+    if not name:
+        raise BadField(f"{of}'s name cannot be empty")
+    return short(name, f"{of}'s name")
 
 
 def _from_words(text: str, kind: type) -> Any:

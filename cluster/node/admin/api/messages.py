@@ -19,7 +19,7 @@ from cluster.amqp.properties import BasicProperties
 from cluster.node.admin.api.asked import Asked, Endpoint
 from cluster.node.admin.api.caller import MANAGEMENT
 from cluster.node.admin.api.exchanges import known_exchange
-from cluster.node.admin.api.fields import BadField, Document, field
+from cluster.node.admin.api.fields import BadField, Document, field, short
 from cluster.node.admin.api.queues import known_queue
 from cluster.node.admin.api.values import to_json, to_table
 from cluster.node.admin.loopback import Fetched, loopback
@@ -49,10 +49,7 @@ def read_properties(document: Document) -> BasicProperties:
                 raise BadField(f"'{name}' does not fit")
             values[name] = Timestamp(number) if name == "timestamp" else number
         else:
-            text = field(document, name, str)
-            if len(text.encode()) > 255:
-                raise BadField(f"'{name}' is longer than 255 octets")
-            values[name] = text
+            values[name] = short(field(document, name, str), f"'{name}'")
     return BasicProperties(**values)
 
 
@@ -111,9 +108,7 @@ async def publish(asked: Asked) -> Response:
     vhost = asked.vhost_to_change()
     exchange = known_exchange(asked, vhost, asked.part("name"))
     document = await asked.body(MESSAGE_BYTES_MAX)
-    routing_key = field(document, "routing_key", str)
-    if len(routing_key.encode()) > 255:
-        raise BadField("'routing_key' is longer than 255 octets")
+    routing_key = short(field(document, "routing_key", str), "'routing_key'")
     body, properties = _payload(document), read_properties(field(document, "properties", dict, {}))
     routed = False
     caller = asked.caller

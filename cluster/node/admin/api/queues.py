@@ -24,7 +24,7 @@ from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.answers import changed, depths, found, listed, nothing, paged, wish_of
 from cluster.node.admin.api.asked import Asked, Endpoint, together
 from cluster.node.admin.api.caller import MANAGEMENT
-from cluster.node.admin.api.fields import Document, field
+from cluster.node.admin.api.fields import Document, field, short_name
 from cluster.node.admin.api.figures import peer_of, queue_flow, queue_rest, queue_weight, shallow
 from cluster.node.admin.api.sessions import consumer_document
 from cluster.node.admin.api.values import to_json, to_table
@@ -162,7 +162,7 @@ def read_queue(vhost: str, name: str, document: Document, home: tuple[int, int])
     """`home` is the node, and its life, that holds it if it is not durable. Raises BadField."""
     return c.DeclareQueue(
         vhost,
-        name,
+        short_name(name, "a queue"),
         field(document, "durable", bool, True),
         False,
         field(document, "auto_delete", bool, False),

@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster.amqp.field_table import FieldValue
 from cluster.broker.catalog.arguments import arguments_of
-from cluster.node.admin.api.fields import BadField
+from cluster.node.admin.api.fields import BadField, short
 
 _WHOLE = range(-(2**63), 2**63)
 
@@ -42,8 +42,7 @@ def _json(value: FieldValue) -> Any:
 def to_table(arguments: Mapping[str, Any]) -> bytes:
     """The canonical table of a JSON object. Raises BadField for what no table holds."""
     for name, value in arguments.items():
-        if len(name.encode()) > 255:
-            raise BadField(f"'arguments': the name {name[:40]!r}... is longer than 255 octets")
+        short(name, f"'arguments': the name {name[:40]!r}...")
         _check(name, value)
     try:
         return arguments_of(arguments).table

@@ -15,7 +15,7 @@ from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.answers import changed, depths, found, listed, nothing
 from cluster.node.admin.api.asked import Asked, Endpoint, together
 from cluster.node.admin.api.caller import ADMINISTRATOR, MANAGEMENT
-from cluster.node.admin.api.fields import BadField, Document, field
+from cluster.node.admin.api.fields import BadField, Document, field, short_name
 from cluster.node.admin.api.figures import summed
 from cluster.node.admin.gently import gently
 from cluster.node.admin.report import NO_COUNTS
@@ -56,8 +56,6 @@ def read_tags(document: Document, key: str, default: list[str]) -> list[str]:
 
 def read_vhost(name: str, document: Document, known: Vhost | None) -> c.PutVhost:
     """The command for a vhost as JSON describes it. Raises BadField."""
-    if not name:
-        raise BadField("a vhost's name cannot be empty")
     above = field(document, "metadata", dict, {})
     queue_type = above.get("default_queue_type") or document.get("default_queue_type")
     if queue_type is None or queue_type == "undefined":
@@ -67,7 +65,7 @@ def read_vhost(name: str, document: Document, known: Vhost | None) -> c.PutVhost
     current = known.description if known else ""
     description = field(document, "description", str, field(above, "description", str, current))
     tags = read_tags(document, "tags", read_tags(above, "tags", tag_list(known.tags) if known else []))
-    return c.PutVhost(name, description, ",".join(tags), queue_type)
+    return c.PutVhost(short_name(name, "a vhost"), description, ",".join(tags), queue_type)
 
 
 async def _figures(asked: Asked) -> Callable[[Vhost], Document]:
