@@ -124,6 +124,28 @@ async def test_bindings_have_a_key_by_which_they_are_found_and_deleted() -> None
         assert [b["destination"] for b in await client.get("exchanges/%2F/e/bindings/source")] == ["orders"]
 
 
+async def test_keys_of_bindings_are_told_apart_and_are_rabbitmqs() -> None:
+    keys = {
+        "": "~",
+        "~": "%7E",
+        "a b": "a+b",
+        "a+b": "a%2Bb",
+        "k/x": "k%2Fx",
+        "é.#": "%C3%A9.%23",
+        "a.b-c_*": "a.b-c_%2A",
+    }
+    async with served(FakeSource()) as client:
+        for routing_key in keys:
+            await client.post("bindings/%2F/e/amq.topic/q/orders", {"routing_key": routing_key})
+        found = await client.get("bindings/%2F/e/amq.topic/q/orders")
+        assert {b["routing_key"]: b["properties_key"] for b in found} == keys
+        for key, routing_key in (("~", ""), ("%257E", "~"), ("a+b", "a b"), ("a%20b", "a b"), ("k%2Fx", "k/x")):
+            one = await client.get(f"bindings/%2F/e/amq.topic/q/orders/{key}")
+            assert one["routing_key"] == routing_key, key
+        assert (await client.delete("bindings/%2F/e/amq.topic/q/orders/~")).status == 204
+        assert (await client.delete("bindings/%2F/e/amq.topic/q/orders/~")).status == 404
+
+
 async def test_a_binding_has_a_routing_key_that_a_publish_can_have() -> None:
     async with served(FakeSource()) as client:
         answers = [

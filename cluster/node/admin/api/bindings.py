@@ -1,7 +1,9 @@
 """Bindings, as lists from both ends and one by one.
 
 Law: a binding has no name; `properties_key` is made of its routing key and, if it has arguments, a digest of them,
-and stands for it in a path. The binding of every queue to the default exchange is listed and cannot be changed.
+and stands for it in a path; no two bindings of a pair share one. Without arguments it is RabbitMQ's, to the letter:
+tools keep it, or make it themselves. The binding of every queue to the default exchange is listed and cannot be
+changed.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import base64
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -34,7 +36,8 @@ _DIGEST_OCTETS = 9
 
 
 def properties_key(binding: Binding) -> str:
-    key = quote(binding.routing_key, safe="")
+    # `~` alone stands for no routing key, and before a digest it parts the two.
+    key = quote_plus(binding.routing_key).replace("~", "%7E")
     if not binding.arguments:
         return key or "~"
     digest = sha256(binding.arguments).digest()[:_DIGEST_OCTETS]
@@ -125,10 +128,15 @@ def _between(asked: Asked, vhost: Vhost) -> tuple[str, str, bool, list[Placed]]:
 
 
 def _named(asked: Asked, placed: list[Placed]) -> Binding:
-    """Raises HTTPException 404."""
-    wanted = {asked.request.path_params["properties"], asked.part("properties")}
+    """By its key, encoded once more for the path, as it has to be, or not; or by its routing key, if it has no
+    arguments. Raises HTTPException 404."""
+    sent, decoded = asked.request.path_params["properties"], asked.part("properties")
+    for wanted in (decoded, sent):
+        for _, binding in placed:
+            if properties_key(binding) == wanted:
+                return binding
     for _, binding in placed:
-        if properties_key(binding) in wanted:
+        if binding.routing_key == decoded and not binding.arguments and "~" not in decoded:
             return binding
     raise HTTPException(404, f"no binding '{asked.part('properties')}' between them")
 
