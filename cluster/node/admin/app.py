@@ -1,8 +1,8 @@
 """The admin interface as an ASGI application.
 
 Law: the console's static files, /livez, /readyz and /metrics are open and ask only this node; everything under /api
-wants a user with a tag that the endpoint names. /livez depends on nothing but the turning event loop: a node that
-waits for peers must not be restarted for it.
+wants a user with a tag that the endpoint names, but for OPTIONS, which tells the methods of a path. /livez depends on
+nothing but the turning event loop: a node that waits for peers must not be restarted for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TypeAlias
 
 import trio
 from starlette.applications import Starlette
@@ -95,7 +96,7 @@ def admin_app(source: NodeSource) -> Starlette:
             Route("/readyz", probes.readyz),
             Route("/metrics", probes.metrics),
             *web_routes(),
-            *[Route(e.path, _answered(source, e, rates, samples), methods=[e.method]) for e in endpoints],
+            *_routes({(e.path, e.method): _answered(source, e, rates, samples) for e in endpoints}),
         ],
         middleware=[Middleware(_RawPath)],
         exception_handlers={
@@ -124,6 +125,29 @@ class _RawPath:
         await self._app(scope, receive, send)
 
 
+Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+def _routes(answers: Mapping[tuple[str, str], Answer]) -> Iterable[Route]:
+    """One for each path, so that a method that it does not have, and OPTIONS, are told all that it has."""
+    by_path: dict[str, dict[str, Answer]] = {}
+    for (path, method), answer in answers.items():
+        by_path.setdefault(path, {})[method] = answer
+    for path, of_it in by_path.items():
+        yield Route(path, _by_method(of_it), methods=[*of_it, "OPTIONS"])
+
+
+def _by_method(answers: Mapping[str, Answer]) -> Answer:
+    allowed = [*(["HEAD"] if "GET" in answers else []), *answers, "OPTIONS"]
+
+    async def answer(request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(headers={"Allow": ", ".join(allowed)})
+        return await answers["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer
+
+
 async def _livez(_: Request) -> Response:
     return PlainTextResponse("ok\n")
 
@@ -147,9 +171,7 @@ class _Probes:
         return Response(metrics_text(self._source.local_report()), headers={"Content-Type": CONTENT_TYPE})
 
 
-def _answered(
-    source: NodeSource, endpoint: Endpoint, rates: Rates, samples: Samples
-) -> Callable[[Request], Awaitable[Response]]:
+def _answered(source: NodeSource, endpoint: Endpoint, rates: Rates, samples: Samples) -> Answer:
     """The endpoint behind its tags."""
 
     async def answer(request: Request) -> Response:

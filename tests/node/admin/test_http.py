@@ -160,6 +160,18 @@ async def test_unknown_paths_and_wrong_methods_are_problems() -> None:
     assert (wrong.status, wrong.headers["content-type"]) == (405, "application/problem+json")
 
 
+async def test_a_path_tells_all_its_methods_to_who_asks_for_them_and_to_who_uses_another() -> None:
+    async with served(FakeSource()) as client:
+        asked = await client.ask("/api/queues/%2F/orders", method="OPTIONS")
+        wrong = await client.ask("/api/queues/%2F/orders", user="guest:guest", method="PATCH")
+        unknown = await client.ask("/api/nothing", method="OPTIONS")
+        head = await client.ask("/api/queues/%2F/orders", user="guest:guest", method="HEAD")
+    assert (asked.status, asked.headers["allow"]) == (200, "HEAD, GET, PUT, DELETE, OPTIONS")
+    assert (wrong.status, set(wrong.headers["allow"].split(", "))) == (405, set(asked.headers["allow"].split(", ")))
+    assert unknown.status == 404
+    assert (head.status, head.body) == (200, b"")
+
+
 class Heard(logging.Handler):
     """Sets `event` at the first record."""
 
