@@ -229,6 +229,21 @@ async def test_a_long_list_is_cut_into_pages_filtered_and_narrowed() -> None:
         assert (beyond.status, beyond.reason) == (400, "Page out of range, page: 9 page size: 100, len: 13")
 
 
+async def test_where_nothing_has_the_name_there_are_no_pages() -> None:
+    async with served(FakeSource()) as client:
+        found = await client.get("queues?page=1&name=nothing")
+    assert (found["items"], found["page_count"], found["filtered_count"], found["total_count"]) == ([], 0, 0, 1)
+
+
+async def test_sessions_of_one_vhost_or_connection_are_given_whole_whatever_page_is_asked_for() -> None:
+    connection = "10.0.0.5%3A40312%20-%3E%2010.0.0.7%3A5672"
+    async with served(FakeSource()) as client:
+        for path in ("vhosts/%2F/connections", "vhosts/%2F/channels", f"connections/{connection}/channels"):
+            assert await client.get(f"{path}?page=1&page_size=1") == await client.get(path) != [], path
+        for path in ("connections", "channels", "connections/username/guest"):
+            assert (await client.get(f"{path}?page=1&page_size=1"))["page_count"] == 1, path
+
+
 async def test_a_connection_is_closed_with_the_reason_of_the_header() -> None:
     source = FakeSource()
     async with served(source) as client:

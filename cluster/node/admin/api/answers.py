@@ -133,7 +133,7 @@ async def paged(wish: Wish, total: int, filtered: int, shown: Sequence[Document]
             "item_count": len(shown),
             "items": _with_columns(list(shown), wish.columns),
             "page": wish.page,
-            "page_count": max(1, -(-filtered // wish.size)),
+            "page_count": -(-filtered // wish.size),
             "page_size": wish.size,
             "total_count": total,
         }

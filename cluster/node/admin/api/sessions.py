@@ -146,9 +146,8 @@ async def _channels(asked: Asked) -> list[ChannelReport]:
 
 
 async def connections(asked: Asked) -> Response:
-    return await listed(
-        asked, await _connections(asked), lambda report: connection_document(report, asked), in_pages=True
-    )
+    every, in_pages = await _connections(asked), "vhost" not in asked.request.path_params
+    return await listed(asked, every, lambda report: connection_document(report, asked), in_pages=in_pages)
 
 
 async def _connection(asked: Asked) -> ConnectionReport:
@@ -196,11 +195,12 @@ def _reason(asked: Asked) -> str:
 async def channels_of(asked: Asked) -> Response:
     report = await _connection(asked)
     of_it = [channel for channel in await _channels(asked) if channel.connection == report.name]
-    return await listed(asked, of_it, lambda channel: channel_document(channel, asked), in_pages=True)
+    return await listed(asked, of_it, lambda channel: channel_document(channel, asked))
 
 
 async def channels(asked: Asked) -> Response:
-    return await listed(asked, await _channels(asked), lambda channel: channel_document(channel, asked), in_pages=True)
+    every, in_pages = await _channels(asked), "vhost" not in asked.request.path_params
+    return await listed(asked, every, lambda channel: channel_document(channel, asked), in_pages=in_pages)
 
 
 async def channel(asked: Asked) -> Response:

@@ -115,7 +115,7 @@ function pager(found, redraw) {
   const turn = (by) => () => { state.page += by; redraw(); };
   return make("div", { class: "pages" },
     make("button", { type: "button", onclick: turn(-1), disabled: found.page <= 1 && "" }, "Back"),
-    `page ${found.page} of ${found.page_count}, ${whole(found.filtered_count)} in all`,
+    `page ${found.page} of ${Math.max(1, found.page_count)}, ${whole(found.filtered_count)} in all`,
     make("button", { type: "button", onclick: turn(1), disabled: found.page >= found.page_count && "" }, "Next"));
 }
 
