@@ -58,3 +58,14 @@ async def test_the_old_check_of_a_node_is_200_whatever_it_finds() -> None:
         assert await client.get("healthchecks/node") == {"status": "ok"}
         assert await client.get("healthchecks/node/mq-1") == {"status": "ok"}
         assert (await client.ask("/api/healthchecks/node/nope", user="guest:guest")).status == 404
+
+
+async def test_every_check_is_open_to_a_user_with_the_tag_management() -> None:
+    async with served(FakeSource()) as client:
+        for path in (
+            "healthchecks/node",
+            "healthchecks/node/mq-1",
+            "health/checks/alarms",
+            "health/checks/virtual-hosts",
+        ):
+            assert await client.get(path, "team:t") == {"status": "ok"}, path

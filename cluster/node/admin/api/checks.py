@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.ids import NO_CONNECTION
 from cluster.node.admin.api.asked import Asked, Endpoint
-from cluster.node.admin.api.caller import MANAGEMENT, MONITORING
+from cluster.node.admin.api.caller import MANAGEMENT
 from cluster.node.admin.api.cluster import listeners
 from cluster.node.admin.api.figures import time_text
 from cluster.node.admin.api.nodes import member_in_path
@@ -161,8 +161,8 @@ ENDPOINTS = (
     Endpoint("GET", f"{_CHECKS}/port-listener/{{port}}", MANAGEMENT, check_port_listener),
     Endpoint("GET", f"{_CHECKS}/protocol-listener/{{protocol}}", MANAGEMENT, check_protocol_listener),
     Endpoint("GET", "/api/aliveness-test/{vhost}", MANAGEMENT, aliveness),
-    Endpoint("GET", "/api/healthchecks/node", MONITORING, check_node),
-    Endpoint("GET", "/api/healthchecks/node/{name}", MONITORING, check_node),
+    Endpoint("GET", "/api/healthchecks/node", MANAGEMENT, check_node),
+    Endpoint("GET", "/api/healthchecks/node/{name}", MANAGEMENT, check_node),
     Endpoint("GET", f"{_CHECKS}/certificate-expiration/{{within}}/{{unit}}", MANAGEMENT, check_certificate),
     Endpoint("GET", f"{_CHECKS}/virtual-hosts", MANAGEMENT, check_virtual_hosts),
     Endpoint("GET", f"{_CHECKS}/node-is-mirror-sync-critical", MANAGEMENT, check_mirror_sync_critical),
