@@ -78,6 +78,8 @@ async def test_what_was_put_is_deleted_once_and_then_missing() -> None:
         ("exchanges/%2F/e", [1], "the body is not a JSON object"),
         ("queues/%2F/" + "q" * 256, {}, "a queue's name is longer than 255 octets"),
         ("exchanges/%2F/" + "%C3%A9" * 128, {"type": "fanout"}, "an exchange's name is longer than 255 octets"),
+        ("vhosts/v", {"default_queue_type": "lazy"}, "'default_queue_type' must be classic or quorum, got 'lazy'"),
+        ("vhosts/v", {"default_queue_type": ["quorum"]}, "'default_queue_type' must be a string, got [\"quorum\"]"),
         ("vhosts/" + "v" * 256, {}, "a vhost's name is longer than 255 octets"),
         ("vhost-limits/%2F/max-ducks", {"value": 1}, "limit 'max-ducks' is not one of max-connections, max-queues"),
     ],
@@ -311,6 +313,15 @@ async def test_vhosts_say_what_lies_in_them() -> None:
     async with served(FakeSource()) as client:
         assert [(v["name"], v["messages"], v["messages_ready"]) for v in await client.get("vhosts")] == [("/", 10, 9)]
         assert (await client.get("vhosts/%2F"))["messages_unacknowledged_details"] == {"rate": 0.0}
+
+
+@pytest.mark.parametrize("left_out", [{}, {"default_queue_type": None}, {"default_queue_type": ""}])
+async def test_a_vhost_keeps_the_queue_type_that_a_put_leaves_out(left_out: dict[str, str | None]) -> None:
+    async with served(FakeSource()) as client:
+        assert (await client.put("vhosts/v", {"default_queue_type": "quorum"})).status == 201
+        assert (await client.put("vhosts/v", {"description": "d", "tags": None, **left_out})).status == 204
+        vhost = await client.get("vhosts/v")
+    assert (vhost["default_queue_type"], vhost["description"]) == ("quorum", "d")
 
 
 async def test_the_memory_of_a_node_is_the_memory_of_its_process() -> None:

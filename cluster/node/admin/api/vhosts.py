@@ -57,8 +57,8 @@ def read_tags(document: Document, key: str, default: list[str]) -> list[str]:
 def read_vhost(name: str, document: Document, known: Vhost | None) -> c.PutVhost:
     """The command for a vhost as JSON describes it. Raises BadField."""
     above = field(document, "metadata", dict, {})
-    queue_type = above.get("default_queue_type") or document.get("default_queue_type")
-    if queue_type is None or queue_type == "undefined":
+    queue_type = field(above, "default_queue_type", str, "") or field(document, "default_queue_type", str, "")
+    if queue_type in {"", "undefined"}:
         queue_type = known.default_queue_type if known else "classic"
     if queue_type not in {"classic", "quorum"}:
         raise BadField(f"'default_queue_type' must be classic or quorum, got {queue_type!r}")
