@@ -83,20 +83,24 @@ class Policies:
         kinds = ("queues", "all", f"{queue.type}_queues")
         return _strongest(self.table(operator=operator).values(), queue.name, kinds)
 
+    def queue_policy(self, queue: QueueDefinition) -> dict[str, FieldValue]:
+        """What both kinds of policies say of a queue together."""
+        said: dict[str, FieldValue] = {}
+        for operator in (False, True):
+            policy = self.matching_queue(queue, operator=operator)
+            for key, value in policy.definition if policy is not None else ():
+                if key in NUMBERS:
+                    _lower(said, key, value)
+                else:
+                    said[key] = value
+        return said
+
     def queue_settings(self, queue: QueueDefinition) -> dict[str, FieldValue]:
         """What holds for the queue from its arguments and both kinds of policies, without the `x-` in front.
 
         Keys are of QUEUE_SETTINGS and DECLARED_ONLY; those nothing is said about are absent.
         """
-        settings: dict[str, FieldValue] = {}
-        for operator in (False, True):
-            policy = self.matching_queue(queue, operator=operator)
-            if policy is not None:
-                for key, value in policy.definition:
-                    if key in NUMBERS:
-                        _lower(settings, key, value)
-                    elif key in QUEUE_SETTINGS:
-                        settings[key] = value
+        settings = {key: value for key, value in self.queue_policy(queue).items() if key in QUEUE_SETTINGS}
         for name, argument in queue.arguments.values.items():
             setting = _ARGUMENTS.get(name)
             if setting is None or argument is None:

@@ -195,6 +195,18 @@ async def test_a_queue_shows_its_counts_its_replicas_and_its_policy() -> None:
     assert queue | expected == queue
 
 
+async def test_of_a_number_that_both_policies_of_a_queue_set_the_smaller_one_is_shown_as_it_holds() -> None:
+    async with served(FakeSource()) as client:
+        user = {"max-length": 5, "message-ttl": 9000, "overflow": "drop-head"}
+        await client.put("policies/%2F/p", {"pattern": ".*", "definition": user})
+        await client.put(
+            "operator-policies/%2F/o", {"pattern": "^o", "definition": {"max-length": 10, "message-ttl": 80}}
+        )
+        queue = await client.get("queues/%2F/orders")
+    assert (queue["policy"], queue["operator_policy"]) == ("p", "o")
+    assert queue["effective_policy_definition"] == {"max-length": 5, "message-ttl": 80, "overflow": "drop-head"}
+
+
 async def test_what_changes_a_vhost_is_judged_by_a_copy_of_the_catalog_that_is_up_to_date() -> None:
     source = FakeSource()
     (first,) = source.catalog.queues.values()

@@ -104,9 +104,6 @@ def queue_document(queue: QueueDefinition, counts: QueueCounts, asked: Asked, mo
     vhost = asked.catalog.vhosts.get(queue.vhost)
     policy = vhost.policies.matching_queue(queue, operator=False) if vhost else None
     operator_policy = vhost.policies.matching_queue(queue, operator=True) if vhost else None
-    effective: dict[str, Any] = {}
-    for matching in (policy, operator_policy):
-        effective |= dict(matching.definition) if matching else {}
     chosen = more.chosen.get((counts.chosen_node, counts.chosen_consumer))
     alone = "x-single-active-consumer" in queue.arguments.values
     active_tag = chosen.consumer_tag if chosen is not None and alone else None
@@ -117,7 +114,7 @@ def queue_document(queue: QueueDefinition, counts: QueueCounts, asked: Asked, mo
         "state": "running" if report.leader else "down",
         "policy": policy.name if policy else None,
         "operator_policy": operator_policy.name if operator_policy else None,
-        "effective_policy_definition": effective,
+        "effective_policy_definition": vhost.policies.queue_policy(queue) if vhost else {},
         "single_active_consumer_tag": active_tag,
         "exclusive_consumer_tag": chosen.consumer_tag if chosen is not None and not alone else None,
         **queue_flow(asked, report, counts, more.flows.get(queue.id, ()), queue.id),
