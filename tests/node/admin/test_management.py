@@ -195,6 +195,15 @@ async def test_a_queue_shows_its_counts_its_replicas_and_its_policy() -> None:
     assert queue | expected == queue
 
 
+async def test_an_empty_pattern_of_a_policy_means_every_queue_and_is_shown_as_it_was_given() -> None:
+    async with served(FakeSource()) as client:
+        given = {"pattern": "", "definition": {"max-length": 5}}
+        assert [(await client.put("policies/%2F/p", given)).status for _ in range(2)] == [201, 204]
+        assert (await client.get("queues/%2F/orders"))["policy"] == "p"
+        assert (await client.get("policies/%2F/p"))["pattern"] == ""
+        assert (await client.get("definitions"))["policies"][0]["pattern"] == ""
+
+
 async def test_of_a_number_that_both_policies_of_a_queue_set_the_smaller_one_is_shown_as_it_holds() -> None:
     async with served(FakeSource()) as client:
         user = {"max-length": 5, "message-ttl": 9000, "overflow": "drop-head"}

@@ -7,6 +7,7 @@ that does not compile is refused before it is proposed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -20,12 +21,16 @@ from cluster.node.admin.api.asked import Asked, Endpoint, Handler
 from cluster.node.admin.api.caller import ADMINISTRATOR, MANAGEMENT, POLICYMAKER
 from cluster.node.admin.api.fields import BadField, Document, field
 
+_EVERY_NAME: Final = "(?:)"
+"""How the catalog keeps an empty pattern. It means every name in a policy, and none in a permission, and the catalog
+has one meaning for it, that of permissions, on which replicas of all versions agree."""
+
 
 def policy_document(vhost: str, policy: Policy) -> Document:
     return {
         "vhost": vhost,
         "name": policy.name,
-        "pattern": policy.pattern,
+        "pattern": "" if policy.pattern == _EVERY_NAME else policy.pattern,
         "apply-to": policy.apply_to,
         "definition": dict(policy.definition),
         "priority": policy.priority,
@@ -50,7 +55,7 @@ def read_policy(vhost: str, name: str, document: Document, *, operator: bool) ->
     command = c.PutPolicy(
         vhost,
         name,
-        field(document, "pattern", str),
+        field(document, "pattern", str) or _EVERY_NAME,
         field(document, "apply-to", str, "all"),
         field(document, "priority", int, 0),
         tuple(sorted(definition.items())),
