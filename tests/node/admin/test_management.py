@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import trio
 
 from cluster.broker.catalog.commands import DeclareQueue, DeleteQueue
 from cluster.node.admin.report import QueueFlow
@@ -250,6 +251,15 @@ async def test_a_long_list_is_cut_into_pages_filtered_and_narrowed() -> None:
         assert [item["name"] for item in found["items"]] == ["q11", "q10"]
         beyond = await client.ask("/api/queues?page=9", user="guest:guest")
         assert (beyond.status, beyond.reason) == (400, "Page out of range, page: 9 page size: 100, len: 13")
+
+
+async def test_a_regular_expression_that_takes_for_ever_is_given_up_and_does_not_stop_the_node() -> None:
+    source = FakeSource()
+    source.operations.founded.ok(DeclareQueue("/", "a" * 60 + "!", True, False, False))
+    async with served(source) as client:
+        with trio.fail_after(9):
+            answer = await client.ask("/api/queues?page=1&use_regex=true&name=(a%7Caa)%2B$", user="guest:guest")
+    assert (answer.status, answer.reason) == (400, "name: the regular expression takes too long")
 
 
 async def test_where_nothing_has_the_name_there_are_no_pages() -> None:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import regex
 import trio
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from cluster.broker.catalog.access import MATCH_SECONDS_MAX
 from cluster.node.admin.api.asked import Asked
 from cluster.node.admin.api.fields import Document
 from cluster.node.admin.gently import gently, gently_sorted
@@ -192,10 +194,17 @@ def _matcher(text: str, *, use_regex: bool) -> Callable[[str], bool]:
     if not use_regex:
         return lambda name: text.lower() in name.lower()
     try:
-        pattern = re.compile(text, re.IGNORECASE)
-    except re.error as error:
+        pattern = regex.compile(text, regex.IGNORECASE)
+    except (regex.error, RecursionError, OverflowError) as error:
         raise HTTPException(400, f"name: not a regular expression: {error}") from None
-    return lambda name: pattern.search(name) is not None
+
+    def matches(name: str) -> bool:
+        try:
+            return pattern.search(name, timeout=MATCH_SECONDS_MAX) is not None
+        except TimeoutError:
+            raise HTTPException(400, "name: the regular expression takes too long") from None
+
+    return matches
 
 
 def _page(page: str, size: str | None) -> tuple[int, int]:
