@@ -28,6 +28,7 @@ from cluster.broker.catalog.definitions import ExchangeDefinition, QueueDefiniti
 from cluster.broker.catalog.ids import NO_CONNECTION, NO_NODE, NO_SHARD, ConnectionId, NodeId, QueueId
 from cluster.broker.catalog.outcome import QueueDeclared
 from cluster.broker.catalog.state import State
+from cluster.broker.catalog.vhost import Vhost
 from cluster.broker.errors import precondition_failed, queue_label
 
 
@@ -71,12 +72,37 @@ def unbind(state: State, command: UnbindQueue | UnbindExchange, at: Applying) ->
         at.touched = True
 
 
+def placed(state: State, command: DeclareQueue) -> DeclareQueue:
+    """The command as the leader proposes it, who decides once for all near whom a replicated queue is to be led.
+
+    That can depend on policies. They go by patterns, and a match that takes too long is given up: by each replica at
+    a time of its own.
+    """
+    vhost = state.vhosts.get(command.vhost)
+    if vhost is None or not _is_replicated(command):
+        return command
+    return replace(command, home=command.home if _is_wanted_at_home(vhost, command) else NO_NODE, incarnation=0)
+
+
+def _is_replicated(command: DeclareQueue) -> bool:
+    return command.durable and not command.exclusive
+
+
+def _is_wanted_at_home(vhost: Vhost, command: DeclareQueue) -> bool:
+    arguments = read_arguments(command.arguments)
+    locator = arguments.text("x-queue-leader-locator")
+    if locator is None:
+        kind = queue_rules.queue_type(vhost, command, arguments)
+        return vhost.policies.locator(command.name, kind) == "client-local"
+    return locator == "client-local"
+
+
 def declare_queue(state: State, command: DeclareQueue, at: Applying) -> QueueDefinition:
     vhost = state.vhost(command.vhost)
     existing = queue_rules.judge_declare(vhost, command)
     if existing is not None:
         return existing
-    replicated = command.durable and not command.exclusive
+    replicated = _is_replicated(command)
     home = NodeId(command.home)
     if not replicated and (home not in state.members or command.incarnation <= state.gone_incarnations.get(home, -1)):
         raise precondition_failed(f"node {home} lost {queue_label(vhost.name, command.name)} before it was declared")
@@ -95,7 +121,8 @@ def declare_queue(state: State, command: DeclareQueue, at: Applying) -> QueueDef
         0 if replicated else command.incarnation,
     )
     if replicated:
-        is_local = vhost.policies.queue_settings(queue).get("queue-leader-locator") == "client-local"
+        # With an incarnation it is as an older leader has proposed it, and not decided.
+        is_local = _is_wanted_at_home(vhost, command) if command.incarnation else home != NO_NODE
         queue = replace(queue, shard=state.lightest_shard(home if is_local else None))
     state.add_queue(queue)
     at.changes.append(QueueDeclared(queue))

@@ -106,6 +106,10 @@ class Catalog:
                 changes.extend(outcome.changes)
         return Ok(request_id, tuple(outcomes), tuple(changes))
 
+    def to_propose(self, command: c.SingleCommand) -> c.SingleCommand:
+        """The command as a leader proposes it, whose copy this is: decided where replicas might not agree."""
+        return topology.placed(self._state, command) if isinstance(command, c.DeclareQueue) else command
+
     def _apply_single(self, request_id: bytes, command: c.SingleCommand, at: Applying) -> Outcome:
         try:
             value = _HANDLERS[type(command)](self._state, command, at)

@@ -312,8 +312,10 @@ class UnbindExchange:
 
 @dataclass(frozen=True, slots=True)
 class DeclareQueue:
-    """`home` and its `incarnation` matter for queues that are not replicated. `owner` is the connection that
-    declares, whether exclusively or not."""
+    """`home` and its `incarnation` hold a queue that is not replicated. In the log, a replicated one has no
+    incarnation, and the home that it is to be led at, or NO_NODE; one with an incarnation was proposed by an older
+    program, and each replica finds out for itself. `owner` is the connection that declares, whether exclusively or
+    not."""
 
     opcode: ClassVar[int] = 40
     vhost: str

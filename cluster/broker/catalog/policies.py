@@ -80,8 +80,20 @@ class Policies:
 
     def matching_queue(self, queue: QueueDefinition, *, operator: bool) -> Policy | None:
         """The policy that holds for a queue."""
-        kinds = ("queues", "all", f"{queue.type}_queues")
-        return _strongest(self.table(operator=operator).values(), queue.name, kinds)
+        return self._matching(queue.name, queue.type, operator=operator)
+
+    def _matching(self, name: str, queue_type: str, *, operator: bool) -> Policy | None:
+        kinds = ("queues", "all", f"{queue_type}_queues")
+        return _strongest(self.table(operator=operator).values(), name, kinds)
+
+    def locator(self, name: str, queue_type: str) -> Scalar | None:
+        """What they say of where a queue that is not there yet is to be led (`queue-leader-locator`)."""
+        said: Scalar | None = None
+        for operator in (False, True):
+            policy = self._matching(name, queue_type, operator=operator)
+            if policy is not None:
+                said = dict(policy.definition).get("queue-leader-locator", said)
+        return said
 
     def queue_policy(self, queue: QueueDefinition) -> dict[str, FieldValue]:
         """What both kinds of policies say of a queue together."""

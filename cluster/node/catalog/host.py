@@ -160,9 +160,8 @@ class CatalogHost:
         self._proposing = self._taken[:COMMANDS_PER_ENTRY_MAX]
         del self._taken[:COMMANDS_PER_ENTRY_MAX]
         request_id = pack_marks([t.asker for t in self._proposing], [t.mark for t in self._proposing])
-        if len(self._proposing) == 1:
-            return encode_command(self._proposing[0].command, request_id)
-        return encode_command(Several(tuple([t.command for t in self._proposing])), request_id)
+        commands = [self.catalog.to_propose(taken.command) for taken in self._proposing]
+        return encode_command(commands[0] if len(commands) == 1 else Several(tuple(commands)), request_id)
 
     def proposed(self, index: LogIndex, term: Term) -> None:
         self._under_way = index

@@ -2,9 +2,10 @@
 
 import pytest
 
+from cluster.broker.catalog import policies
 from cluster.broker.catalog.commands import DeletePolicy, DeleteUser, DeleteVhost, PutPolicy, RemoveMember
 from cluster.broker.catalog.outcome import PoliciesChanged, Refused
-from tests.broker.catalog.build import bind, channel, exchange, queue
+from tests.broker.catalog.build import Founded, bind, channel, exchange, queue
 
 
 def policy(name="p", pattern=".*", apply_to="queues", priority=0, operator=False, **definition):
@@ -99,3 +100,37 @@ def test_what_is_gone_already_is_deleted(cluster):
     version = cluster.catalog.version
     cluster.ok(DeletePolicy("/", "p", operator=True), DeleteUser("nobody"), DeleteVhost("nope"), RemoveMember(9))
     assert cluster.catalog.version == version
+
+
+NEAR = policy(pattern="^near", queue_leader_locator="client-local")
+
+
+def test_a_policy_leads_new_queues_where_their_clients_are(cluster):
+    cluster.ok(NEAR)
+    commands = [queue("near.1", home=3), queue("near.2", home=3), queue("far", home=3), queue("near.3", home=2)]
+    assert [cluster.ok(cluster.catalog.to_propose(command)).shard for command in commands] == [3, 3, 1, 2]
+
+
+def test_an_argument_says_it_before_a_policy(cluster):
+    cluster.ok(NEAR)
+    far = queue("near.1", home=3, x_queue_leader_locator="balanced", x_queue_type="quorum")
+    near = queue("far", home=3, x_queue_leader_locator="client-local", x_queue_type="quorum")
+    assert [cluster.ok(cluster.catalog.to_propose(command)).shard for command in (far, near)] == [1, 3]
+
+
+@pytest.mark.parametrize("matches_at_the_leader", [True, False])
+def test_a_replica_that_gives_a_pattern_up_puts_a_queue_where_the_others_do(monkeypatch, matches_at_the_leader):
+    leader, replica = Founded(), Founded()
+    for one in (leader, replica):
+        one.ok(NEAR)
+    monkeypatch.setattr(policies, "pattern_matches", lambda *_: matches_at_the_leader)
+    command = leader.catalog.to_propose(queue("near", home=3))
+    assert leader.ok(command).shard == (3 if matches_at_the_leader else 1)
+    monkeypatch.setattr(policies, "pattern_matches", lambda *_: not matches_at_the_leader)
+    replica.ok(command)
+    assert replica.catalog.state_hash() == leader.catalog.state_hash()
+
+
+def test_what_an_older_leader_has_proposed_goes_by_the_policies_of_the_copy(cluster):
+    cluster.ok(NEAR)
+    assert cluster.ok(queue("near", home=3, incarnation=1)).shard == 3
