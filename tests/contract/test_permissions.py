@@ -12,7 +12,7 @@ import pytest
 from cluster.amqp import methods as m
 from tests.cluster.harness import LocalCluster
 from tests.contract.admin import Admin
-from tests.contract.clients import Clients, channel_refused, settle
+from tests.contract.clients import Clients, channel_refused, settle, take
 from tests.contract.wire import Wire
 
 _numbers = count(1)
@@ -146,6 +146,23 @@ def test_what_the_permissions_do_not_name_closes_the_channel_with_403(
     text = f"ACCESS_REFUSED - access to {label} in vhost '{vhost}' refused for user '{lim}'"
     with channel_refused(channel, 403, text):
         attempt(channel)
+
+
+def test_an_answer_to_a_reply_address_needs_write_permission_on_the_default_exchange(
+    clients: Clients, admin: Admin, vhost: str, lim: str
+) -> None:
+    asking = clients.channel(virtual_host=vhost)
+    asking.queue_declare("requests")
+    asking.basic_consume("amq.rabbitmq.reply-to", lambda *_: None, auto_ack=True)
+    asking.basic_publish("", "requests", b"?", pika.BasicProperties(reply_to="amq.rabbitmq.reply-to"))
+    address = take(asking, "requests")[1].reply_to
+    assert address is not None
+    admin.put("permissions", vhost, lim, configure=".*", write="^(?!amq.default)", read=".*")
+    answering = clients.channel(**entering(lim, vhost))
+    text = f"ACCESS_REFUSED - access to exchange 'amq.default' in vhost '{vhost}' refused for user '{lim}'"
+    with channel_refused(answering, 403, text):
+        answering.basic_publish("", address, b"!")
+        settle(answering)
 
 
 def test_topic_permissions_narrow_what_may_be_published_and_bound(

@@ -38,10 +38,10 @@ def resolve(
         raise not_implemented("immediate=true")
     broker = connection.broker
     exchange, routing_key = publish.exchange, publish.routing_key
+    broker.catalog.checks.publish(connection.user, connection.vhost, exchange, routing_key)
     if not exchange and broker.replies.is_address(routing_key):
         entrance = broker.flows.entrance(connection.vhost, exchange, 0)
         return Route(method, exchange, routing_key, [], entrance, mandatory=publish.mandatory, static=True, direct=True)
-    broker.catalog.checks.publish(connection.user, connection.vhost, exchange, routing_key)
 
     def headers() -> Mapping[str, FieldValue]:
         return peek(header).headers()
