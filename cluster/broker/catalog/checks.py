@@ -51,9 +51,7 @@ class Checks:
 
     def open_vhost(self, user: str, vhost: str, *, vhost_connections: int, user_connections: int) -> None:
         """connection.open; the counts are of connections open now, without this one. Raises 530."""
-        limits = self._state.vhost(vhost).limits
-        self._state.access.check_vhost(user, vhost)
-        allowed = limits.get("max-connections")
+        allowed = self._state.vhost(vhost).limits.get("max-connections")
         if allowed is not None and vhost_connections >= allowed:
             raise not_allowed(
                 f"access to vhost '{vhost}' refused for user '{user}': connection limit ({allowed}) is reached"
@@ -61,6 +59,7 @@ class Checks:
         allowed = self._state.access.limits_of(user).get("max-connections")
         if allowed is not None and user_connections >= allowed:
             raise not_allowed(f"connection refused for user '{user}': user connection limit ({allowed}) is reached")
+        self._state.access.check_vhost(user, vhost)
 
     def open_channel(self, user: str, *, user_channels: int) -> None:
         """channel.open; the count is of the user's channels open now, without this one. Raises 530."""

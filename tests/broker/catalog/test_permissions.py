@@ -142,6 +142,25 @@ def test_opening_a_vhost(cluster, lim):
     )
 
 
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        (
+            SetVhostLimit("v2", "max-connections", 0),
+            "access to vhost 'v2' refused for user 'lim': connection limit (0) is reached",
+        ),
+        (
+            SetUserLimit("lim", "max-connections", 0),
+            "connection refused for user 'lim': user connection limit (0) is reached",
+        ),
+    ],
+)
+def test_limits_of_connections_are_judged_before_the_permissions_on_the_vhost(cluster, lim, limit, text):
+    cluster.ok(PutVhost("v2"), limit)
+    counts = {"vhost_connections": 0, "user_connections": 0}
+    assert refused(cluster.catalog.checks.open_vhost, lim, "v2", **counts) == connection(530, f"NOT_ALLOWED - {text}")
+
+
 def test_connection_and_channel_limits(cluster, lim):
     checks = cluster.catalog.checks
     counts = {"vhost_connections": 0, "user_connections": 0}
