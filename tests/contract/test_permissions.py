@@ -99,6 +99,17 @@ def test_a_users_channels_are_counted_over_all_nodes(
     clients.channel(2, **entering(lim, vhost))
 
 
+def test_a_limit_of_channels_holds_for_the_next_channel_of_who_is_connected(
+    clients: Clients, admin: Admin, nodes: LocalCluster, vhost: str, lim: str
+) -> None:
+    text = f"number of channels opened for user '{lim}' has reached the maximum allowed user limit of (1)"
+    with Wire(nodes.port(clients.next_node())) as wire:
+        wire.open(1, user=lim, password="secret", vhost=vhost)
+        admin.put("user-limits", lim, "max-channels", value=1)
+        wire.call(m.ChannelOpen(), 2)
+        wire.assert_connection_closed(530, f"NOT_ALLOWED - {text}")
+
+
 def test_a_vhosts_queues_are_limited(clients: Clients, admin: Admin, vhost: str, lim: str) -> None:
     channel = clients.channel(**entering(lim, vhost))
     channel.queue_declare("one")
