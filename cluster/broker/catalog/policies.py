@@ -19,6 +19,8 @@ from cluster.broker.errors import precondition_failed
 
 NUMBERS: Final = ("consumer-timeout", "delivery-limit", "expires", "max-length", "max-length-bytes", "message-ttl")
 """Settings that are whole numbers, where the smaller one is the stricter one. Times are in milliseconds."""
+NEVER_ZERO: Final = ("consumer-timeout", "expires")
+"""Of these, the ones that would take queues and channels away at once."""
 WORDS: Final[Mapping[str, tuple[str, ...] | None]] = {
     "alternate-exchange": None,
     "dead-letter-exchange": None,
@@ -64,6 +66,13 @@ def judge_policy(command: PutPolicy) -> None:
                 raise precondition_failed(f"'{key}' of policy '{command.name}' must be one of {', '.join(words)}")
         else:
             raise precondition_failed(f"'{key}' of policy '{command.name}' is not a recognised setting")
+
+
+def refuse_zero_times(command: PutPolicy) -> None:
+    """Raises BrokerError (406). For a policy that is asked for now: an entry of the log may hold one that was taken."""
+    for key, value in command.definition:
+        if key in NEVER_ZERO and value == 0:
+            raise precondition_failed(f"'{key}' of policy '{command.name}' must be a whole number > 0")
 
 
 class Policies:

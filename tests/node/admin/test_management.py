@@ -68,6 +68,16 @@ async def test_what_was_put_is_deleted_once_and_then_missing() -> None:
             {"pattern": ".*", "definition": {"max-length": "1"}},
             "'max-length' of policy 'p' must be a whole number >= 0",
         ),
+        (
+            "policies/%2F/p",
+            {"pattern": ".*", "definition": {"expires": 0}},
+            "'expires' of policy 'p' must be a whole number > 0",
+        ),
+        (
+            "operator-policies/%2F/p",
+            {"pattern": ".*", "definition": {"consumer-timeout": 0}},
+            "'consumer-timeout' of policy 'p' must be a whole number > 0",
+        ),
         ("policies/%2F/p", {"pattern": ".*"}, "'definition' is missing"),
         ("queues/%2F/q", {"durable": "maybe"}, "'durable' must be true or false, got \"maybe\""),
         (

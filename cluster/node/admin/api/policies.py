@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from cluster.broker.catalog import commands as c
 from cluster.broker.catalog.access import check_pattern
-from cluster.broker.catalog.policies import Policy, judge_policy
+from cluster.broker.catalog.policies import Policy, judge_policy, refuse_zero_times
 from cluster.broker.catalog.vhost import Vhost
 from cluster.node.admin.api.answers import changed, found, listed, nothing
 from cluster.node.admin.api.asked import Asked, Endpoint, Handler
@@ -63,6 +63,7 @@ def read_policy(vhost: str, name: str, document: Document, *, operator: bool) ->
     )
     check_pattern(command.pattern)
     judge_policy(command)
+    refuse_zero_times(command)
     return command
 
 
