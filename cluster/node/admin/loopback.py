@@ -57,7 +57,6 @@ async def loopback(stream: trio.SocketStream, user: str, password: str, vhost: s
                 try:
                     await client.open(user, password, vhost)
                     yield client
-                    await client.close()
                 except BrokerError as error:
                     refused = error
         except (OSError, trio.BrokenResourceError) as error:
@@ -92,7 +91,7 @@ class Loopback:
         await self._expect(m.ChannelOpenOk)
 
     async def publish(self, exchange: str, routing_key: str, properties: BasicProperties, body: bytes) -> bool:
-        """Until it is confirmed. Whether it was routed to a queue."""
+        """Until it is confirmed. Whether it was routed to a queue. Nothing more is heard during an alarm."""
         await self._send(m.ConfirmSelect(False))
         await self._expect(m.ConfirmSelectOk)
         method = m.BasicPublish(exchange, routing_key, True, False)

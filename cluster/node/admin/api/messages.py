@@ -155,6 +155,7 @@ async def get(asked: Asked) -> Response:
         if look.ack_mode != "ack_requeue_false":
             for message in messages:
                 await client.reject(message.delivery_tag, requeue=look.ack_mode.endswith("true"))
+        await client.close()
     return JSONResponse([_message(message, look) for message in messages])
 
 
