@@ -116,6 +116,10 @@ class Policies:
                     said[key] = value
         return said
 
+    def matching_exchange(self, exchange: ExchangeDefinition, *, operator: bool) -> Policy | None:
+        """The policy that holds for an exchange."""
+        return _strongest(self.table(operator=operator).values(), exchange.name, ("exchanges", "all"))
+
     def queue_settings(self, queue: QueueDefinition) -> dict[str, FieldValue]:
         """What holds for the queue from its arguments and both kinds of policies, without the `x-` in front.
 
@@ -139,7 +143,7 @@ class Policies:
             return declared
         found: str | None = None
         for operator in (False, True):
-            policy = _strongest(self.table(operator=operator).values(), exchange.name, ("exchanges", "all"))
+            policy = self.matching_exchange(exchange, operator=operator)
             if policy is not None:
                 value = dict(policy.definition).get("alternate-exchange")
                 found = value if isinstance(value, str) else found

@@ -169,6 +169,15 @@ async def test_a_binding_has_a_routing_key_that_a_publish_can_have() -> None:
     assert answers[1].reason == "'routing_key' is longer than 255 octets"
 
 
+async def test_an_exchange_names_its_policy() -> None:
+    async with served(FakeSource()) as client:
+        policy = {"pattern": "^amq.fan", "definition": {"alternate-exchange": "amq.direct"}, "apply-to": "exchanges"}
+        await client.put("policies/%2F/unrouted", policy)
+        assert (await client.get("exchanges/%2F/amq.fanout"))["policy"] == "unrouted"
+        named = {item["name"]: item.get("policy") for item in await client.get("exchanges/%2F")}
+        assert [name for name, policy in named.items() if policy] == ["amq.fanout"]
+
+
 async def test_exchanges_are_bound_to_exchanges() -> None:
     async with served(FakeSource()) as client:
         assert (await client.post("bindings/%2F/e/amq.direct/e/amq.fanout", {"routing_key": "k"})).status == 201

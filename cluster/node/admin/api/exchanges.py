@@ -35,6 +35,13 @@ def exchange_document(exchange: ExchangeDefinition) -> Document:
     }
 
 
+def _document(asked: Asked, exchange: ExchangeDefinition) -> Document:
+    """With the name of its policy, where there is one. Its vhost may have gone since it was found."""
+    vhost = asked.catalog.vhosts.get(exchange.vhost)
+    policy = vhost.policies.matching_exchange(exchange, operator=False) if vhost else None
+    return exchange_document(exchange) | ({"policy": policy.name} if policy else {})
+
+
 def read_exchange(vhost: str, name: str, document: Document) -> c.DeclareExchange:
     """Raises BadField."""
     return c.DeclareExchange(
@@ -61,14 +68,14 @@ async def exchanges(asked: Asked) -> Response:
     every = [exchange for vhost in vhosts for _, exchange in sorted(vhost.exchanges.items())]
     flows = {} if asked.flag("disable_stats") else await _flows(asked)
     return await listed(
-        asked, every, lambda exchange: exchange_document(exchange) | _stats(asked, exchange, flows), in_pages=True
+        asked, every, lambda exchange: _document(asked, exchange) | _stats(asked, exchange, flows), in_pages=True
     )
 
 
 async def exchange(asked: Asked) -> Response:
     """Which messages went which way is not kept: see `queues.queue`."""
     known = known_exchange(asked, asked.vhost(), asked.part("name"))
-    document = exchange_document(known) | _stats(asked, known, await _flows(asked))
+    document = _document(asked, known) | _stats(asked, known, await _flows(asked))
     return found(asked, document | {"incoming": [], "outgoing": []})
 
 
