@@ -44,7 +44,7 @@ from cluster.node.shards.switchboard import Switchboard
 from cluster.node.shards.view import CatalogView, shard_of
 from cluster.node.turns import Turns
 from cluster.node.unused_queues import UnusedQueues
-from cluster.raft.group import RaftConfig
+from cluster.raft.group import RaftConfig, RaftGroup
 from cluster.raft.runtime import GroupHandler, PromptWriter, Runtime, RuntimeConfig, Writer
 from cluster.raft.runtime.beat import next_beat
 from cluster.raft.runtime.wakeup import Wakeup
@@ -258,9 +258,8 @@ class Core:
         if dead:
             self.runtime.compact_payloads(group, dead, ())
 
-    def recent_entry(self, group: GroupId, index: LogIndex) -> Entry | None:
-        raft = self.runtime.group(group)
-        return raft.recent_entry(index) if raft is not None else None
+    def raft(self, group: GroupId) -> RaftGroup | None:
+        return self.runtime.group(group)
 
     def rewrite(self, group: GroupId, entries: list[Entry]) -> None:
         self.runtime.compact_payloads(group, (), entries)

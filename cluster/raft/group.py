@@ -177,6 +177,12 @@ class RaftGroup:
         """
         self._lead().transfer(target)
 
+    @property
+    def is_handing_over(self) -> bool:
+        """Does it lead, and is a transfer under way? Another may lead already, which this member has not heard."""
+        leadership = self._election.leadership
+        return leadership is not None and leadership.is_handing_over
+
     def has_little_under_way(self, bytes_max: int) -> bool:
         """Does a leader wait for a quorum to have something, and for no more than so many bytes?"""
         leadership = self._election.leadership

@@ -28,6 +28,11 @@ class Handover:
         self._started = 0
         self._is_sent = False
 
+    @property
+    def is_under_way(self) -> bool:
+        """May the target lead by now?"""
+        return self._target != NOBODY
+
     def refuse_proposals(self) -> None:
         """Raises ProposalDropped while a transfer is under way."""
         if self._target:

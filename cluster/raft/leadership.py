@@ -353,6 +353,10 @@ class Leadership:
             self.has_work = True
             self._handover.go_on(self._progress)
 
+    @property
+    def is_handing_over(self) -> bool:
+        return self._handover.is_under_way
+
     def hand_over(self) -> None:
         """This member is about to stop leading."""
         self._handover.step_aside(self._progress, self._ticks)

@@ -142,8 +142,10 @@ def test_the_target_is_brought_up_to_date_first() -> None:
     ensemble.propose(1, "a")
     ensemble.do(1, lambda group: group.transfer_leadership(TWO))
     assert ensemble.take(kind=TimeoutNow) == []
+    assert ensemble.groups[1].is_handing_over
     ensemble.settle()
     assert ensemble.role(2) is Role.LEADER
+    assert not ensemble.groups[1].is_handing_over
     assert ensemble.groups[2].commit_index == 3
 
 

@@ -52,11 +52,7 @@ def _goes_on(batch: Batch, last: int) -> bool:
     return slots > 0 and batch.number - slots >= last
 
 
-def _never(queue: QueueId) -> bool:
-    return False
-
-
-def _never_full(node: int) -> bool:
+def _never(*_: object) -> bool:
     return False
 
 
@@ -74,7 +70,8 @@ class ShardLeader:
         shard: int = 0,
         incarnation: int = 1,
         now_ms: int = 0,
-        is_full: Callable[[int], bool] = _never_full,
+        is_full: Callable[[int], bool] = _never,
+        is_leaving: Callable[[], bool] = _never,
     ) -> None:
         """`state` has applied the entry that opened this term.
 
@@ -83,6 +80,7 @@ class ShardLeader:
         shard, incarnation  under which the shard sends dead letters to others; the latter rises when it forgets
         now_ms           Unix milliseconds
         is_full(node)    shall messages for the node wait, because so many are on their way to it?
+        is_leaving()     may another lead by now? Then nothing is answered from the state as it is here
         """
         self._state = state
         self._deleted = deleted
@@ -91,7 +89,8 @@ class ShardLeader:
         self.queues = take_up(state, surroundings)
         self._received: dict[int, tuple[int, int]] = dict(state.sessions)
         self._deferred: list[tuple[int, int, RequestOp, QueueId, Sequence[int]]] = []
-        """Requests that came while attaching: what is ready is not known then. One per channel."""
+        """Requests that came while attaching, when what is ready is not known, or while leaving. One per channel."""
+        self._is_leaving = is_leaving
         self._payloads = PayloadCache(load, limits.payload_cache_bytes)
         self._out = Outbox(is_full)
         self._restless: dict[QueueId, LeaderQueue] = {}
@@ -266,7 +265,7 @@ class ShardLeader:
 
     def request(self, node: int, request: int, op: RequestOp, queue_id: QueueId, args: Sequence[int]) -> None:
         """See `RequestOp`. The reply comes by `take_out`, maybe later."""
-        if self.attaching:
+        if self.attaching or self._is_leaving():
             self._deferred.append((node, request, op, queue_id, args))
             return
         queue = self._registry.queue_asked(queue_id)
@@ -292,6 +291,9 @@ class ShardLeader:
             if queue.settings.delivery_limit is not None:
                 self._homes.return_lost(queue, queue.take_suspects())
         self._restless.update(self.queues)
+        self._answer_deferred()
+
+    def _answer_deferred(self) -> None:
         deferred, self._deferred = self._deferred, []
         for request in deferred:
             self.request(*request)
@@ -328,12 +330,14 @@ class ShardLeader:
         self._keeper.now_ms = max(self._keeper.now_ms, now_ms)
         if self.attaching:
             return False
+        had_deferred = bool(self._deferred)
+        self._answer_deferred()
         for queue_id in self._keeper.due():
             queue = self.queues.get(queue_id)
             if queue is not None:
                 queue.deadline_ms = None
                 self._restless[queue_id] = queue
-        return bool(self._restless or self._forwarder or self._arbiter)
+        return bool(had_deferred or self._restless or self._forwarder or self._arbiter)
 
     def settings_changed(self, queue_id: QueueId) -> None:
         """Other settings may hold for the queue now; or it is new, and none of its messages has come."""

@@ -20,7 +20,7 @@ from cluster.broker.shard.state import ShardState
 from cluster.node.checkpoints import Checkpoints
 from cluster.node.shards.seat import Seat, SeatServices
 from cluster.node.shards.snapshots import Snapshots
-from cluster.raft.group import NotLeader, ProposalDropped, Role
+from cluster.raft.group import NotLeader, ProposalDropped, RaftGroup, Role
 from cluster.raft.storage import GroupStorage, StorageCorrupt
 from cluster.raft.types import NOBODY, Entry, EntryKind, GroupId, LogIndex, NodeId, SnapshotMeta, Term
 
@@ -55,8 +55,8 @@ class HostServices(SeatServices, Protocol):
     def write_snapshot(self, group: GroupId, index: LogIndex, data: bytes, dead: list[LogIndex]) -> None:
         """Make the snapshot durable, and delete the entries that it says are dead."""
 
-    def recent_entry(self, group: GroupId, index: LogIndex) -> Entry | None:
-        """The entry as consensus has it in memory, where it is until it is durable; later perhaps."""
+    def raft(self, group: GroupId) -> RaftGroup | None:
+        """Consensus of the group, if it takes part."""
 
     def rewrite(self, group: GroupId, entries: list[Entry]) -> None:
         """Entries that the latest snapshot covers have shrunk to this."""
@@ -97,13 +97,18 @@ class ShardHost(Seat):
 
     def load(self, index: int) -> bytes:
         """Raises StorageCorrupt. What a majority has may not be on this node's disk yet, and is in memory then."""
-        recent = self._host_services.recent_entry(self.group, LogIndex(index))
+        raft = self._host_services.raft(self.group)
+        recent = raft.recent_entry(LogIndex(index)) if raft is not None else None
         if recent is not None:
             return recent.data
         data = self._storage.payload(LogIndex(index))
         if data is None:
             raise StorageCorrupt(f"group {self.group}: entry {index} is alive but not in the log")
         return data
+
+    def is_leaving(self) -> bool:
+        raft = self._host_services.raft(self.group)
+        return raft is not None and raft.is_handing_over
 
     # ---- GroupHandler
 

@@ -81,6 +81,10 @@ class Seat:
         """The data of a live entry."""
         raise NotImplementedError
 
+    def is_leaving(self) -> bool:
+        """Is the lead being given to another, who may have it by now?"""
+        return False
+
     def begin(self, term: int) -> None:
         """Lead, from the state as it is now."""
         leader = ShardLeader(
@@ -93,6 +97,7 @@ class Seat:
             incarnation=self.incarnation,
             now_ms=self._services.wall_ms(),
             is_full=self._services.is_full,
+            is_leaving=self.is_leaving,
         )
         self.leader, self.term = leader, term
         self.settings_changed(self._services.view.queues_of(self.shard))

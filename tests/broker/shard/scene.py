@@ -24,6 +24,7 @@ class Scene:
         self.entries: dict[int, bytes] = {}
         self.deleted: set[QueueId] = set()
         self.limits = limits
+        self.is_leaving = False
         self.numbers: dict[int, int] = {}
         self.requests = 0
         self.words: dict[int, ToHome] = {}
@@ -34,7 +35,13 @@ class Scene:
             self.leader.all_attached()
 
     def new_leader(self) -> None:
-        self.leader = ShardLeader(self.state, self.entries.__getitem__, self.limits, self.deleted.__contains__)
+        self.leader = ShardLeader(
+            self.state,
+            self.entries.__getitem__,
+            self.limits,
+            self.deleted.__contains__,
+            is_leaving=lambda: self.is_leaving,
+        )
 
     def batch(
         self,

@@ -104,6 +104,19 @@ def test_basic_get_of_an_empty_queue_gives_none() -> None:
     assert scene.replies() == [(request, ReplyStatus.OK, None)]
 
 
+def test_who_may_be_leader_no_more_does_not_say_that_a_queue_is_empty() -> None:
+    scene = Scene()
+    scene.is_leaving = True
+    request = scene.ask(RequestOp.GET, 3)
+    scene.leader.tick(0)
+    scene.run()
+    assert scene.replies() == []
+    scene.is_leaving = False
+    assert scene.leader.tick(0), "there is something to say"
+    scene.run()
+    assert scene.replies() == [(request, ReplyStatus.OK, None)]
+
+
 def test_an_exclusive_consumer_keeps_others_out_and_is_not_its_own_rival() -> None:
     scene = Scene()
     scene.consume(1, exclusive=1)
