@@ -133,6 +133,11 @@ class Broker:
         """Raises NoQuorum."""
         await self._client.catch_up()
 
+    @property
+    def is_fresh(self) -> bool:
+        """See `CatalogClient`."""
+        return self._client.is_fresh
+
     def set_ended(self, lives: dict[int, int]) -> None:
         """Node -> incarnation. Routes found before may lead to their queues."""
         if lives != self._ended:

@@ -24,7 +24,7 @@ from cluster.broker.catalog.arguments import arguments_of
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.catalog.ids import ConnectionId
 from cluster.broker.channel.confirms import Confirms
-from cluster.broker.errors import BrokerError, not_allowed, not_found, precondition_failed
+from cluster.broker.errors import NOT_FOUND, BrokerError, not_allowed, not_found, precondition_failed
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.node.amqp.direct_reply import PSEUDO_QUEUE
 from cluster.node.amqp.transaction import Transaction
@@ -366,12 +366,26 @@ HANDLERS: dict[type[Method], Handler] = {
 }
 
 
+async def _publish_again(connection: Connection, channel: Channel, batch: PublishBatch) -> None:
+    """What had nowhere to go, as this node's copy of the catalog says. Where nobody can tell, it is not confirmed."""
+    try:
+        await connection.broker.catch_up()
+    except NoQuorum as unknown:
+        try:
+            channel.publish(batch, is_known=False)
+        except BrokerError as error:
+            if error.code == NOT_FOUND:
+                raise unknown from error
+            raise
+    else:
+        channel.publish(batch)
+
+
 async def carry_out(connection: Connection, channel: Channel, event: ChannelEvent) -> None:
     """What may wait. Raises BrokerError, AmqpException, NoQuorum."""
     match event:
         case PublishBatch():
-            await connection.broker.catch_up()
-            channel.publish(event)
+            await _publish_again(connection, channel, event)
         case ChannelClosed():
             channel.confirm_now()
             channel.close()

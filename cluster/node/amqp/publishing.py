@@ -1,8 +1,9 @@
 """The publishing side of a channel: basic.publish, publisher confirms, returns.
 
 Law: a run of publishes with one method payload is routed once and joins its shards' streams as one piece. In confirm
-mode every publish has a number and is answered once; what goes nowhere is answered at once. No header is stored whose
-properties cannot be told apart: nothing behind this may meet one.
+mode every publish has a number and is answered once; what goes nowhere is answered at once, if this node's copy of the
+catalog is known to be the latest: a queue that was declared elsewhere meanwhile would miss a confirmed message. No
+header is stored whose properties cannot be told apart: nothing behind this may meet one.
 """
 
 from __future__ import annotations
@@ -36,20 +37,24 @@ class Publishing(Side):
         self.confirms: Confirms | None = None
         self.reply_consumer: ReplyConsumer | None = None
         self._second_look: PublishBatch | None = None
-        """Its first publish goes to an exchange that the catalog's copy did not have: it may be behind."""
+        """Its first publish goes to an exchange or a queue that the catalog's copy did not have: it may be behind."""
+        self._is_known = True
+        """Is it certain that what goes nowhere has nowhere to go?"""
         self._publish_number = 1
         """Of the next publish without a confirm."""
 
     def wants_second_look(self, event: object) -> bool:
-        """Is this what is left of a run of publishes to an exchange that was not found?"""
+        """Is this what is left of a run of publishes, the first of which had nowhere to go?"""
         return event is self._second_look
 
-    def publish(self, batch: PublishBatch) -> bool:
-        """Carry it out. False: what is left of it wants a second look, with the catalog's copy up to date.
+    def publish(self, batch: PublishBatch, *, is_known: bool = True) -> bool:
+        """Carry it out. False: what is left of it wants a second look, with the catalog's copy up to date; which is not
+        `is_known` if that could not be had.
 
         Raises BrokerError, AmqpException.
         """
         connection = self.connection
+        self._is_known = is_known
         if connection.broker.alarm:
             connection.hold.published()
         methods, headers, bodies = batch.methods, batch.headers, batch.bodies
@@ -68,9 +73,9 @@ class Publishing(Side):
             except BrokerError as error:
                 if error.code != NOT_FOUND or batch is self._second_look:
                     raise
-                del methods[:position], headers[:position], bodies[:position]
-                self._second_look = batch
-                return False
+                return self._put_off(batch, position)
+            if not route.targets and not (route.direct or batch is self._second_look or connection.broker.is_fresh):
+                return self._put_off(batch, position)
             parts: list[Octets] = []
             sizes: list[int] = []
             while True:
@@ -94,6 +99,12 @@ class Publishing(Side):
         self._second_look = None
         return True
 
+    def _put_off(self, batch: PublishBatch, position: int) -> bool:
+        """From there on, to a second look."""
+        del batch.methods[:position], batch.headers[:position], batch.bodies[:position]
+        self._second_look = batch
+        return False
+
     def enqueue(self, route: Route, parts: list[Octets], sizes: list[int]) -> None:
         connection = self.connection
         confirms = self.confirms
@@ -113,14 +124,18 @@ class Publishing(Side):
             if route.direct and connection.broker.replies.reachable(route.routing_key):
                 for i in range(count):
                     connection.broker.replies.send(route.routing_key, b"".join(flat(parts[3 * i : 3 * i + 3])))
-            if route.mandatory:
+            if route.mandatory and (self._is_known or confirms is None):
                 for i in range(count):
                     self._return(route, header_of(parts, i), bytes(parts[3 * i + 2]))
             elif not route.direct:
                 flow.drop_unroutable += count
             if confirms is not None:
-                flow.confirm += count
-                confirms.done(first, count)
+                if self._is_known:
+                    flow.confirm += count
+                    confirms.done(first, count)
+                else:
+                    connection.broker.counters.publishes_refused += count
+                    confirms.refused(first, count)
                 connection.confirms_soon(self)
 
     def enqueue_rest(self, route: Route, targets: Targets, parts: list[Octets], sizes: list[int]) -> None:

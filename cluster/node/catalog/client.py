@@ -31,6 +31,10 @@ SUBMIT_TIMEOUT_SECONDS = 5.0
 """How long a change waits for a leader and a quorum."""
 VISIBLE_TIMEOUT_SECONDS = 1.0
 """How long a change waits for the other nodes to have applied it."""
+FRESH_SECONDS = VISIBLE_TIMEOUT_SECONDS / 2
+"""How long this copy may be taken for the latest by who misses nothing that is known to be there. A node that does not
+answer is waited for twice as long, so whatever it was not waited for with is confirmed later than that. (Half of it is
+for clocks of different speed.)"""
 _READ_SECONDS = 0.2
 """A read that is not granted by then is asked for again: a leader that had just begun, or has just gone, drops it. The
 answer to any of them will do: a leader may be further away than that."""
@@ -112,6 +116,8 @@ class CatalogClient:
         self._unseen: deque[_Change] = deque()
         """Applied here, and not yet by some reachable peer; by their indexes."""
         self._leader_known = trio.Event()
+        self._current_at = -math.inf
+        """When was it asked, monotonic seconds, that was answered last with the copy having everything?"""
 
     async def submit(self, command: SingleCommand) -> object:
         """What `Ok.value` says of it. Raises BrokerError when the catalog refuses, NoQuorum."""
@@ -239,7 +245,7 @@ class CatalogClient:
 
     async def catch_up(self) -> None:
         """Raises NoQuorum."""
-        granted = trio.Event()
+        granted, asked_at = trio.Event(), trio.current_time()
         contexts: list[int] = []
         try:
             with trio.move_on_after(SUBMIT_TIMEOUT_SECONDS):
@@ -251,11 +257,17 @@ class CatalogClient:
                     self._consensus.read_index(CATALOG_GROUP, contexts[-1])
                     with trio.move_on_after(_READ_SECONDS):
                         await granted.wait()
+                        self._current_at = max(self._current_at, asked_at)
                         return
         finally:
             for context in contexts:
                 self._host.forget_read(context)
         raise NoQuorum("the catalog has no leader with a quorum: this node cannot tell whether it is up to date")
+
+    @property
+    def is_fresh(self) -> bool:
+        """Has the copy everything that others were told is visible? False: perhaps; `catch_up` makes it so."""
+        return trio.current_time() - self._current_at < FRESH_SECONDS
 
     # ---- what the node tells
 
@@ -279,6 +291,8 @@ class CatalogClient:
 
     def link_down(self, peer: int) -> None:
         self._peers.pop(peer, None)
+        # The peer does not wait for this node any more.
+        self._current_at = -math.inf
         for change in self._under_way:
             if change.leader == peer:
                 change.leader = NOBODY

@@ -14,6 +14,7 @@ from cluster.broker.catalog.codec import encode_command
 from cluster.broker.catalog.commands import DeclareExchange, DeclareQueue, DeleteQueue, SingleCommand
 from cluster.broker.errors import BrokerError
 from cluster.node.catalog.client import (
+    FRESH_SECONDS,
     SUBMIT_TIMEOUT_SECONDS,
     VISIBLE_TIMEOUT_SECONDS,
     CatalogClient,
@@ -318,6 +319,22 @@ async def test_a_read_is_answered_by_a_leader_that_takes_a_second_for_it(autojum
         assert len(network.reads) > 1
         replica.host.read_ready(network.reads[0])
     assert trio.current_time() == began + 1.0
+
+
+async def test_a_copy_is_fresh_for_a_while_after_it_was_asked_whether_it_is(autojump_clock: object) -> None:
+    replica, network = Replica(), Network(OTHER)
+    network.leader = OTHER
+    client = client_of(replica, network)
+    assert not client.is_fresh
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.catch_up)
+        await trio.sleep(0.1)
+        replica.host.read_ready(network.reads[0])
+    assert client.is_fresh
+    await trio.sleep(FRESH_SECONDS - 0.11)
+    assert client.is_fresh
+    await trio.sleep(0.02)
+    assert not client.is_fresh, "what was declared since it was asked, not since it was told, may be missing"
 
 
 async def test_a_read_that_nobody_answers_ends_in_time(autojump_clock: object) -> None:
