@@ -1,7 +1,8 @@
 """Write rounds: what is being made durable, one write at a time, and what to do when the disk refuses.
 
 Law: every persist that is offered comes back exactly once, as durable or as corrupt, or `finish` raises and the
-node stops. A disk that is full keeps what it refused and is asked again; what gives space back passes it.
+node stops. A disk that is full keeps what it refused and is asked again; what gives space back passes it, and so does
+what is smaller than all that was refused by itself: a group with little to write does not wait for another's megabytes.
 A damaged record is found by writing the groups of the failed write one at a time. Groups do not wait for each other's
 megabytes: what is heavy goes by itself, one group at a time, and between two of those everything else has a write.
 A disk that takes long for little rests for a moment between two writes: what follows elsewhere from the one, and would
@@ -10,6 +11,7 @@ come too late for the next (an entry after a vote, a batch after a commit), is i
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,6 +49,10 @@ class Pending:
         """Bytes of entries."""
         return self.persist.write.entry_bytes
 
+    def data_bytes(self) -> int:
+        """Of entries, and of a snapshot that is being received."""
+        return self.size() + sum([len(chunk.data) for chunk in self.persist.write.stage])
+
     def is_heavy(self) -> bool:
         """Would others wait for it noticeably?"""
         return self.size() >= HEAVY_BYTES
@@ -79,7 +85,9 @@ class WriteRounds:
         self._heavy: list[Pending] = []
         """To be written by themselves, in their order."""
         self._suspects: deque[Pending] = deque()
-        """Of a write that met damage: each goes alone."""
+        """Of a write that met damage, or was too much for a full disk: each goes alone."""
+        self._too_large = math.inf
+        """Bytes of the smallest write that was refused by itself since the last retry."""
         self._heavy_is_due = False
         """Has everything else had its write since the last heavy one?"""
         self._retry_at = 0.0
@@ -145,9 +153,10 @@ class WriteRounds:
         elif now >= self._retry_at:
             batch = self._blocked + waiting
             self._blocked = []
+            self._too_large = math.inf
         else:
-            batch = [pending for pending in waiting if not pending.adds_data()]
-            self._blocked += [pending for pending in waiting if pending.adds_data()]
+            batch = [pending for pending in waiting if self._may_fit(pending)]
+            self._blocked += [pending for pending in waiting if not self._may_fit(pending)]
         if batch:
             self._batch = batch
             self._started_at = now
@@ -188,8 +197,9 @@ class WriteRounds:
         self._count(batch, ended.seconds)
         if ended.seconds >= SLUGGISH_SECONDS and not any(pending.is_heavy() for pending in batch):
             self._rests_until = now + REST_SECONDS
-        if not self._blocked:
+        if not (self._blocked or self._suspects):
             self.full_text = ""
+            self._too_large = math.inf
         return Finished(durable=batch)
 
     def _refused(self, batch: list[Pending], text: str, now: float) -> None:
@@ -197,12 +207,18 @@ class WriteRounds:
             self._blocked_since = now
         self.full_text = text
         self._retry_at = now + self._config.full_retry_seconds
-        sparing = [pending for pending in batch if not pending.adds_data()]
-        if len(sparing) == len(batch):
+        if len(batch) == 1:
+            self._too_large = min(self._too_large, batch[0].data_bytes())
             self._blocked += batch
         else:
-            self._next = sparing
-            self._blocked += [pending for pending in batch if pending.adds_data()]
+            self._suspects.extend(sorted(batch, key=Pending.data_bytes))
+        # What waits to be tried by itself and is no smaller need not be.
+        self._blocked += [pending for pending in self._suspects if not self._may_fit(pending)]
+        self._suspects = deque([pending for pending in self._suspects if self._may_fit(pending)])
+
+    def _may_fit(self, pending: Pending) -> bool:
+        """May a full disk take it?"""
+        return not pending.adds_data() or pending.data_bytes() < self._too_large
 
     def _count(self, batch: list[Pending], seconds: float) -> None:
         self._latencies.append(seconds)

@@ -43,6 +43,21 @@ async def test_nothing_is_asked_of_a_group_whose_write_the_full_disk_refused(aut
         await cluster.until_all_have(G, [b"a", b"b"])
 
 
+async def test_a_group_with_little_to_write_goes_on_beside_one_whose_write_the_full_disk_refuses(autojump_clock):
+    async with running_cluster([G, H], voters=LONE) as cluster:
+        leader = await cluster.leader(G)
+        await cluster.leader(H)
+        leader.storage.bytes_max = leader.storage.used_bytes() + 500
+        leader.machines[G].want(bytes(1000))
+        leader.machines[H].want(b"h")
+        await cluster.until_all_have(H, [b"h"])
+        assert leader.machines[G].commands == []
+        assert leader.runtime.statistics().is_storage_full
+        leader.storage.bytes_max = None
+        await cluster.until_all_have(G, [bytes(1000)])
+        assert not leader.runtime.statistics().is_storage_full
+
+
 async def test_what_gives_space_back_passes_a_full_disk(autojump_clock):
     async with running_cluster([G, H], voters=LONE) as cluster:
         leader = await cluster.leader(G)

@@ -76,6 +76,25 @@ def test_a_full_disk_keeps_what_is_heavy_too():
     assert sorted(rounds.end()) == [1, 2]
 
 
+def test_what_a_full_disk_can_take_does_not_wait_for_what_it_cannot() -> None:
+    rounds = Rounds()
+    full = WriteOutcome(0.0, outcome.Error(StorageFull("full")))
+    rounds.start(pending(1, 1000), pending(2, 10), pending(3, 2000))
+    rounds.rounds.finish(full, 0.0)
+    rounds.start()
+    assert rounds.end() == [2]
+    assert rounds.rounds.full_text, "the others are not written"
+    rounds.start()
+    rounds.rounds.finish(full, 0.0)
+    assert rounds.wrote == [[1, 2, 3], [2], [1]], "what is larger than what was refused is not tried"
+    rounds.start(pending(2, 20), pending(4, 1500), now=0.01)
+    assert rounds.end() == [2]
+    rounds.start(now=10.0)
+    assert sorted(rounds.end()) == [1, 3, 4]
+    assert not rounds.rounds.full_text
+    assert not rounds.rounds.has_waiting
+
+
 def test_a_write_of_megabytes_is_no_stall_until_it_has_had_time_for_them():
     rounds = Rounds()
     members = ["a member"]
