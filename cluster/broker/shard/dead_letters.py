@@ -3,7 +3,7 @@
 Law: a message leaves its queue and turns up in its targets by one entry. A target in another shard gets it by way of
 this shard's outbox for that shard, which is a queue of its own: what stands there is `_POST`, then the record. A
 message that goes nowhere (no exchange, no route, or round in a circle) is settled, as RabbitMQ drops it; but not by a
-copy of the catalog that may be older than the message's death.
+copy of the catalog that may be older than the message's death, or has not even heard of its queue.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cluster.broker.shard.entry import HIDDEN_QUEUES, LeaderOps, QueueId
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.payload_cache import PayloadCache
-from cluster.broker.shard.settings import QueueSettings
+from cluster.broker.shard.settings import PLAIN, QueueSettings
 from cluster.broker.shard.surroundings import Surroundings, Target
 
 _POST = Struct(">QB")
@@ -74,7 +74,8 @@ class Morgue:
         self.size = 0
         """Bytes of records."""
         self.is_unsure = False
-        """Has a message no place to go, by a copy of the catalog of which nobody knows whether it is the latest?"""
+        """Has a message no place to go, or a queue that is not known, by a copy of the catalog of which nobody knows
+        whether it is the latest?"""
         self._moves: list[int] = []
         self._marks: list[int] = []
         self._sizes: array[int] = array("I")
@@ -111,7 +112,13 @@ class Morgue:
 
     def _take(self, queue: LeaderQueue, doom: Doom, bytes_max: int, *, is_sure: bool) -> int:
         """Returns where it ended."""
-        if queue.settings.dead_letter_exchange is None:
+        settings = queue.settings
+        if settings is PLAIN:
+            if not (is_sure or self._surroundings.knows(queue.id)):
+                self.is_unsure = True
+                return doom.first
+            settings = self._surroundings.settings(queue.id)
+        if settings.dead_letter_exchange is None:
             self.settles += (queue.id, doom.first, doom.count)
             self.effort += 1
             return doom.end
@@ -121,7 +128,7 @@ class Morgue:
                 for i in range(count):
                     if self.effort >= EFFORT_MAX or self.size >= bytes_max:
                         return seq + i
-                    if not self.send(queue.id, queue.settings, payloads.record(slot + i), doom.reason, seq + i):
+                    if not self.send(queue.id, settings, payloads.record(slot + i), doom.reason, seq + i):
                         if not is_sure:
                             self.is_unsure = True
                             return seq + i

@@ -47,6 +47,9 @@ class Surroundings(Protocol):
     def settings(self, queue: QueueId) -> QueueSettings:
         """PLAIN for a queue that this copy does not know (yet)."""
 
+    def knows(self, queue: QueueId) -> bool:
+        """Is the queue in this copy?"""
+
     def dead_letter_targets(
         self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
     ) -> Sequence[Target]:
@@ -65,6 +68,9 @@ class Nothing:
 
     def settings(self, queue: QueueId) -> QueueSettings:
         return PLAIN
+
+    def knows(self, queue: QueueId) -> bool:
+        return True
 
     def dead_letter_targets(
         self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties

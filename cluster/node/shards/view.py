@@ -73,6 +73,9 @@ class CatalogView:
         is_quorum = definition.type == "quorum"
         return queue_settings(definition.name, effective, definition.arguments.values, is_quorum=is_quorum)
 
+    def knows(self, queue: QueueId) -> bool:
+        return queue in self._catalog.queues
+
     def dead_letter_targets(
         self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
     ) -> Sequence[Target]:

@@ -27,9 +27,14 @@ class Waiting(Catalog):
     """Dead letters go to `GRAVE`, while this copy of the catalog is current."""
 
     is_current: bool = False
+    is_behind = False
+    """Has the copy not heard of the queue?"""
 
     def settings(self, queue: QueueId) -> QueueSettings:
-        return self.of_queue if queue == QUEUE else PLAIN
+        return self.of_queue if queue == QUEUE and not self.is_behind else PLAIN
+
+    def knows(self, queue: QueueId) -> bool:
+        return not self.is_behind
 
     def dead_letter_targets(
         self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
@@ -63,6 +68,32 @@ class Burial(Timed):
     def buried(self) -> int:
         grave = self.state.queues.get(GRAVE)
         return grave.alive if grave is not None else 0
+
+
+def test_a_leader_that_has_not_heard_of_a_queue_asks_before_it_lets_its_dead_go() -> None:
+    scene = Burial(message_ttl_ms=10)
+    scene.publish_marked(3, [])
+    scene.pass_time(50)
+    scene.catalog.is_behind, scene.catalog.answered = True, 0
+    scene.change_leader()
+    scene.open()
+    assert scene.catalog.asked == 1
+    assert (scene.buried, scene.state.queues[QUEUE].alive) == (0, 3)
+    scene.catalog.is_behind, scene.catalog.answered = False, 1
+    scene.run()
+    assert scene.buried == 3
+
+
+def test_what_died_in_a_queue_that_is_gone_goes_when_that_is_certain() -> None:
+    scene = Burial(message_ttl_ms=10)
+    scene.publish_marked(3, [])
+    scene.pass_time(50)
+    scene.catalog.is_behind, scene.catalog.answered = True, 0
+    scene.change_leader()
+    scene.open()
+    scene.catalog.answered = 1
+    scene.run()
+    assert (scene.buried, scene.state.queues[QUEUE].alive) == (0, 0)
 
 
 def test_what_is_on_its_way_to_dead_letters_keeps_a_queue_from_going_if_it_is_empty() -> None:
