@@ -95,14 +95,12 @@ class Policies:
         kinds = ("queues", "all", f"{queue_type}_queues")
         return _strongest(self.table(operator=operator).values(), name, kinds)
 
-    def locator(self, name: str, queue_type: str) -> Scalar | None:
+    def locator(self, name: str, queue_type: str) -> str | None:
         """What they say of where a queue that is not there yet is to be led (`queue-leader-locator`)."""
-        said: Scalar | None = None
-        for operator in (False, True):
-            policy = self._matching(name, queue_type, operator=operator)
-            if policy is not None:
-                said = dict(policy.definition).get("queue-leader-locator", said)
-        return said
+        return _word(
+            "queue-leader-locator",
+            [self._matching(name, queue_type, operator=operator) for operator in (False, True)],
+        )
 
     def queue_policy(self, queue: QueueDefinition) -> dict[str, FieldValue]:
         """What both kinds of policies say of a queue together."""
@@ -141,13 +139,10 @@ class Policies:
         declared = exchange.arguments.text("alternate-exchange")
         if declared is not None:
             return declared
-        found: str | None = None
-        for operator in (False, True):
-            policy = self.matching_exchange(exchange, operator=operator)
-            if policy is not None:
-                value = dict(policy.definition).get("alternate-exchange")
-                found = value if isinstance(value, str) else found
-        return found
+        return _word(
+            "alternate-exchange",
+            [self.matching_exchange(exchange, operator=operator) for operator in (False, True)],
+        )
 
 
 def _strongest(policies: Iterable[Policy], name: str, kinds: tuple[str, ...]) -> Policy | None:
@@ -160,6 +155,15 @@ def _strongest(policies: Iterable[Policy], name: str, kinds: tuple[str, ...]) ->
         if pattern_matches(policy.pattern, name):
             best = policy
     return best
+
+
+def _word(key: str, policies: Iterable[Policy | None]) -> str | None:
+    """What the last of these policies that says anything of it says."""
+    found: str | None = None
+    for policy in policies:
+        value = dict(policy.definition).get(key) if policy is not None else None
+        found = value if isinstance(value, str) else found
+    return found
 
 
 def _lower(settings: dict[str, FieldValue], key: str, value: FieldValue) -> None:

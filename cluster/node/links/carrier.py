@@ -2,8 +2,8 @@
 
 Law: `queue` never writes, and neither it nor `write` calls a handler; closing a link that has failed happens in the
 turn of `run`, or of whoever leads it, and so does writing, unless somebody asks for it before, so that all that was
-queued in a scheduler round leaves together. `link_up` and
-`link_down` of a peer alternate, and `part` is the only place where a link that is up is closed.
+queued in a scheduler round leaves together. `link_up` and `link_down` of a peer alternate, and `part` is the only place
+where a link that is up is closed.
 """
 
 from __future__ import annotations

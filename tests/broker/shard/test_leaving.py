@@ -51,6 +51,17 @@ class Burial(Timed):
         self.new_leader()
         self.change_leader()
 
+    @classmethod
+    def of_unknown(cls) -> Burial:
+        """Three are dead, and a leader is new that has not heard of the queue."""
+        scene = cls(message_ttl_ms=10)
+        scene.publish_marked(3, [])
+        scene.pass_time(50)
+        scene.catalog.is_behind, scene.catalog.answered = True, 0
+        scene.change_leader()
+        scene.open()
+        return scene
+
     def open(self) -> None:
         self.catalog.is_current = True
         self.run()
@@ -71,12 +82,7 @@ class Burial(Timed):
 
 
 def test_a_leader_that_has_not_heard_of_a_queue_asks_before_it_lets_its_dead_go() -> None:
-    scene = Burial(message_ttl_ms=10)
-    scene.publish_marked(3, [])
-    scene.pass_time(50)
-    scene.catalog.is_behind, scene.catalog.answered = True, 0
-    scene.change_leader()
-    scene.open()
+    scene = Burial.of_unknown()
     assert scene.catalog.asked == 1
     assert (scene.buried, scene.state.queues[QUEUE].alive) == (0, 3)
     scene.catalog.is_behind, scene.catalog.answered = False, 1
@@ -85,12 +91,7 @@ def test_a_leader_that_has_not_heard_of_a_queue_asks_before_it_lets_its_dead_go(
 
 
 def test_what_died_in_a_queue_that_is_gone_goes_when_that_is_certain() -> None:
-    scene = Burial(message_ttl_ms=10)
-    scene.publish_marked(3, [])
-    scene.pass_time(50)
-    scene.catalog.is_behind, scene.catalog.answered = True, 0
-    scene.change_leader()
-    scene.open()
+    scene = Burial.of_unknown()
     scene.catalog.answered = 1
     scene.run()
     assert (scene.buried, scene.state.queues[QUEUE].alive) == (0, 0)
