@@ -3,13 +3,16 @@
 Law: publishers are blocked, consumers never. The reason is RabbitMQ's text. An alarm ends only when there is a little
 more room than what raised it. Publishers are blocked while the store still has room: what consumers settle goes
 through the log too, and only that gives space back. The store's file never shrinks, so its free pages count as room.
-While the disk is short, no log is kept for nodes that are away.
+While the disk is short, no log is kept for nodes that are away. One node that is short blocks its own publishers; once
+a group cannot commit without such a node, all do: what is published would fill that node up, to the last of what it
+keeps for consumers.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 import trio
@@ -19,6 +22,7 @@ from cluster.node.config import NodeConfig
 from cluster.node.core import Core
 from cluster.node.logging import get_logger
 from cluster.raft.runtime.beat import next_beat
+from cluster.raft.types import NodeId
 from cluster.store.lmdb_store import LmdbStore
 from cluster.store.statistics import StoreStatistics
 
@@ -27,6 +31,8 @@ LOW_MEMORY = "low on memory"
 LOW_DISK = "low on disk"
 ALARM_NAMES = {LOW_MEMORY: "memory", LOW_DISK: "disk"}
 """What reports and metrics call the alarm that clients are told of in these words."""
+DISK_OF_OTHERS = "disk-of-others"
+"""What they call it where it is not this node's disk that is low."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -62,35 +68,77 @@ def shortage(store: StoreStatistics, disk_free_bytes: int, free_min: int, room_s
     return ""
 
 
-async def watch_resources(config: NodeConfig, broker: Broker, core: Core, store: LmdbStore) -> None:
-    """Until cancelled."""
-    log = get_logger("alarms")
-    watermark = config.memory_watermark_bytes()
-    free_min = config.limits.disk_free_min
-    full = False
+def is_held_up(groups: Iterable[Sequence[NodeId]], up: Container[int], short: Container[NodeId]) -> bool:
+    """Is there a group, given its voters, that cannot commit without one of those of its voters that are `short`?
 
-    def storage_full(is_full: bool) -> None:
-        nonlocal full
-        full = is_full
-        look()
+    `up` are the nodes that can be reached, and this one.
+    """
+    for voters in groups:
+        able = [node for node in voters if node in up and node not in short]
+        if len(able) <= len(voters) // 2 and any(node in up and node in short for node in voters):
+            return True
+    return False
 
-    def look() -> None:
-        room = 1.0 if not broker.alarm else 0.95
-        reason, resident = "", resident_bytes()
-        why = shortage(store.statistics(), shutil.disk_usage(config.data_dir).free, free_min, room)
-        if full or why:
-            reason = LOW_DISK
-        elif resident > watermark * room:
-            reason, why = LOW_MEMORY, f"{resident} bytes in memory, the watermark is {watermark}"
+
+def alarms_of(core: Core, broker: Broker) -> tuple[str, ...]:
+    """Why this node's publishers are blocked, in the words of reports."""
+    if broker.alarm == LOW_DISK and core.node not in core.short_of_disk:
+        return (DISK_OF_OTHERS,)
+    return (ALARM_NAMES[broker.alarm],) if broker.alarm else ()
+
+
+class ResourceWatch:
+    """Of one node."""
+
+    def __init__(self, config: NodeConfig, broker: Broker, core: Core, store: LmdbStore) -> None:
+        self._config = config
+        self._broker = broker
+        self._core = core
+        self._store = store
+        self._log = get_logger("alarms")
+        self._watermark = config.memory_watermark_bytes()
+        self._is_full = False
+        """Was a write refused?"""
+        self._own = ""
+        """The alarm of this node's own."""
+        core.on_storage_full = self._storage_full
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._store.keep_reserve()
+            self._look()
+            await next_beat(LOOK_SECONDS)
+
+    def _storage_full(self, is_full: bool) -> None:
+        self._is_full = is_full
+        self._look()
+
+    def _look(self) -> None:
+        broker, core = self._broker, self._core
+        self._own, why = self._judge()
+        if (self._own == LOW_DISK) is not (core.node in core.short_of_disk):
+            core.short_of_disk.announce(self._own == LOW_DISK)
+            core.runtime.is_short = self._own == LOW_DISK
+        reason = self._own
+        if not reason and is_held_up(core.members.placement.values(), core.reachable(), core.short_of_disk):
+            reason, why = LOW_DISK, "too few other nodes have room"
         if reason != broker.alarm:
-            log.warning("alarm", reason=reason or "over", publishers="blocked" if reason else "unblocked", why=why)
+            self._log.warning(
+                "alarm", reason=reason or "over", publishers="blocked" if reason else "unblocked", why=why
+            )
             broker.set_alarm(reason)
-            core.runtime.is_short = reason == LOW_DISK
-        if reason == LOW_MEMORY:
+        if self._own == LOW_MEMORY:
             broker.short_of_memory(trio.current_time())
 
-    core.on_storage_full = storage_full
-    while True:
-        store.keep_reserve()
-        look()
-        await next_beat(LOOK_SECONDS)
+    def _judge(self) -> tuple[str, str]:
+        """What this node is short of, as clients are told, and the figures; "" if of nothing."""
+        room = 0.95 if self._own else 1.0
+        disk_free = shutil.disk_usage(self._config.data_dir).free
+        why = shortage(self._store.statistics(), disk_free, self._config.limits.disk_free_min, room)
+        if self._is_full or why:
+            return LOW_DISK, why
+        resident = resident_bytes()
+        if resident > self._watermark * room:
+            return LOW_MEMORY, f"{resident} bytes in memory, the watermark is {self._watermark}"
+        return "", ""

@@ -25,7 +25,7 @@ async def balance(core: Core) -> None:
     reachable_for: dict[NodeId, int] = {}
     while True:
         await next_beat(LOOK_SECONDS)
-        up = core.aside.serving_peers()
+        up = core.aside.peers_without()
         if core.node in core.aside:
             hand_over_all(core)
         reachable_for = {node: reachable_for.get(node, 0) + 1 for node in up}
@@ -58,7 +58,7 @@ def hand_over(core: Core, group: GroupId, target: NodeId) -> bool:
 def hand_over_all(core: Core) -> bool:
     """Every group that this node leads goes to a reachable voter in service that has its log. True when none is left
     that another node could lead."""
-    up = core.aside.serving_peers()
+    up = core.aside.peers_without()
     done = True
     for group, raft in core.runtime.groups.items():
         others = [voter for voter in raft.configuration.voters if voter in up]

@@ -25,16 +25,16 @@ from cluster.broker.catalog.outcome import (
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.leader import LeaderLimits
 from cluster.broker.shard.stream import StreamLimits
-from cluster.node.aside import Aside
 from cluster.node.bootstrap import Charter
 from cluster.node.catalog.client import CatalogClient
 from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost
 from cluster.node.clock import SteadyClock, wall_clock_ms
 from cluster.node.config import NodeConfig
 from cluster.node.kinds import Kind
-from cluster.node.links import VERSION_OF_DOOMS, Links, ProtocolViolation
+from cluster.node.links import VERSION_OF_DOOMS, VERSION_OF_SHORTAGES, Links, ProtocolViolation
 from cluster.node.logging import get_logger
 from cluster.node.members import Members
+from cluster.node.node_flag import NodeFlag
 from cluster.node.raft_mail import RaftMail
 from cluster.node.reviews import Reviews
 from cluster.node.shards.host import HostLimits, ShardHost
@@ -84,7 +84,8 @@ class Core:
         self.node = node
         self.incarnation = incarnation
         self.links = links
-        self.aside = Aside(node, links)
+        self.aside = NodeFlag(node, links, Kind.ASIDE)
+        self.short_of_disk = NodeFlag(node, links, Kind.SHORT_OF_DISK, VERSION_OF_SHORTAGES)
         self.last_linked: dict[NodeId, float] = {}
         """When a link that is down now went down."""
         self.on_catalog: Callable[[list[Change]], None] = _nothing_changed
@@ -356,6 +357,8 @@ class Core:
                 self.client.declined(body)
             case Kind.ASIDE:
                 self.aside.note(peer, bool(body))
+            case Kind.SHORT_OF_DISK:
+                self.short_of_disk.note(peer, bool(body))
             case _:
                 raise ProtocolViolation(f"unknown message kind {kind}")
 
@@ -370,6 +373,7 @@ class Core:
         self._log.info("link up", peer=peer)
         self._met.add(peer)
         self.aside.link_up(peer)
+        self.short_of_disk.link_up(peer)
         self.runtime.peer_connected(peer)
         self.client.link_up(peer)
         self.switchboard.link_up(peer)

@@ -60,3 +60,5 @@ class Kind(IntEnum):
     """[mark, encoded command]: the receiver leads the catalog and is to have it applied under that mark"""
     CATALOG_DECLINED = 27
     """mark of a command that the sender has not taken"""
+    SHORT_OF_DISK = 28
+    """whether the sender's disk or store is short of room"""

@@ -25,7 +25,7 @@ from cluster.node.admin.definitions.document import DefinitionsError, read_file
 from cluster.node.admin.definitions.start import load_at_start
 from cluster.node.admin.foyer import Foyer
 from cluster.node.admin.server import serve_admin
-from cluster.node.alarms import watch_resources
+from cluster.node.alarms import ResourceWatch
 from cluster.node.amqp.ack_timeout import watch_acks
 from cluster.node.amqp.broker import Broker, BrokerLimits
 from cluster.node.amqp.eviction import evict
@@ -169,7 +169,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             nursery.start_soon(watch_acks, broker, config.limits.consumer_timeout_seconds)
             nursery.start_soon(watch_departed, core, broker)
             nursery.start_soon(scrub, core, store)
-            nursery.start_soon(watch_resources, config, broker, core, store)
+            nursery.start_soon(ResourceWatch(config, broker, core, store).run)
             nursery.start_soon(keep_small, heap)
             log.info("serving", amqp_port=config.amqp.port, http_port=config.http.port, node=int(core.node))
             served.set()

@@ -42,7 +42,7 @@ from cluster.node.admin.report import (
 )
 from cluster.node.admin.sessions import Sessions
 from cluster.node.admin.source import Refusal, Refused
-from cluster.node.alarms import ALARM_NAMES, process_bytes
+from cluster.node.alarms import alarms_of, process_bytes
 from cluster.node.amqp.broker import Broker
 from cluster.node.amqp.listener import own_client
 from cluster.node.amqp.login import Login
@@ -144,7 +144,7 @@ class Reports:
             certificate_expires_at=self._certificates.expires_at if self._certificates is not None else 0.0,
             http_port=self._config.http.port,
             groups=tuple([self._group(group) for group in self._held()]),
-            alarms=(ALARM_NAMES[broker.alarm],) if broker.alarm else (),
+            alarms=alarms_of(core, broker),
             rss_bytes=process_bytes(),
             memory_watermark_bytes=self._config.memory_watermark_bytes(),
             payload_memory_bytes=sum(leader.figures.payload_bytes for leader in leaders),
@@ -226,8 +226,10 @@ class Reports:
             return GroupReport(group, "stopped", 0, "", 0, 0, 0, 0, (), fault=report.stopped)
         configuration, name_of = status.configuration, self._core.members.name_of
         role: ReplicaRole = "learner" if self._core.node in configuration.learners else _ROLES[status.role]
+        fault = f"no room: {report.refused}" if report.refused else ""
         if report.repairing:
             role = "repairing"
+            fault = f"being rebuilt from the others: {report.repairing}"
         return GroupReport(
             id=group,
             role=role,
@@ -239,7 +241,7 @@ class Reports:
             last_index=status.last_index,
             voters=tuple([name_of(n) for n in configuration.voters]),
             learners=tuple([name_of(n) for n in configuration.learners]),
-            fault=f"being rebuilt from the others: {report.repairing}" if report.repairing else "",
+            fault=fault,
             match_indexes={name_of(n): replica.match_index for n, replica in status.progress.items()},
         )
 

@@ -101,6 +101,11 @@ class RaftGroup:
         return self._state.role
 
     @property
+    def has_durable_vote(self) -> bool:
+        """Are its term and its vote on disk? It answers nobody before."""
+        return self._state.hard_state_is_durable()
+
+    @property
     def leader(self) -> NodeId:
         """Who leads in this term, NOBODY if that is not known."""
         return self._state.leader
@@ -219,6 +224,12 @@ class RaftGroup:
         """Start a pre-vote now, if this member is a voter that does not lead."""
         self._election.stand()
 
+    @property
+    def wants_snapshot(self) -> bool:
+        """Does it lead, and would a snapshot made now help a peer that does not take its log in?"""
+        leadership = self._leadership
+        return leadership is not None and leadership.wants_snapshot
+
     def snapshot_created(self, index: LogIndex, data: bytes) -> None:
         """The state machine's index as of applied `index`; older than the latest snapshot: ignored."""
         if self._persistence.snapshot_created(index, data) and self._leadership is not None:
@@ -306,8 +317,8 @@ class RaftGroup:
 
     def take_persist(self, *, is_short: bool = False) -> Persist | None:
         """Everything that must be durable now; None while one is out or there is nothing. Where space is short, nothing
-        is kept for peers that are behind."""
-        return self._persistence.take(self._holds_snapshot(is_short=is_short))
+        is kept for peers that are behind, and term and vote go first."""
+        return self._persistence.take(self._holds_snapshot(is_short=is_short), is_short=is_short)
 
     def _holds_snapshot(self, *, is_short: bool) -> bool:
         leadership, persistence = self._election.leadership, self._persistence

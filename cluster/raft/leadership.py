@@ -159,7 +159,8 @@ class Leadership:
             prev_term = log.known_term(prev_index)
             if entries is None and prev_term is not None:
                 entries = self._read(first)
-            if entries is None or prev_term is None:
+            is_late = progress.needed_index < log.first_index and self._retention.is_stuck(progress, self._ticks)
+            if entries is None or prev_term is None or is_late:
                 self._snapshots.begin(peer, progress, self._ticks)
                 return
             batches[first] = entries
@@ -203,6 +204,11 @@ class Leadership:
                     Append(state.group, state.node, peer, state.term, prev_index, prev_term, log.commit_index, [])
                 )
                 progress.commit_sent = log.commit_index
+
+    @property
+    def wants_snapshot(self) -> bool:
+        """See `Retention.is_in_vain`."""
+        return self._retention.is_in_vain(self._progress, self._ticks)
 
     def snapshot_created(self, index: LogIndex) -> None:
         self._retention.snapshot_created(index, self._progress, self._ticks)

@@ -53,11 +53,10 @@ class Persistence:
     # -- what the state machine wants
 
     def snapshot_created(self, index: LogIndex, data: bytes) -> bool:
-        """True if it is the latest."""
+        """True if it is the latest. A machine may have a state that this member has not given it: what it was given
+        before the log was lost, or entries that the disk refused."""
         state = self._state
-        is_lost = state.repair is not None and index > state.log.emitted_index
-        assert is_lost or index <= state.log.emitted_index, "a snapshot of what was not applied"
-        if is_lost or index <= self.newest_index:
+        if not self.newest_index < index <= state.log.emitted_index:
             return False
         self.newest_index = index
         meta = SnapshotMeta(index, state.log.term(index), state.membership.at(index))
@@ -67,7 +66,6 @@ class Persistence:
     def compact_payloads(self, delete: Sequence[LogIndex], replace: Sequence[Entry]) -> None:
         highest = max([*delete, *(entry.index for entry in replace)], default=LogIndex(0))
         if highest > self.newest_index:
-            assert self._state.repair is not None, "a payload above the snapshot would be compacted"
             return
         for entry in replace:
             if entry.index not in self._delete:
@@ -93,8 +91,9 @@ class Persistence:
             or (self.has_compaction() and not self._holds(hold_snapshot))
         )
 
-    def take(self, hold_snapshot: bool) -> Persist | None:
-        """Everything pending; None while a write is out or nothing is to be written."""
+    def take(self, hold_snapshot: bool, *, is_short: bool = False) -> Persist | None:
+        """Everything pending; None while a write is out or nothing is to be written. Where space is short, term and
+        vote go before entries, which may be refused."""
         if not self.has_write(hold_snapshot):
             return None
         state, log = self._state, self._state.log
@@ -102,6 +101,8 @@ class Persistence:
         if installed is not None:
             assert not log.has_unoffered(), "entries came in after the last chunk"
             return self._offer(GroupWrite(state.group, self._hard_state_write(), install=installed))
+        if is_short and log.has_unoffered() and (vote := self._hard_state_write()) is not None:
+            return self._offer(GroupWrite(state.group, vote), with_messages=False)
         health = self._next_health()
         truncate_from, entries = log.take_unoffered()
         staged = self._receiver.take_chunk()
@@ -162,10 +163,11 @@ class Persistence:
             state.membership.compacted(meta.index)
         return None
 
-    def _offer(self, write: GroupWrite) -> Persist:
+    def _offer(self, write: GroupWrite, *, with_messages: bool = True) -> Persist:
         state = self._state
-        messages: list[Message] = state.after_persist
-        state.after_persist = []
+        messages: list[Message] = []
+        if with_messages:
+            messages, state.after_persist = state.after_persist, messages
         self._hard_state = (state.term, state.vote)
         self._outstanding = Persist(write, messages, state.term, state.vote)
         return self._outstanding

@@ -43,6 +43,21 @@ class Retention:
         self._behind = behind
         self._newest_index = index
 
+    def is_in_vain(self, peers: Mapping[NodeId, Progress], tick: int) -> bool:
+        """Is log kept that a peer which answers does not take in, while a snapshot made now would do instead of it?"""
+        log = self._state.log
+        return any(
+            log.first_index <= progress.needed_index <= log.emitted_index
+            and progress.is_active(tick)
+            and self.is_stuck(progress, tick)
+            for progress in peers.values()
+        )
+
+    def is_stuck(self, progress: Progress, tick: int) -> bool:
+        """Has a peer taken nothing in for so long that no log is kept for it, and for an election timeout at least?"""
+        config = self._state.config
+        return tick - progress.moved_tick >= max(config.retention_ticks, config.election_ticks)
+
     def is_needed(self, index: LogIndex, peers: Mapping[NodeId, Progress], tick: int) -> bool:
         """Does a peer need what a snapshot at `index` would take away?"""
         config, first_index = self._state.config, self._state.log.first_index

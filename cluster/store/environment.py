@@ -59,8 +59,8 @@ def translate(error: lmdb.Error, path: Path) -> StorageError:
 class GrowingEnvironment:
     """LMDB in `path`, `map_size` bytes of map at first, doubled when it is full, up to `map_size_max`.
 
-    A write that adds data stops at `map_size_max`; one that gives space back may go `reserve_bytes` further,
-    since LMDB needs a few new pages even to delete. Raises StorageCorrupt, StorageIO when it cannot open.
+    A write stops at `map_size_max`, or at a share of `reserve_bytes` above that if it gives space back: LMDB needs a
+    few new pages even to delete. Raises StorageCorrupt, StorageIO when it cannot open.
     """
 
     def __init__(self, path: Path, *, map_size: int, map_size_max: int, reserve_bytes: int, databases_max: int) -> None:
@@ -168,12 +168,13 @@ class GrowingEnvironment:
             except lmdb.Error as error:
                 raise translate(error, self.path) from error
 
-    def write(self, body: Callable[[lmdb.Transaction[bytes]], Result], *, adds_data: bool) -> Result:
-        """Run `body` in a write transaction, again if the map had to grow, and make it durable.
+    def write(self, body: Callable[[lmdb.Transaction[bytes]], Result], *, reserve_share: float = 1.0) -> Result:
+        """Run `body` in a write transaction, again if the map had to grow, and make it durable. It may take
+        `reserve_share` of the reserve.
 
         Raises StorageFull (nothing took effect), StorageIO (and ever after), StorageCorrupt.
         """
-        limit = self.map_size_max + (0 if adds_data else self.reserve_bytes)
+        limit = self.map_size_max + int(self.reserve_bytes * reserve_share)
         info = self._env.info()
         smallest = max(limit, (info["last_pgno"] + 1) * self._page_size)
         if info["map_size"] > smallest:

@@ -38,7 +38,7 @@ from cluster.store.lmdb_group import (
     load_state,
     slot_names,
 )
-from cluster.store.lmdb_write import GroupWriter, adds_data
+from cluster.store.lmdb_write import GroupWriter, reserve_share
 from cluster.store.probe import check_file
 from cluster.store.record import SnapshotHead
 from cluster.store.reserve import Reserve
@@ -215,7 +215,7 @@ class LmdbStore:
                 txn.drop(slot, delete=False)
 
         if unfinished:
-            self._environment.write(drop, adds_data=False)
+            self._environment.write(drop)
 
     def group(self, group: GroupId) -> LmdbGroup:
         """The read side of a group, whether or not anything was written to it yet."""
@@ -267,14 +267,14 @@ class LmdbStore:
 
     def _transact(self, waiting: Sequence[GroupWrite], writes: Sequence[GroupWrite]) -> Known:
         """What waits in the journal was accepted when there was space for it."""
-        of_data = any(map(adds_data, writes))
+        share = min(map(reserve_share, writes), default=1.0)
         all_of_it = [*waiting, *writes]
         try:
-            return self._environment.write(lambda txn: self._apply(txn, all_of_it), adds_data=of_data)
+            return self._environment.write(lambda txn: self._apply(txn, all_of_it), reserve_share=share)
         except StorageFull:
             if not self._reserve.release(self._directory.free_bytes()):
                 raise
-        return self._environment.write(lambda txn: self._apply(txn, all_of_it), adds_data=of_data)
+        return self._environment.write(lambda txn: self._apply(txn, all_of_it), reserve_share=share)
 
     def keep_reserve(self) -> None:
         """To be called now and then: see `Reserve.keep`."""
@@ -332,7 +332,7 @@ class LmdbStore:
     def write_identity(self, identity: Identity) -> None:
         """Durable when it returns. Raises StorageFull, StorageIO."""
         record = encode_identity(identity)
-        self._environment.write(lambda txn: txn.put(_IDENTITY_KEY, record, db=self._node), adds_data=False)
+        self._environment.write(lambda txn: txn.put(_IDENTITY_KEY, record, db=self._node))
 
     def read_note(self, name: str) -> bytes | None:
         """What `write_note` was given last; None before that. Raises StorageCorrupt."""
@@ -343,7 +343,7 @@ class LmdbStore:
     def write_note(self, name: str, data: bytes) -> None:
         """A record of the node's own, durable when it returns. Not beside a `write`. Raises StorageFull, StorageIO."""
         record = _sealed(data)
-        self._environment.write(lambda txn: txn.put(_note_key(name), record, db=self._node), adds_data=False)
+        self._environment.write(lambda txn: txn.put(_note_key(name), record, db=self._node))
 
     def statistics(self) -> StoreStatistics:
         """Sizes and counts of this moment; walks no data."""

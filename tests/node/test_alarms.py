@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from cluster.node.alarms import shortage
+import pytest
+
+from cluster.node.alarms import is_held_up, shortage
+from cluster.raft.types import NodeId
 from cluster.store.statistics import StoreStatistics
 
 MIB = 1 << 20
@@ -47,3 +50,28 @@ def test_a_small_store_keeps_a_quarter_for_consumers_and_no_more() -> None:
 def test_an_alarm_ends_only_with_more_room_than_raised_it() -> None:
     assert shortage(store(), 256 * MIB, 256 * MIB, 0.95)
     assert not shortage(store(), 270 * MIB, 256 * MIB, 0.95)
+
+
+THREE_REPLICAS = [(1, 2, 3), (2, 3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("up", "short", "held_up"),
+    [
+        ({1, 2, 3}, set(), False),
+        ({1, 2, 3}, {1}, False),
+        ({1, 2, 3}, {1, 2}, True),
+        ({2, 3}, {1, 2}, True),
+        ({2, 3}, {2}, True),
+        ({1, 2, 3}, {1, 2, 3}, True),
+        ({3}, {1, 2}, False),
+        ({2, 3}, {1}, False),
+    ],
+)
+def test_all_publishers_wait_once_a_group_cannot_do_without_a_node_that_is_short(
+    up: set[int], short: set[int], held_up: bool
+) -> None:
+    nodes = {NodeId(node) for node in short}
+    groups = [tuple([NodeId(node) for node in voters]) for voters in THREE_REPLICAS]
+    assert is_held_up(groups, up, nodes) is held_up
+    assert is_held_up([*groups[:1], (NodeId(7), NodeId(8), NodeId(9))], up | {7, 8, 9}, nodes) is held_up

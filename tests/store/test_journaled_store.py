@@ -151,7 +151,7 @@ def test_damage_of_the_journal_is_not_forgotten_by_who_could_not_mark_it(
     store.close()
     (left / JOURNAL_NAME).unlink()
 
-    def fails(self: GrowingEnvironment, *told: object, adds_data: bool) -> None:
+    def fails(self: GrowingEnvironment, *told: object, reserve_share: float) -> None:
         raise StorageIO("the device is gone")
 
     with monkeypatch.context() as patched:
@@ -168,7 +168,7 @@ def test_a_group_that_is_damaged_in_lmdb_does_not_take_the_others_with_it(path: 
     store = opened(path)
     store.write([appended(1, 2), GroupWrite(other, hard_state=hard_state(4, vote=3), entries=entries(1, 2, term=4))])
     store.write([appended(3, 3), GroupWrite(other, entries=entries(3, 3, term=4))])
-    store._environment.write(lambda txn: txn.put(state_key(other, HEAD), b"rot", db=store._state), adds_data=False)
+    store._environment.write(lambda txn: txn.put(state_key(other, HEAD), b"rot", db=store._state))
     left = kill(store, path)
     store.close()
     for _ in range(2):
@@ -252,7 +252,7 @@ def test_a_full_disk_does_not_keep_what_an_older_program_left_from_being_opened(
     store.write([appended(1, 2)])
     store.close()
     store = opened(path)
-    store._environment.write(lambda txn: txn.delete(b"note/journal", db=store._node), adds_data=False)
+    store._environment.write(lambda txn: txn.delete(b"note/journal", db=store._node))
     store.close()
     (path / JOURNAL_NAME).unlink()
     with monkeypatch.context() as patched:

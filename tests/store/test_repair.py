@@ -104,7 +104,7 @@ def _tear(store: Store, in_memory: bytes, in_lmdb: bytes) -> None:
         txn.put(in_lmdb, _torn(txn.get(in_lmdb, db=database)), db=database)
 
     assert isinstance(store, LmdbStore)
-    store._environment.write(edit, adds_data=False)
+    store._environment.write(edit)
 
 
 def _read_all(group: GroupStorage) -> None:

@@ -78,7 +78,7 @@ _GROUP_GAUGES = {
     "applied_index": "Last entry applied",
     "last_index": "Last entry of the log",
 }
-_ALARMS = ("memory", "disk")
+_ALARMS = ("memory", "disk", "disk-of-others")
 
 
 def metrics_text(report: NodeReport) -> bytes:

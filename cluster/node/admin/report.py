@@ -55,7 +55,7 @@ class NodeReport:
     """A node as it sees itself. Queues and messages are those of the queues it leads or owns.
 
     `phase` is what the node does; whether it is ready follows from the groups too (`health.not_ready_reason`).
-    `alarms` are the reasons why publishers are blocked: `"memory"`, `"disk"`, `"store-full"`.
+    `alarms` are the reasons why publishers are blocked: `"memory"`, `"disk"`, `"disk-of-others"`.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Inter-node links: authenticated message and request channels between the members of a cluster."""
 
 from cluster.node.links.greeting import petition, probe
-from cluster.node.links.handshake import VERSION_OF_DOOMS, VERSION_OF_MEMBERSHIP
+from cluster.node.links.handshake import VERSION_OF_DOOMS, VERSION_OF_MEMBERSHIP, VERSION_OF_SHORTAGES
 from cluster.node.links.interface import (
     KIND_MAX,
     Body,
@@ -25,6 +25,7 @@ __all__ = [
     "KIND_MAX",
     "VERSION_OF_DOOMS",
     "VERSION_OF_MEMBERSHIP",
+    "VERSION_OF_SHORTAGES",
     "Body",
     "LinkDown",
     "LinkError",

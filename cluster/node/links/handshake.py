@@ -27,12 +27,14 @@ from cluster.raft.types import NodeId
 
 MAGIC: Final = "cluster-mq link"
 VERSION_MIN: Final = 1
-VERSION_MAX: Final = 4
+VERSION_MAX: Final = 5
 """The lower of both sides' highest is spoken. 2 brought petitions, and the kinds of request of changing members; 3
-commands for the catalog that are told and not asked; 4 entries and snapshots of shards that say why messages leave."""
+commands for the catalog that are told and not asked; 4 entries and snapshots of shards that say why messages leave; 5
+nodes that say that their disks are short."""
 VERSION_OF_MEMBERSHIP: Final = 2
 VERSION_OF_MARKS: Final = 3
 VERSION_OF_DOOMS: Final = 4
+VERSION_OF_SHORTAGES: Final = 5
 NONCE_BYTES: Final = 32
 
 

@@ -164,8 +164,12 @@ class ShardHost(Seat):
             self._go_on()
 
     def tidy(self) -> None:
-        """To be called now and then: gives space back. A shard in which nothing happened since makes a snapshot."""
+        """To be called now and then: gives space back. A shard in which nothing happened since makes a snapshot, and so
+        does a leader whose log a peer has no room for."""
         applied, limits = self.state.applied_index, self._host_limits
+        raft = self._host_services.raft(self.group)
+        if raft is not None and raft.wants_snapshot and self._snapshot_index < applied:
+            self.write_snapshot()
         if applied == self._rested_at and (
             len(self.state.dead) >= limits.resting_dead_entries
             or self._bytes_since_snapshot >= limits.resting_bytes

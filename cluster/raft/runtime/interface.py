@@ -130,10 +130,12 @@ class RuntimeStatistics:
 class GroupReport:
     """A group as its driver sees it. `stopped` says why it takes no part; "" while it does. `status` is None then.
 
-    `repairing` says what was damaged, while the group's log is taken from the others again; else "".
+    `repairing` says what was damaged, while the group's log is taken from the others again; else "". `refused` says
+    what its storage lacks for its latest write, while that waits for room; else "".
     """
 
     group: GroupId
     stopped: str
     status: GroupStatus | None
     repairing: str = ""
+    refused: str = ""

@@ -71,6 +71,9 @@ class Roster:
         assert group not in self.members
         self.stopped.pop(group, None)
         self._handlers[group] = handler
+        self._begin(group)
+
+    def _begin(self, group: GroupId) -> None:
         try:
             has_forgotten = _has_forgotten(self._storage.group(group).initial_state())
             self._admit(group, is_damaged=has_forgotten)
@@ -90,6 +93,16 @@ class Roster:
             is_damaged=is_damaged,
         )
         self.members[group] = Member(raft, self._handlers[group], storage)
+
+    def restart(self, group: GroupId) -> None:
+        """A member that does not lead goes on with what the storage has of it, and has said so much and no more."""
+        member = self.members.pop(group)
+        member.handler.role_changed(Role.FOLLOWER, member.raft.term, NOBODY)
+        self._begin(group)
+        if group in self.members and not self.members[group].starts_empty:
+            self.start(group)
+        else:
+            member.handler.restore(EMPTY_SNAPSHOT, b"")
 
     def repair(self, group: GroupId) -> None:
         """Let a stopped group come back with nothing. Raises StorageCorrupt if its term and vote cannot be read."""

@@ -11,12 +11,13 @@ other work of the node.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from random import Random
 
 import trio
 
 from cluster.raft.group import RaftGroup
-from cluster.raft.messages import Message
+from cluster.raft.messages import Message, SnapshotChunkMessage
 from cluster.raft.ready import NotLeader, Ready, Role
 from cluster.raft.runtime.beat import next_beat
 from cluster.raft.runtime.interface import (
@@ -36,7 +37,7 @@ from cluster.raft.runtime.wakeup import Wakeup
 from cluster.raft.runtime.write_rounds import LONG, WriteRounds
 from cluster.raft.runtime.writer import ThreadWriter, Writer
 from cluster.raft.storage import Storage, StorageCorrupt
-from cluster.raft.types import NOBODY, Configuration, Entry, GroupId, LogIndex, NodeId
+from cluster.raft.types import NOBODY, Configuration, Entry, GroupId, LogIndex, NodeId, SnapshotMeta
 
 
 class Runtime:
@@ -248,7 +249,9 @@ class Runtime:
 
     def report(self, group: GroupId) -> GroupReport:
         """Raises KeyError for a group this node takes no part in."""
-        return self._roster.report(group)
+        report, member = self._roster.report(group), self._roster.members.get(group)
+        has_no_room = member is not None and self._rounds.has_no_room(member)
+        return replace(report, refused=self._rounds.full_text) if has_no_room else report
 
     def statistics(self) -> RuntimeStatistics:
         rounds = self._rounds
@@ -339,13 +342,27 @@ class Runtime:
             if member is None or message.target != self._node:
                 self._inbox.dropped += 1
                 continue
+            if self._rounds.full_text and type(message) is SnapshotChunkMessage:
+                member = self._without_refused(member, message.meta)
             try:
                 member.raft.step(message)
             except StorageCorrupt as error:
                 self._roster.stop(group, error)
             self._touched[group] = None
 
+    def _without_refused(self, member: Member, snapshot: SnapshotMeta | None) -> Member:
+        """A follower as after a restart, without the entries that its full disk refuses: they are in the way of a
+        snapshot, which may be small, or of a term and a vote. Nobody has been told that they are here."""
+        group = member.raft.group
+        if member.raft.role is not Role.LEADER and self._rounds.withdraw(member, snapshot):
+            self._roster.restart(group)
+            self._touched[group] = None
+        return self._roster.members.get(group, member)
+
     def _tick_members(self, beats: int) -> None:
+        if self._rounds.full_text:
+            for member in [member for member in self._roster.members.values() if not member.raft.has_durable_vote]:
+                self._without_refused(member, None)
         members, now = list(self._roster.members.values()), trio.current_time()
         stalled = self._rounds.stalled_members(members, now)
         self._is_stalled = bool(stalled)

@@ -24,7 +24,7 @@ from cluster.raft.runtime.interface import RuntimeConfig
 from cluster.raft.runtime.member import Member
 from cluster.raft.runtime.writer import Done, WriteOutcome, Writer
 from cluster.raft.storage import StorageCorrupt, StorageFull
-from cluster.raft.types import GroupId
+from cluster.raft.types import GroupId, SnapshotMeta
 
 HEAVY_BYTES = 4 << 20
 """Entries of one group that take the disk longer than a commit does."""
@@ -58,9 +58,9 @@ class Pending:
         return self.size() >= HEAVY_BYTES
 
     def adds_data(self) -> bool:
-        """False for what a full disk may still take: votes, deletions, and the snapshots that allow them."""
-        write = self.persist.write
-        return bool(write.entries or write.stage)
+        """False for what a full disk may still take: votes, deletions, and the snapshots that allow them. One that is
+        received replaces what may be much more."""
+        return bool(self.persist.write.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,8 @@ class WriteRounds:
         """To be written by themselves, in their order."""
         self._suspects: deque[Pending] = deque()
         """Of a write that met damage, or was too much for a full disk: each goes alone."""
+        self._refused_of: set[Member] = set()
+        """Whose write was refused by itself, and has not been done since."""
         self._too_large = math.inf
         """Bytes of the smallest write that was refused by itself since the last retry."""
         self._heavy_is_due = False
@@ -113,6 +115,20 @@ class WriteRounds:
 
     def is_blocked(self, member: Member) -> bool:
         return any(pending.member is member for pending in self._blocked)
+
+    def has_no_room(self, member: Member) -> bool:
+        """Has a full disk refused what it has to write, also if that is just being tried again?"""
+        return member in self._refused_of or self.is_blocked(member)
+
+    def withdraw(self, member: Member, snapshot: SnapshotMeta | None) -> bool:
+        """Forget what a full disk refused of a member, if it is entries, or a part of another snapshot than this."""
+        for pending in self._blocked:
+            write = pending.persist.write
+            if pending.member is member and (write.entries or write.stage_meta not in (None, snapshot)):
+                self._blocked.remove(pending)
+                self._refused_of.discard(member)
+                return True
+        return False
 
     @property
     def has_waiting(self) -> bool:
@@ -194,6 +210,8 @@ class WriteRounds:
                 return Finished(corrupt=[(batch[0], corrupt)])
             case result:
                 result.unwrap()
+        if self._refused_of:
+            self._refused_of.difference_update([pending.member for pending in batch])
         self._count(batch, ended.seconds)
         if ended.seconds >= SLUGGISH_SECONDS and not any(pending.is_heavy() for pending in batch):
             self._rests_until = now + REST_SECONDS
@@ -208,6 +226,7 @@ class WriteRounds:
         self.full_text = text
         self._retry_at = now + self._config.full_retry_seconds
         if len(batch) == 1:
+            self._refused_of.add(batch[0].member)
             self._too_large = min(self._too_large, batch[0].data_bytes())
             self._blocked += batch
         else:

@@ -1,6 +1,7 @@
 """Which writes go together, and in what order."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import outcome
 
@@ -116,3 +117,19 @@ def test_a_disk_that_takes_long_for_little_rests_after_it() -> None:
         rounds.start(pending(1, size), now=2.0)
         rounds.rounds.finish(WriteOutcome(seconds, outcome.Value(None)), 3.0)
         assert not rounds.rounds.rests(3.001)
+
+
+def test_what_was_refused_has_no_room_until_it_is_written_also_while_it_is_tried_again() -> None:
+    rounds = Rounds()
+    full = WriteOutcome(0.0, outcome.Error(StorageFull("full")))
+    refused, other = [replace(pending(size, size), member=object()) for size in (1000, 10)]  # type: ignore[arg-type]
+    rounds.start(refused)
+    rounds.rounds.finish(full, 0.0)
+    rounds.start(other, now=0.01)
+    assert rounds.rounds.has_no_room(refused.member)
+    assert not rounds.rounds.has_no_room(other.member)
+    rounds.end()
+    rounds.start(now=10.0)
+    assert rounds.rounds.has_no_room(refused.member)
+    rounds.end()
+    assert not rounds.rounds.has_no_room(refused.member)

@@ -75,16 +75,15 @@ def node_document(member: MemberReport, answered_by: str, asked: Asked) -> Docum
     report = member.report
     if report is None:
         return document | {"reason": member.unreachable_reason}
-    alarms = " ".join(report.alarms)
     return document | {
         "os_pid": str(report.pid),
         "uptime": round(report.uptime_seconds * 1000),
         "mem_limit": report.memory_watermark_bytes,
-        "mem_alarm": "memory" in alarms,
+        "mem_alarm": "memory" in report.alarms,
         "mem_calculation_strategy": "rss",
         "disk_used": report.disk_used_bytes,
         "disk_free_limit": report.disk_free_min_bytes,
-        "disk_free_alarm": "disk" in alarms,
+        "disk_free_alarm": "disk" in report.alarms,
         "fd_total": report.files_max,
         "sockets_total": report.files_max,
         "proc_total": report.threads_max,

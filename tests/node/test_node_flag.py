@@ -1,12 +1,12 @@
-from cluster.node.aside import Aside
 from cluster.node.kinds import Kind
+from cluster.node.node_flag import NodeFlag
 from cluster.raft.types import NodeId
 
 ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
 
 
 class Peers:
-    """Links to two peers, and what was said to them."""
+    """Links to two peers, and what was said to them. The second speaks an older version."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[NodeId, int, bool]] = []
@@ -18,10 +18,13 @@ class Peers:
     def up_peers(self) -> list[NodeId]:
         return [TWO, THREE]
 
+    def version_of(self, peer: NodeId) -> int:
+        return 4 if peer == THREE else 5
+
 
 def test_a_node_says_to_all_others_that_it_leaves_service_and_that_it_is_back() -> None:
     peers = Peers()
-    aside = Aside(ONE, peers)
+    aside = NodeFlag(ONE, peers, Kind.ASIDE)
     aside.announce(True)
     assert ONE in aside
     aside.announce(False)
@@ -31,7 +34,7 @@ def test_a_node_says_to_all_others_that_it_leaves_service_and_that_it_is_back() 
 
 def test_who_comes_up_while_a_node_is_aside_is_told_so() -> None:
     peers = Peers()
-    aside = Aside(ONE, peers)
+    aside = NodeFlag(ONE, peers, Kind.ASIDE)
     aside.link_up(TWO)
     assert peers.sent == []
     aside.announce(True)
@@ -41,10 +44,19 @@ def test_who_comes_up_while_a_node_is_aside_is_told_so() -> None:
 
 
 def test_a_node_that_is_aside_serves_again_once_it_says_so_or_is_linked_anew() -> None:
-    aside = Aside(ONE, Peers())
+    aside = NodeFlag(ONE, Peers(), Kind.ASIDE)
     aside.note(TWO, True)
     aside.note(THREE, True)
-    assert aside.serving_peers() == set()
+    assert aside.peers_without() == set()
     aside.note(TWO, False)
     aside.link_up(THREE)
-    assert aside.serving_peers() == {TWO, THREE}
+    assert aside.peers_without() == {TWO, THREE}
+
+
+def test_who_speaks_an_older_version_is_not_told_what_it_does_not_know() -> None:
+    peers = Peers()
+    short = NodeFlag(ONE, peers, Kind.SHORT_OF_DISK, 5)
+    short.announce(True)
+    short.link_up(THREE)
+    short.link_up(TWO)
+    assert peers.sent == [(TWO, Kind.SHORT_OF_DISK, True)] * 2

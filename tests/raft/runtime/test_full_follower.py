@@ -1,0 +1,112 @@
+"""A follower whose disk is full of what is gone elsewhere takes a snapshot in place of the log it has no room for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from cluster.raft.group import RaftConfig, Role
+from cluster.raft.runtime import RuntimeConfig
+from cluster.raft.types import GroupId, LogIndex, Term
+from tests.raft.runtime.cluster import Cluster, Node, running_cluster
+
+G = GroupId(1)
+LARGE = bytes(1000)
+IMPATIENT = RuntimeConfig(raft=RaftConfig(retention_ticks=40))
+WAIT_SECONDS = 3.0
+"""More than a leader keeps its log for somebody, a bit less than two times."""
+
+
+@asynccontextmanager
+async def with_a_full_follower(room: int) -> AsyncIterator[tuple[Cluster, Node, Node]]:
+    """A leader that has three large entries, and a follower that had room for less than one of them."""
+    async with running_cluster(config=IMPATIENT) as cluster:
+        leader = await cluster.leader(G)
+        follower = next(node for node in cluster.nodes if node is not leader)
+        leader.machines[G].want(b"first")
+        await cluster.until_all_have(G, [b"first"])
+        await trio.sleep(0.1)
+        follower.storage.bytes_max = follower.storage.used_bytes() + room
+        for count in range(1, 4):
+            leader.machines[G].want(LARGE)
+            await leader.machines[G].until(lambda count=count: len(leader.machines[G].commands) > count)
+        await trio.sleep(1)
+        assert follower.runtime.report(G).refused
+        assert not leader.runtime.groups[G].wants_snapshot
+        yield cluster, leader, follower
+
+
+def write_snapshot(leader: Node, state: bytes) -> None:
+    """All entries up to now are dead but for what `state` says."""
+    index = LogIndex(leader.machines[G].applied_index)
+    leader.runtime.snapshot_created(G, index, state)
+    leader.runtime.compact_payloads(G, range(1, index + 1), [])
+
+
+async def test_it_is_back_once_its_leader_has_little_left(autojump_clock):
+    async with with_a_full_follower(room=500) as (cluster, leader, follower):
+        await trio.sleep(WAIT_SECONDS)
+        assert leader.runtime.groups[G].wants_snapshot
+        assert follower.runtime.report(G).refused
+        write_snapshot(leader, b"little")
+        await follower.machines[G].until(lambda: follower.machines[G].commands == [b"little"])
+        leader.machines[G].want(b"next")
+        await follower.machines[G].until(lambda: follower.machines[G].commands == [b"little", b"next"])
+        assert not follower.runtime.report(G).refused
+        assert not leader.runtime.groups[G].wants_snapshot
+        # It counts again: the two of them are a quorum.
+        third = next(node for node in cluster.nodes if node not in (leader, follower))
+        third.kill()
+        leader.machines[G].want(b"last")
+        await follower.machines[G].until(lambda: follower.machines[G].has(b"last"))
+
+
+async def test_what_it_has_said_is_still_so_when_it_makes_way(autojump_clock):
+    async with with_a_full_follower(room=500) as (_, leader, follower):
+        before = follower.storage.group(G).initial_state()
+        await trio.sleep(WAIT_SECONDS)
+        leader.machines[G].want(LARGE)
+        await trio.sleep(0.1)
+        follower.storage.bytes_max = follower.storage.used_bytes()
+        write_snapshot(leader, LARGE)
+        await trio.sleep(WAIT_SECONDS)
+        # The snapshot does not fit either. What was durable before still is, and counts.
+        after = follower.storage.group(G).initial_state()
+        assert after.last_index == before.last_index
+        assert after.hard_state.term == before.hard_state.term > Term(0)
+        assert follower.machines[G].commands == [b"first"]
+        # A smaller one takes its place.
+        await trio.sleep(WAIT_SECONDS)
+        assert leader.runtime.groups[G].wants_snapshot is False, "nothing new to be had"
+        leader.machines[G].want(b"news")
+        await leader.machines[G].until(lambda: leader.machines[G].has(b"news"))
+        assert leader.runtime.groups[G].wants_snapshot
+        follower.storage.bytes_max += 100
+        write_snapshot(leader, b"little")
+        await follower.machines[G].until(lambda: follower.machines[G].commands == [b"little"])
+
+
+async def test_it_goes_on_with_the_log_when_it_has_room_in_time(autojump_clock):
+    async with with_a_full_follower(room=500) as (cluster, _, follower):
+        follower.storage.bytes_max = None
+        await cluster.until_all_have(G, [b"first", LARGE, LARGE, LARGE])
+        assert follower.machines[G].restored == []
+
+
+async def test_it_takes_part_in_elections_and_is_back_under_another_leader(autojump_clock):
+    async with with_a_full_follower(room=500) as (cluster, leader, follower):
+        term = leader.runtime.groups[G].term
+        third = next(node for node in cluster.nodes if node not in (leader, follower))
+        leader.kill()
+        # It votes for who has more than it; that nothing can be committed without it is another matter.
+        await third.machines[G].until(lambda: third.machines[G].role[0] is Role.LEADER)
+        assert follower.storage.group(G).hard_state().term > term
+        cluster.restart(leader)
+        successor = await cluster.leader(G)
+        await trio.sleep(WAIT_SECONDS)
+        assert follower.runtime.report(G).refused
+        assert successor.runtime.groups[G].wants_snapshot
+        write_snapshot(successor, b"little")
+        await follower.machines[G].until(lambda: follower.machines[G].commands == [b"little"])
