@@ -3,6 +3,7 @@ import pytest
 from cluster.node.links.frames import pack_body, unpack_body
 from cluster.node.links.handshake import (
     MAGIC,
+    VERSION_MAX,
     Acceptor,
     Dialer,
     Identity,
@@ -91,14 +92,17 @@ def test_a_node_without_a_cluster_is_no_link_but_may_be_probed():
 
 def test_versions_without_overlap_are_refused():
     with pytest.raises(Refused) as caught:
-        acceptor().on_hello([MAGIC, 5, 6, 0, ["c1", 1, "mq-1", 7], NONCE])
-    assert (caught.value.code, caught.value.text) == (Refusal.VERSION, "link versions 5 to 6, here 1 to 4")
+        acceptor().on_hello([MAGIC, 98, 99, 0, ["c1", 1, "mq-1", 7], NONCE])
+    assert (caught.value.code, caught.value.text) == (
+        Refusal.VERSION,
+        f"link versions 98 to 99, here 1 to {VERSION_MAX}",
+    )
 
 
 def test_the_highest_common_version_is_chosen():
     two = acceptor()
-    assert unpack_body(two.on_hello([MAGIC, 1, 5, 0, ["c1", 1, "mq-1", 7], NONCE]))[0] == 4
-    assert two.dialer.version == 4
+    assert unpack_body(two.on_hello([MAGIC, 1, 99, 0, ["c1", 1, "mq-1", 7], NONCE]))[0] == VERSION_MAX
+    assert two.dialer.version == VERSION_MAX
 
 
 def test_with_an_older_program_its_version_is_spoken_and_both_know():
