@@ -76,7 +76,7 @@ def test_a_snapshot_of_what_the_member_has_not_handed_out_is_nothing_to_it() -> 
 
 def test_dead_payloads_are_deleted_and_shrunk_ones_replaced() -> None:
     ensemble = Ensemble()
-    leader = ensemble.elect(1)
+    ensemble.elect(1)
     ensemble.propose(1, "dead", "long", "alive")
     ensemble.settle()
     snapshot(ensemble, 1)
