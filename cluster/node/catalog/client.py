@@ -19,6 +19,7 @@ import trio
 
 from cluster.broker.catalog.codec import UnknownCommand, decode_command, encode_command
 from cluster.broker.catalog.commands import Several, SingleCommand
+from cluster.broker.catalog.state import MemberState
 from cluster.broker.errors import BrokerError, Scope
 from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost, Taken
 from cluster.node.catalog.marks import MARK_BYTES, mark_of
@@ -118,6 +119,8 @@ class CatalogClient:
         self._leader_known = trio.Event()
         self._current_at = -math.inf
         """When was it asked, monotonic seconds, that was answered last with the copy having everything?"""
+        self._linked_at = -math.inf
+        """When a link last came up or went down: who is not linked to this node does not wait for it."""
 
     async def submit(self, command: SingleCommand) -> object:
         """What `Ok.value` says of it. Raises BrokerError when the catalog refuses, NoQuorum."""
@@ -267,7 +270,16 @@ class CatalogClient:
     @property
     def is_fresh(self) -> bool:
         """Has the copy everything that others were told is visible? False: perhaps; `catch_up` makes it so."""
-        return trio.current_time() - self._current_at < FRESH_SECONDS
+        at = self._current_at
+        return at > self._linked_at and trio.current_time() - at < FRESH_SECONDS and self._is_linked_to_all()
+
+    def _is_linked_to_all(self) -> bool:
+        """To everybody who may change the catalog."""
+        here = {self._node, *self._links.up_peers()}
+        return all(
+            member.state is MemberState.GONE or NodeId(node) in here
+            for node, member in self._host.catalog.members.items()
+        )
 
     # ---- what the node tells
 
@@ -285,14 +297,14 @@ class CatalogClient:
         self._stir()
 
     def link_up(self, peer: int) -> None:
+        self._linked_at = trio.current_time()
         if self._host.applied_index:
             # A copy that has nothing yet is nobody's that is waited for.
             self._links.send(NodeId(peer), Kind.CATALOG_APPLIED, self._host.applied_index)
 
     def link_down(self, peer: int) -> None:
         self._peers.pop(peer, None)
-        # The peer does not wait for this node any more.
-        self._current_at = -math.inf
+        self._linked_at = trio.current_time()
         for change in self._under_way:
             if change.leader == peer:
                 change.leader = NOBODY

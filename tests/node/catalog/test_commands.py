@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 import trio
@@ -14,64 +12,21 @@ from cluster.broker.catalog.codec import encode_command
 from cluster.broker.catalog.commands import DeclareExchange, DeclareQueue, DeleteQueue, SingleCommand
 from cluster.broker.errors import BrokerError
 from cluster.node.catalog.client import (
-    FRESH_SECONDS,
     SUBMIT_TIMEOUT_SECONDS,
     VISIBLE_TIMEOUT_SECONDS,
-    CatalogClient,
     NoQuorum,
 )
 from cluster.node.catalog.host import COMMANDS_PER_ENTRY_MAX, Taken
 from cluster.node.catalog.marks import mark_of, pack_marks
 from cluster.node.kinds import Kind
 from cluster.node.links.handshake import VERSION_OF_MARKS
-from cluster.raft.types import NOBODY, GroupId, LogIndex, NodeId
+from cluster.raft.types import NOBODY, LogIndex, NodeId
+from tests.node.catalog.network import Network, client_of
 from tests.node.catalog.world import ME, OTHER, TERM, THIRD, Replica
 
 
 def declare(number: int) -> DeclareQueue:
     return DeclareQueue("/", f"queue-{number}", True, False, False)
-
-
-class Network:
-    """Links and consensus of a node that leads the catalog itself, or knows who does."""
-
-    def __init__(self, *peers: NodeId) -> None:
-        self.peers = peers
-        self.leader = ME
-        self.version = VERSION_OF_MARKS
-        self.sent: list[tuple[NodeId, int, Any]] = []
-        self.answer: list[Any] = []
-        self.reads: list[int] = []
-        self.written = 0
-
-    async def call(self, peer: NodeId, kind: int, body: Any, timeout_seconds: float) -> Any:
-        self.sent.append((peer, kind, body))
-        return self.answer
-
-    def send(self, peer: NodeId, kind: int, body: Any) -> bool:
-        self.sent.append((peer, kind, body))
-        return peer in self.peers
-
-    def write(self) -> None:
-        self.written = len(self.sent)
-
-    def up_peers(self) -> Sequence[NodeId]:
-        return self.peers
-
-    def version_of(self, peer: NodeId) -> int:
-        return self.version if peer in self.peers else 0
-
-    def leader_of(self, group: GroupId) -> NodeId:
-        return self.leader
-
-    def read_index(self, group: GroupId, context: int) -> None:
-        self.reads.append(context)
-
-
-def client_of(replica: Replica, network: Network, node: NodeId = ME) -> CatalogClient:
-    client = CatalogClient(node, 1, replica.host, network, network)
-    replica.on_leader_changed = client.leader_changed
-    return client
 
 
 def taken(number: int, asker: NodeId = ME) -> Taken:
@@ -318,21 +273,6 @@ async def test_a_read_is_answered_by_a_leader_that_takes_a_second_for_it(autojum
         assert len(network.reads) > 1
         replica.host.read_ready(network.reads[0])
     assert trio.current_time() == began + 1.0
-
-
-async def test_a_copy_is_fresh_for_a_while_after_it_was_asked_whether_it_is(autojump_clock: object) -> None:
-    replica, network = Replica(), Network(OTHER)
-    network.leader = OTHER
-    client = client_of(replica, network)
-    assert not client.is_fresh
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(client.catch_up)
-        await trio.sleep(0.1)
-        replica.host.read_ready(network.reads[0])
-    await trio.sleep(FRESH_SECONDS - 0.11)
-    assert client.is_fresh
-    await trio.sleep(0.02)
-    assert not client.is_fresh, "what was declared since it was asked, not since it was told, may be missing"
 
 
 async def test_a_read_that_nobody_answers_ends_in_time(autojump_clock: object) -> None:
