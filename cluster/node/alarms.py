@@ -26,7 +26,11 @@ from cluster.raft.types import NodeId
 from cluster.store.lmdb_store import LmdbStore
 from cluster.store.statistics import StoreStatistics
 
-LOOK_SECONDS = 0.25
+BEAT_SECONDS = 0.05
+LOOK_BEATS = 5
+"""There is a look in every so many beats,"""
+LOOK_SHARE = 16
+"""and in one in which as much was written as one in so many parts of the room that is kept for consumers."""
 LOW_MEMORY = "low on memory"
 LOW_DISK = "low on disk"
 ALARM_NAMES = {LOW_MEMORY: "memory", LOW_DISK: "disk"}
@@ -53,6 +57,11 @@ def _pages() -> tuple[int, int]:
     return int(fields[1]), int(fields[2])
 
 
+def kept_bytes(map_size_max: int, free_min: int) -> int:
+    """What of the store's largest size publishers leave to consumers."""
+    return min(max(free_min, map_size_max // 8), map_size_max // 4)
+
+
 def shortage(store: StoreStatistics, disk_free_bytes: int, free_min: int, room_share: float) -> str:
     """What the disk or the store's largest size leaves, where that is less than is kept for consumers; else "".
 
@@ -60,9 +69,12 @@ def shortage(store: StoreStatistics, disk_free_bytes: int, free_min: int, room_s
     """
     on_disk = disk_free_bytes + store.free_pages * store.page_size
     in_store = store.map_size_max - store.used_bytes
-    kept = min(max(free_min, store.map_size_max // 8), store.map_size_max // 4)
+    kept = kept_bytes(store.map_size_max, free_min)
     if on_disk * room_share < free_min:
         return f"{on_disk} bytes left on the disk, limits.disk_free_min is {free_min}"
+    if store.tight_bytes and store.used_bytes > store.tight_bytes - kept:
+        used = f"{store.used_bytes} bytes of limits.store_size_max ({store.map_size_max})"
+        return f"{used} are used, and no room was left in one piece"
     if in_store * room_share < kept:
         return f"{in_store} bytes left of limits.store_size_max ({store.map_size_max}), {kept} are kept for consumers"
     return ""
@@ -105,10 +117,17 @@ class ResourceWatch:
 
     async def run(self) -> None:
         """Until cancelled."""
+        look_bytes = kept_bytes(self._store.map_size_max, self._config.limits.disk_free_min) // LOOK_SHARE
+        beat, seen_bytes = 0, 0
         while True:
-            self._store.keep_reserve()
-            self._look()
-            await next_beat(LOOK_SECONDS)
+            written_bytes = self._core.runtime.bytes_written
+            is_due = beat % LOOK_BEATS == 0 or written_bytes - seen_bytes >= look_bytes
+            if is_due or (self._store.space.tight_bytes and not self._own):
+                seen_bytes = written_bytes
+                self._store.space.keep_reserve()
+                self._look()
+            beat += 1
+            await next_beat(BEAT_SECONDS)
 
     def _storage_full(self, is_full: bool) -> None:
         self._is_full = is_full
@@ -138,6 +157,7 @@ class ResourceWatch:
         why = shortage(self._store.statistics(), disk_free, self._config.limits.disk_free_min, room)
         if self._is_full or why:
             return LOW_DISK, why
+        self._store.space.tight_bytes = 0
         resident = resident_bytes()
         if resident > self._watermark * room:
             return LOW_MEMORY, f"{resident} bytes in memory, the watermark is {self._watermark}"

@@ -1,8 +1,8 @@
 """Keeps leaders where they should be: spread over the nodes, as the shards are placed.
 
-Law: a leader that is not the first of its group's placement hands over to it when that node is reachable, in service
-and has all of the log; at most one group a look, so that clients see one short pause at a time. A node that is not in
-service keeps nothing that another one can lead.
+Law: a leader that is not the first of its group's placement hands over to it when that node is reachable, in service,
+not short of disk and has all of the log; at most one group a look, so that clients see one short pause at a time. Who
+is not in service keeps nothing that another one can lead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ async def balance(core: Core) -> None:
         up = core.aside.peers_without()
         if core.node in core.aside:
             hand_over_all(core)
-        reachable_for = {node: reachable_for.get(node, 0) + 1 for node in up}
+        reachable_for = {node: reachable_for.get(node, 0) + 1 for node in up if node not in core.short_of_disk}
         for group, voters in list(core.members.placement.items()):
             home = voters[0]
             if home != core.node and reachable_for.get(home, 0) > SETTLE_LOOKS and hand_over(core, group, home):

@@ -14,7 +14,7 @@ import os
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,6 +45,10 @@ _CORRUPT_ERRORS = (
 """What LMDB says of a damaged or foreign file; the last, of a transaction that met damage before."""
 
 
+class MapIsFull(StorageFull):
+    """The file is as large as it may be, and has no room in one piece for what was to be written."""
+
+
 def translate(error: lmdb.Error, path: Path) -> StorageError:
     """One of our errors for one of LMDB's."""
     if isinstance(error, _CORRUPT_ERRORS):
@@ -59,8 +63,8 @@ def translate(error: lmdb.Error, path: Path) -> StorageError:
 class GrowingEnvironment:
     """LMDB in `path`, `map_size` bytes of map at first, doubled when it is full, up to `map_size_max`.
 
-    A write stops at `map_size_max`, or at a share of `reserve_bytes` above that if it gives space back: LMDB needs a
-    few new pages even to delete. Raises StorageCorrupt, StorageIO when it cannot open.
+    `reserve_bytes` come on top of that for what gives space back: LMDB needs a few new pages even to delete.
+    Raises StorageCorrupt, StorageIO when it cannot open.
     """
 
     def __init__(self, path: Path, *, map_size: int, map_size_max: int, reserve_bytes: int, databases_max: int) -> None:
@@ -101,7 +105,7 @@ class GrowingEnvironment:
         """Give a file that was cut off its length back: reading a missing page is then a checksum error and
         not a SIGBUS. (LMDB may end a healthy file early too, when the last pages it took were unused.)"""
         data = self.path / DATA_NAME
-        size = (self._env.info()["last_pgno"] + 1) * self._page_size
+        size = self.file_bytes
         if data.stat().st_size < size:
             os.truncate(data, size)
 
@@ -168,18 +172,32 @@ class GrowingEnvironment:
             except lmdb.Error as error:
                 raise translate(error, self.path) from error
 
-    def write(self, body: Callable[[lmdb.Transaction[bytes]], Result], *, reserve_share: float = 1.0) -> Result:
-        """Run `body` in a write transaction, again if the map had to grow, and make it durable. It may take
-        `reserve_share` of the reserve.
+    def write(self, body: Callable[[lmdb.Transaction[bytes]], Result], *, file_max: int | None = None) -> Result:
+        """Run `body` in a write transaction, again if the map had to grow, and make it durable. The file grows up to
+        `file_max` bytes for it; None: to the end of what is reserved.
 
         Raises StorageFull (nothing took effect), StorageIO (and ever after), StorageCorrupt.
         """
-        limit = self.map_size_max + int(self.reserve_bytes * reserve_share)
-        info = self._env.info()
-        smallest = max(limit, (info["last_pgno"] + 1) * self._page_size)
-        if info["map_size"] > smallest:
+        limit = self.map_size_max + self.reserve_bytes if file_max is None else file_max
+        smallest = max(limit, self.file_bytes)
+        if self.map_size > smallest:
             self._resize(smallest)
         return self._growing(lambda: self._transact(body), limit)
+
+    def is_full(self) -> MapIsFull:
+        """To be raised."""
+        return MapIsFull(f"{self.path / DATA_NAME} reached its configured maximum of {self.map_size_max} bytes")
+
+    @property
+    def file_bytes(self) -> int:
+        """Up to the last page that was ever used."""
+        return (self._env.info()["last_pgno"] + 1) * self._page_size
+
+    def turn(self) -> None:
+        """Commit nothing, if there is room for that: what one transaction has freed is there for the next but one, and
+        a next that needs it would be refused for ever. Raises StorageIO, StorageCorrupt."""
+        with suppress(StorageFull):
+            self.write(lambda _: None)
 
     def _transact(self, body: Callable[[lmdb.Transaction[bytes]], Result]) -> Result:
         with self._env.begin(write=True) as txn:
@@ -197,9 +215,7 @@ class GrowingEnvironment:
             except lmdb.MapFullError as error:
                 size = self.map_size
                 if size >= limit:
-                    raise StorageFull(
-                        f"{self.path / DATA_NAME} reached its configured maximum of {self.map_size_max} bytes"
-                    ) from error
+                    raise self.is_full() from error
                 self._resize(min(size * 2, limit))
                 self.grow_count += 1
             except lmdb.Error as error:

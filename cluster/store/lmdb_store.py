@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from cluster.raft.storage import GroupWrite, Health, StorageCorrupt, StorageErro
 from cluster.raft.types import GroupId
 from cluster.store.chunk import accept
 from cluster.store.directory import DATA_NAME, DataDirectory
-from cluster.store.environment import FULL_CODES, GrowingEnvironment, Result
+from cluster.store.environment import GrowingEnvironment
 from cluster.store.front import Front, Known
 from cluster.store.identity import FORMAT_VERSION, JOURNAL_FORMAT_VERSION, Identity, decode_identity, encode_identity
 from cluster.store.journal import JOURNAL_NAME
@@ -38,10 +37,12 @@ from cluster.store.lmdb_group import (
     load_state,
     slot_names,
 )
-from cluster.store.lmdb_write import GroupWriter, reserve_share
+from cluster.store.lmdb_write import GroupWriter
+from cluster.store.note import note_key, sealed, unsealed
 from cluster.store.probe import check_file
 from cluster.store.record import SnapshotHead
 from cluster.store.reserve import Reserve
+from cluster.store.space import Space, data_bytes_of
 from cluster.store.state import GroupState, after
 from cluster.store.statistics import StoreStatistics
 
@@ -60,7 +61,7 @@ class LmdbStore:
     map_size       bytes of map to begin with; it doubles when it is full
     map_size_max   bytes the data file may take; None means 90 % of what the file system has left for it.
                    At this size a write that brings data raises StorageFull
-    reserve_bytes  what writes that only give space back may take beyond it; None means a sixteenth
+    reserve_bytes  what writes that only give space back may take beyond it, see `Space`; None means a sixteenth
     reserve_file   bytes of a file beside the data that is given up when the disk is full, see `Reserve`
     groups_max     groups that may ever live in the directory; one more raises StorageFull
     marks_damage   false: where the journal is damaged no group is marked for that, reads find what LMDB has, and
@@ -87,7 +88,6 @@ class LmdbStore:
         self._is_open = False
         """Is it known what the journal holds, or that it holds nothing?"""
         self._directory = DataDirectory(path)
-        self._reserve = Reserve(path, reserve_file)
         try:
             if not self._directory.is_new:
                 check_file(path, 2 * groups_max + 2)
@@ -103,6 +103,7 @@ class LmdbStore:
                 reserve_bytes=reserve_bytes,
                 databases_max=2 * groups_max + 2,
             )
+            self.space = Space(self._environment, Reserve(path, reserve_file), self._directory, self._used_bytes)
         except BaseException:
             self._directory.close()
             raise
@@ -134,10 +135,10 @@ class LmdbStore:
         front, held = self._front, list[list[GroupWrite]]()
         note = self.read_note(_JOURNAL_NOTE)
         if note is not None:
-            held = self._with_room(lambda: front.open(int.from_bytes(note)))
+            held = self.space.with_room(lambda: front.open(int.from_bytes(note)), JOURNAL_NAME)
         else:
             try:
-                self._with_room(front.make)
+                self.space.with_room(front.make, JOURNAL_NAME)
             except StorageFull:
                 if self._directory.is_new:
                     raise
@@ -149,7 +150,7 @@ class LmdbStore:
             if not self._marks_damage:
                 return
             self._commit([GroupWrite(group, health=Health.DAMAGED) for group in self.groups()])
-            self._with_room(front.make)
+            self.space.with_room(front.make, JOURNAL_NAME)
         self._directory.mark_used(JOURNAL_FORMAT_VERSION)
         self._take_up(held)
         self._is_open = True
@@ -172,20 +173,9 @@ class LmdbStore:
     def give_up_journal(self) -> None:
         """If it is damaged, go on with what LMDB has. Raises StorageFull, OSError."""
         if not self._is_open:
-            self._with_room(self._front.make)
+            self.space.with_room(self._front.make, JOURNAL_NAME)
             self._directory.mark_used(JOURNAL_FORMAT_VERSION)
             self._is_open = True
-
-    def _with_room(self, act: Callable[[], Result]) -> Result:
-        """What `act` returns, which may take space: in need that of the reserve. Raises StorageFull, OSError."""
-        while True:
-            try:
-                return act()
-            except OSError as error:
-                if error.errno not in FULL_CODES:
-                    raise
-                if not self._reserve.release(self._directory.free_bytes()):
-                    raise StorageFull(f"no space left for {self.path / JOURNAL_NAME}: {error.strerror}") from error
 
     @property
     def journal_damage(self) -> str:
@@ -257,28 +247,16 @@ class LmdbStore:
 
     def _commit(self, writes: Sequence[GroupWrite]) -> None:
         """In LMDB, and with them what the journal holds."""
+        # What waits in the journal was accepted when there was space for it.
+        waiting = self._front.waiting()
+        data_bytes = sum(map(data_bytes_of, writes))
         try:
-            moved = self._transact(self._front.waiting(), writes)
+            moved = self.space.write(lambda txn: self._apply(txn, [*waiting, *writes]), data_bytes)
         except StorageFull:
             self._front.refused()
             raise
         self._known.update(moved)
         self._front.committed()
-
-    def _transact(self, waiting: Sequence[GroupWrite], writes: Sequence[GroupWrite]) -> Known:
-        """What waits in the journal was accepted when there was space for it."""
-        share = min(map(reserve_share, writes), default=1.0)
-        all_of_it = [*waiting, *writes]
-        try:
-            return self._environment.write(lambda txn: self._apply(txn, all_of_it), reserve_share=share)
-        except StorageFull:
-            if not self._reserve.release(self._directory.free_bytes()):
-                raise
-        return self._environment.write(lambda txn: self._apply(txn, all_of_it), reserve_share=share)
-
-    def keep_reserve(self) -> None:
-        """To be called now and then: see `Reserve.keep`."""
-        self._reserve.keep(self._directory.free_bytes())
 
     def _make_slots(self, writes: Sequence[GroupWrite]) -> None:
         new = {write.group for write in writes} - self._slots.keys()
@@ -292,7 +270,7 @@ class LmdbStore:
         moved: Known = {}
         generation = self._front.next_generation
         if generation is not None:
-            txn.put(_note_key(_JOURNAL_NOTE), _sealed(generation.to_bytes(8)), db=self._node)
+            txn.put(note_key(_JOURNAL_NOTE), sealed(generation.to_bytes(8)), db=self._node)
         for write in writes:
             group = write.group
             slots = self._slots[group]
@@ -337,18 +315,22 @@ class LmdbStore:
     def read_note(self, name: str) -> bytes | None:
         """What `write_note` was given last; None before that. Raises StorageCorrupt."""
         with self._environment.read() as txn:
-            record = txn.get(_note_key(name), db=self._node)
-            return _unsealed(name, bytes(record)) if record is not None else None
+            record = txn.get(note_key(name), db=self._node)
+            return unsealed(name, bytes(record)) if record is not None else None
 
     def write_note(self, name: str, data: bytes) -> None:
         """A record of the node's own, durable when it returns. Not beside a `write`. Raises StorageFull, StorageIO."""
-        record = _sealed(data)
-        self._environment.write(lambda txn: txn.put(_note_key(name), record, db=self._node))
+        record = sealed(data)
+        self._environment.write(lambda txn: txn.put(note_key(name), record, db=self._node))
+
+    @property
+    def map_size_max(self) -> int:
+        """Bytes that the data file may take."""
+        return self._environment.map_size_max
 
     def statistics(self) -> StoreStatistics:
         """Sizes and counts of this moment; walks no data."""
-        databases = [self._state, self._node, *(slot for slots in list(self._slots.values()) for slot in slots)]
-        used, free, page_size = self._environment.page_counts(databases)
+        used, free, page_size = self._page_counts()
         return StoreStatistics(
             file_size=(self.path / DATA_NAME).stat().st_size,
             used_bytes=used * page_size,
@@ -359,7 +341,16 @@ class LmdbStore:
             map_grow_count=self._environment.grow_count,
             commit_count=self._commit_count,
             last_commit_seconds=self._last_commit_seconds,
+            tight_bytes=self.space.tight_bytes,
         )
+
+    def _page_counts(self) -> tuple[int, int, int]:
+        databases = [self._state, self._node, *(slot for slots in list(self._slots.values()) for slot in slots)]
+        return self._environment.page_counts(databases)
+
+    def _used_bytes(self) -> int:
+        used, _, page_size = self._page_counts()
+        return used * page_size
 
     def close(self) -> None:
         """Close the map and let go of the directory. No read or write may be under way or follow.
@@ -375,18 +366,3 @@ class LmdbStore:
         self._front.close()
         self._environment.close()
         self._directory.close()
-
-
-def _note_key(name: str) -> bytes:
-    return b"note/" + name.encode()
-
-
-def _sealed(data: bytes) -> bytes:
-    return zlib.crc32(data).to_bytes(4) + data
-
-
-def _unsealed(name: str, record: bytes) -> bytes:
-    checksum, data = record[:4], record[4:]
-    if checksum != zlib.crc32(data).to_bytes(4):
-        raise StorageCorrupt(f"the record {name!r} does not match its checksum")
-    return data

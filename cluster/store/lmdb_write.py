@@ -19,12 +19,6 @@ from cluster.store.record import SnapshotHead, decode_term, encode_entry, encode
 from cluster.store.state import GroupState
 
 
-def reserve_share(write: GroupWrite) -> float:
-    """How much of what is reserved a write may take: nothing if it brings entries, all of it if it brings no data. A
-    snapshot that is received will replace what may be much more, but may itself be large."""
-    return 0.0 if write.entries else 0.5 if write.stage else 1.0
-
-
 class GroupWriter:
     """The operations of one write of one group; `head` moves along."""
 

@@ -28,3 +28,5 @@ class StoreStatistics:
     """Transactions made durable since the store was opened."""
     last_commit_seconds: float
     """How long the last `write` took, from its first put to the end of its fsync."""
+    tight_bytes: int = 0
+    """`used_bytes` when a write of data had to go into what is reserved; 0: none has, since that was forgotten."""

@@ -12,7 +12,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 
-def store(*, used: int = 0, free_pages: int = 0, map_size_max: int = 64 * GIB) -> StoreStatistics:
+def store(*, used: int = 0, free_pages: int = 0, map_size_max: int = 64 * GIB, tight: int = 0) -> StoreStatistics:
     return StoreStatistics(
         file_size=used + free_pages * 4096,
         used_bytes=used,
@@ -23,6 +23,7 @@ def store(*, used: int = 0, free_pages: int = 0, map_size_max: int = 64 * GIB) -
         map_grow_count=0,
         commit_count=0,
         last_commit_seconds=0.0,
+        tight_bytes=tight,
     )
 
 
@@ -75,3 +76,11 @@ def test_all_publishers_wait_once_a_group_cannot_do_without_a_node_that_is_short
     groups = [tuple([NodeId(node) for node in voters]) for voters in THREE_REPLICAS]
     assert is_held_up(groups, up, nodes) is held_up
     assert is_held_up([*groups[:1], (NodeId(7), NodeId(8), NodeId(9))], up | {7, 8, 9}, nodes) is held_up
+
+
+def test_a_store_whose_room_is_in_pieces_is_short_until_as_much_is_free_as_is_kept_for_consumers() -> None:
+    assert not shortage(store(used=50 * GIB), 999 * GIB, 256 * MIB, 1.0)
+    why = shortage(store(used=50 * GIB, tight=50 * GIB), 999 * GIB, 256 * MIB, 1.0)
+    assert why.endswith("bytes of limits.store_size_max (68719476736) are used, and no room was left in one piece")
+    assert shortage(store(used=43 * GIB, tight=50 * GIB), 999 * GIB, 256 * MIB, 1.0)
+    assert not shortage(store(used=42 * GIB, tight=50 * GIB), 999 * GIB, 256 * MIB, 1.0)

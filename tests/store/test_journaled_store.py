@@ -151,7 +151,7 @@ def test_damage_of_the_journal_is_not_forgotten_by_who_could_not_mark_it(
     store.close()
     (left / JOURNAL_NAME).unlink()
 
-    def fails(self: GrowingEnvironment, *told: object, reserve_share: float) -> None:
+    def fails(self: GrowingEnvironment, *told: object, file_max: int) -> None:
         raise StorageIO("the device is gone")
 
     with monkeypatch.context() as patched:
@@ -275,7 +275,7 @@ def test_the_reserve_is_given_up_for_a_journal_that_has_to_be_written_elsewhere(
 ) -> None:
     """As on a file system that copies on write."""
     store = LmdbStore(path, reserve_file=1 << 20)
-    store.keep_reserve()
+    store.space.keep_reserve()
     store.write([appended(1, 1)])
     store.write([appended(2, 2)])
     left = kill(store, path)

@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from pathlib import Path
 
+import pytest
+
 from cluster.raft.storage import GroupWrite, StorageFull
 from cluster.raft.types import GroupId, LogIndex
 from cluster.store.lmdb_store import LmdbStore
@@ -169,14 +171,16 @@ def test_after_a_bulk_deletion_the_free_pages_are_filled_first(tmp_path: Path) -
 def test_a_full_map_still_takes_what_gives_space_back(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path, map_size=4 * MEGABYTE, map_size_max=4 * MEGABYTE)
     last = fill(store)
-    for round_number in range(5):
+    for round_number in range(80):
+        assert last >= 110 * (round_number + 1), "what was freed is used again"
         assert store.statistics().map_size >= 4 * MEGABYTE
         store.write([GroupWrite(G, hard_state=hard_state(1, commit_index=round_number))])
         store.write([GroupWrite(G, snapshot=(meta(last), bytes(20_000)))])
         dead = list(store.group(G).payload_indexes())
         store.write([GroupWrite(G, delete_entries=dead)])
         last = fill(store)
-    assert store.statistics().file_size <= 4 * MEGABYTE * 17 // 16
+    assert store.statistics().file_size <= 7 * MEGABYTE
+    assert store.statistics().used_bytes <= 4 * MEGABYTE * 17 // 16
     store.close()
 
 
@@ -188,3 +192,29 @@ def fill(store: LmdbStore) -> int:
             store.write([GroupWrite(G, entries=[entry(last + 1, bytes(30_000))])])
         except StorageFull:
             return last
+
+
+def test_what_brings_data_goes_into_the_reserve_and_is_noticed_when_no_room_is_in_one_piece(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path, map_size=16 * MEGABYTE, map_size_max=16 * MEGABYTE)
+    last = 0
+    while not store.statistics().tight_bytes:
+        last += 1
+        store.write([GroupWrite(G, entries=[entry(last, bytes(100_000))])])
+    # Every second of them goes: half of the file is free, in pieces of 100,000 bytes.
+    store.write([GroupWrite(G, snapshot=(meta(last), b""), delete_entries=[index(n) for n in range(1, last, 2)])])
+    store.space.tight_bytes = 0
+    for _ in range(3):
+        last += 1
+        store.write([GroupWrite(G, entries=[entry(last, bytes(20_000))])])
+        assert not store.space.tight_bytes
+    # What is free at the end of the file does for some; more than that is to be seen, and much more is refused.
+    for size, is_tight in ((150_000, False), (600_000, True)):
+        last += 1
+        store.write([GroupWrite(G, entries=[entry(last, bytes(size))])])
+        assert bool(store.space.tight_bytes) is is_tight
+    assert 7 * MEGABYTE < store.space.tight_bytes < 10 * MEGABYTE
+    with pytest.raises(StorageFull):
+        store.write([GroupWrite(G, entries=[entry(last + 1, bytes(2_000_000))])])
+    # It is not full: what is small has room.
+    store.write([GroupWrite(G, entries=[entry(last + 1, bytes(20_000))])])
+    store.close()

@@ -174,7 +174,7 @@ class LimitsSection(Section, frozen=True, kw_only=True):
         int, Meta(ge=0, description="free bytes of the disk below which publishers are blocked", extra=BYTES)
     ] = 256 * MIB
     store_size_max: Annotated[
-        int, Meta(ge=0, description="largest size of the store's file; 0: what the disk has", extra=BYTES)
+        int, Meta(ge=0, description="data that the store may hold; 0: what the disk has", extra=BYTES)
     ] = 0
 
 

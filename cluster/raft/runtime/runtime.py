@@ -253,6 +253,11 @@ class Runtime:
         has_no_room = member is not None and self._rounds.has_no_room(member)
         return replace(report, refused=self._rounds.full_text) if has_no_room else report
 
+    @property
+    def bytes_written(self) -> int:
+        """Of entries, since the start."""
+        return self._rounds.bytes_written
+
     def statistics(self) -> RuntimeStatistics:
         rounds = self._rounds
         last, median, slow = rounds.latencies()

@@ -1,0 +1,111 @@
+"""Nodes with less room than the others: one, that is filled by what goes on without it, and two, whose shards nobody
+fills any more. What is drained gives everything back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from cluster.clusterctl.main import main
+from tests.cluster.clients import PATIENCE_SECONDS, PERSISTENT, declare
+from tests.cluster.harness import LocalCluster, wait_until
+from tests.cluster.publisher import Publisher
+
+PADDING = b" " * (128 << 10)
+STORE = "96MiB"
+MESSAGES = 1000
+"""More than fit."""
+RETENTION_TICKS = 60
+"""3 s instead of a minute."""
+HEAL_SECONDS = 40.0
+
+
+@contextmanager
+def cluster_with_small(nodes: tuple[int, ...]) -> Iterator[LocalCluster]:
+    made = LocalCluster()
+    for index, node in enumerate(made.nodes):
+        with node.config_path.open("a", encoding="utf-8") as config:
+            config.write(f"\n[raft]\nretention_ticks = {RETENTION_TICKS}\n[limits]\ndisk_free_min = '1MiB'\n")
+            if index in nodes:
+                config.write(f"store_size_max = '{STORE}'\n")
+    with made:
+        yield made
+
+
+def status_of(cluster: LocalCluster, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    main(["--url", cluster.url(0), "status", "-o", "json"])
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def drained(cluster: LocalCluster, node: int, queue: str, count: int, first: int = 0) -> None:
+    """Take so many messages, in their order."""
+    if not count:
+        return
+    connection = cluster.connect(node)
+    channel = connection.channel()
+    channel.basic_qos(prefetch_count=10)
+    for number, (method, _, body) in enumerate(channel.consume(queue, inactivity_timeout=PATIENCE_SECONDS)):
+        assert method is not None, f"{number} of {count} messages came"
+        assert int(body) == first + number
+        channel.basic_ack(method.delivery_tag)
+        if number == count - 1:
+            break
+    channel.cancel()
+    connection.close()
+
+
+def test_a_replica_that_has_no_room_is_not_counted_and_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
+    with cluster_with_small((2,)) as cluster:
+        declare(cluster, "backlog")
+        connection = cluster.connect(0)
+        channel = connection.channel()
+        channel.confirm_delivery()
+        for number in range(MESSAGES):
+            channel.basic_publish("", "backlog", b"%d" % number + PADDING, PERSISTENT)
+        small = cluster.nodes[2].name
+        wait_until(lambda: "no room" in json.dumps(status_of(cluster, capsys)["groups"]), "a replica without room")
+        status = status_of(cluster, capsys)
+        assert [(alarm["node"], alarm["alarm"]) for alarm in status["alarms"]] == [(small, "disk")]
+        assert status["verdict"]["can_lose"] == 0
+        check = ["--url", cluster.url(0), "check", "quorum-critical"]
+        assert main(check) == 69
+        drained(cluster, 1, "backlog", MESSAGES)
+        wait_until(lambda: main(["--url", cluster.url(0), "status"]) == 0, "healthy again", HEAL_SECONDS)
+        assert main(check) == 0
+        assert main(["--url", cluster.url(0), "verify"]) == 0
+        # It is one of two now.
+        cluster.kill(1)
+        channel.basic_publish("", "backlog", b"0", PERSISTENT)
+        connection.close()
+        drained(cluster, 2, "backlog", 1)
+
+
+def test_nobody_fills_nodes_that_a_shard_cannot_do_without(capsys: pytest.CaptureFixture[str]) -> None:
+    with cluster_with_small((1, 2)) as cluster:
+        declare(cluster, "backlog")
+        publisher = Publisher(cluster, 0, "backlog", PADDING)
+        publisher.start()
+
+        def alarms() -> set[tuple[str, str]]:
+            return {(alarm["node"], alarm["alarm"]) for alarm in status_of(cluster, capsys)["alarms"]}
+
+        first, second, third = [node.name for node in cluster.nodes]
+        blocked = {(first, "disk-of-others"), (second, "disk"), (third, "disk")}
+        wait_until(lambda: alarms() == blocked, "publishers blocked everywhere")
+        before = len(publisher.confirmed)
+        with ThreadPoolExecutor(1) as threads:
+            # More than was there, so that publishing has to go on meanwhile.
+            consumer = threads.submit(drained, cluster, 1, "backlog", before + MESSAGES)
+            publisher.more(MESSAGES)
+            publisher.stop()
+            consumer.result()
+        drained(cluster, 2, "backlog", len(publisher.confirmed) - before - MESSAGES, before + MESSAGES)
+        wait_until(lambda: main(["--url", cluster.url(0), "status"]) == 0, "healthy again", HEAL_SECONDS)
+        assert not alarms()
