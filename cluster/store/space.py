@@ -66,12 +66,12 @@ class Space:
                 if not is_turned:
                     self._environment.turn()
                     is_turned = True
-                elif limits[1:]:
-                    del limits[0]
-                else:
-                    raise
+                    continue
                 if data_bytes:
                     self.tight_bytes = self._used_bytes()
+                del limits[0]
+                if not limits:
+                    raise
             except StorageFull:
                 if not self.release():
                     raise

@@ -218,3 +218,13 @@ def test_what_brings_data_goes_into_the_reserve_and_is_noticed_when_no_room_is_i
     # It is not full: what is small has room.
     store.write([GroupWrite(G, entries=[entry(last + 1, bytes(20_000))])])
     store.close()
+
+
+def test_what_the_last_write_freed_is_room_for_the_next(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path, map_size=16 * MEGABYTE, map_size_max=16 * MEGABYTE)
+    last = fill(store)
+    store.write([GroupWrite(G, snapshot=(meta(last), b""), delete_entries=[index(n) for n in range(1, last + 1)])])
+    store.space.tight_bytes = 0
+    store.write([GroupWrite(G, entries=[entry(last + 1, bytes(8 * MEGABYTE))])])
+    assert not store.space.tight_bytes
+    store.close()
