@@ -60,6 +60,7 @@ def test_a_cluster_with_few_clients_keeps_its_promises_whatever_goes_wrong(seed:
         pytest.param("common", 621, 12.0, id="a transaction was refused in part and confirmed"),
         pytest.param("definitions", 7015, 10.0, id="a dead letter went nowhere by a catalog that heard late"),
         pytest.param("traits", 324, 15.0, id="what had not come to a slow disk yet was taken for damage"),
+        pytest.param("traits", 950076, 25.0, id="a queue that the leader's node had not heard of had no settings"),
     ],
 )
 def test_what_failed_once_holds(cast: Cast, seed: int, seconds: float) -> None:

@@ -20,7 +20,7 @@ from cluster.broker.shard.entry import HIDDEN_QUEUES, LeaderOps, QueueId
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.payload_cache import PayloadCache
-from cluster.broker.shard.settings import PLAIN, QueueSettings
+from cluster.broker.shard.settings import PLAIN, UNKNOWN, QueueSettings
 from cluster.broker.shard.surroundings import Surroundings, Target
 
 _POST = Struct(">QB")
@@ -113,11 +113,11 @@ class Morgue:
     def _take(self, queue: LeaderQueue, doom: Doom, bytes_max: int, *, is_sure: bool) -> int:
         """Returns where it ended."""
         settings = queue.settings
-        if settings is PLAIN:
-            if not (is_sure or self._surroundings.knows(queue.id)):
+        if settings is PLAIN or settings is UNKNOWN:
+            settings = self._surroundings.settings(queue.id)
+            if settings is UNKNOWN and not is_sure:
                 self.is_unsure = True
                 return doom.first
-            settings = self._surroundings.settings(queue.id)
         if settings.dead_letter_exchange is None:
             self.settles += (queue.id, doom.first, doom.count)
             self.effort += 1

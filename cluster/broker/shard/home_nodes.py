@@ -102,12 +102,6 @@ class HomeNodes:
         if triples:
             self._proposals.orphans.add(Orphans(node, self._received.get(node, (0, 0)), triples))
 
-    def return_lost(self, queue: LeaderQueue, parts: list[Range]) -> None:
-        """The same of parts of a queue that nobody holds who would give them back."""
-        if parts:
-            triples = [n for first, end in parts for n in (queue.id, first, end - first)]
-            self._proposals.orphans.add(Orphans(0, (0, 0), triples))
-
     def take_widowed(self, node: int) -> list[QueueId]:
         """Queues that lost a consumer with the node, which has not attached since; told once."""
         return list(self._widowed.pop(node, ()))

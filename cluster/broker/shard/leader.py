@@ -3,7 +3,7 @@
 Law: pure. Inputs are method calls; outputs are `take_entry` (the next log entry) and `take_out` (what to tell
 which home node). Whatever changes the replicated state goes through an entry and shows its effect in
 `applied`; a delivery does not, its settle or return does. While `attaching`, batches are taken but nothing is
-delivered: the home nodes are telling what their channels hold.
+delivered: the home nodes are telling what their channels hold. So it is with a queue while its settings are UNKNOWN.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cluster.broker.shard.messages import AttachedConsumer, RequestOp, ToHome
 from cluster.broker.shard.payload_cache import PayloadCache
 from cluster.broker.shard.proposals import Proposals
 from cluster.broker.shard.registry import QueueRegistry, take_up
-from cluster.broker.shard.settings import PLAIN
+from cluster.broker.shard.settings import PLAIN, UNKNOWN
 from cluster.broker.shard.state import Applied, ShardState
 from cluster.broker.shard.surroundings import NOTHING, Surroundings
 from cluster.broker.shard.tx_ops import TxId, Word
@@ -219,7 +219,7 @@ class ShardLeader:
             self._queue(queue_id).lock(parts, node)
         for queue_id, parts in applied.unlocked:
             queue = self._queue(queue_id)
-            self._homes.return_lost(queue, queue.forsaken(parts))
+            self._proposals.return_lost(queue_id, queue.forsaken(parts))
         if applied.verdicts:
             self._arbiter.applied(applied.verdicts)
         for queue_id in applied.dropped:
@@ -289,7 +289,7 @@ class ShardLeader:
             if queue.special:
                 self._keeper.settings_changed(queue)
             if queue.settings.delivery_limit is not None:
-                self._homes.return_lost(queue, queue.take_suspects())
+                self._proposals.return_lost(queue.id, queue.take_suspects())
         self._restless.update(self.queues)
         self._answer_deferred()
 
@@ -309,6 +309,8 @@ class ShardLeader:
                 queue.stirred_ms = now_ms
                 if queue.settings is PLAIN and not queue.state.marks:
                     is_done = self._dispatcher.dispatch(queue)
+                elif queue.settings is UNKNOWN:
+                    is_done = True  # until `settings_changed` says how to go on
                 else:
                     is_done = not self._keeper.before(queue) or self._dispatcher.dispatch(queue)
                     self._keeper.after(queue)

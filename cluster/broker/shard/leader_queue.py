@@ -20,7 +20,7 @@ from cluster.broker.shard.intervals import IntervalMap, IntervalSet, Range
 from cluster.broker.shard.orders import Order, Orders
 from cluster.broker.shard.queue_state import QueueState
 from cluster.broker.shard.ready import Ready
-from cluster.broker.shard.settings import PLAIN, QueueSettings
+from cluster.broker.shard.settings import PLAIN, UNKNOWN, QueueSettings
 
 WATERMARK_CHUNK = 2000
 """Messages of a backlog that are declared as possibly delivered at a time (one replicated operation each)."""
@@ -351,9 +351,11 @@ class LeaderQueue:
     def hot(self, backlog_max: int) -> bool:
         """Will what is enqueued now be delivered soon? Then its watermark goes with its enqueue.
 
-        Not where deliveries are limited: there, what lies below the watermark has been handed out indeed.
+        Not where deliveries are limited, or may turn out to be: there, what lies below the watermark has been handed
+        out indeed.
         """
-        if self.settings is not PLAIN and self.settings.delivery_limit is not None:
+        settings = self.settings
+        if settings is not PLAIN and (settings is UNKNOWN or settings.delivery_limit is not None):
             return False
         return bool(self.turn or self.holders) and self.ready.count <= backlog_max
 

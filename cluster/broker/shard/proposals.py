@@ -24,6 +24,7 @@ from cluster.broker.shard.entry import (
     encode_entry,
 )
 from cluster.broker.shard.gate import Passed, asks_memory, guard
+from cluster.broker.shard.intervals import Range
 from cluster.broker.shard.keeper import Keeper
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.orphans import Orphanage, Orphans
@@ -141,6 +142,11 @@ class Proposals:
         if morgue.is_unsure:
             self._question, self._sure = self._surroundings.ask(), len(dooms)
         return taken
+
+    def return_lost(self, queue: QueueId, parts: list[Range]) -> None:
+        """Parts of a queue that nobody holds who would give them back: they come back all the same."""
+        if parts:
+            self.orphans.add(Orphans(0, (0, 0), [n for first, end in parts for n in (queue, first, end - first)]))
 
     def verdict(self, op: TxOp, tx: TxId) -> None:
         """Say something of a transaction."""

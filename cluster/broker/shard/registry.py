@@ -1,8 +1,9 @@
 """The queues that a leader knows: how they come and go, and that they have the settings that the catalog says.
 
-Law: a queue is made when something turns up for it, with what the catalog says of it then. One that the catalog has
-deleted goes, with all that comes for it late, and is not made again as long as it is remembered. While home nodes
-attach no queue finds its messages' places by its settings: what is held is not known.
+Law: a queue is made when something turns up for it, with what the catalog says of it then; one that was known is never
+UNKNOWN again. One that the catalog has deleted goes, with all that comes for it late, and is not made again as long as
+it is remembered. While home nodes attach no queue finds its messages' places by its settings: what is held is not
+known.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from cluster.broker.shard.keeper import Keeper
 from cluster.broker.shard.leader_queue import LeaderQueue
 from cluster.broker.shard.proposals import Proposals
 from cluster.broker.shard.queue_state import QueueState
-from cluster.broker.shard.settings import PLAIN
+from cluster.broker.shard.settings import PLAIN, UNKNOWN
 from cluster.broker.shard.state import ShardState
 from cluster.broker.shard.surroundings import Surroundings
 
@@ -133,13 +134,16 @@ class QueueRegistry:
         """See `ShardLeader.settings_changed`. Returns the queue if there is something to look at for it."""
         settings = self._surroundings.settings(queue_id)
         queue = self.queues.get(queue_id)
+        was_unknown = queue is not None and queue.settings is UNKNOWN
         if queue is None:
             if settings.expires_ms is None or self.is_dropped(queue_id):
                 return None
             queue = self.queue(queue_id)
-        elif queue.settings == settings:
+        elif settings is UNKNOWN or (queue.settings == settings and not was_unknown):
             return None
         queue.settings = settings
         if not self._attaching:
             self._keeper.settings_changed(queue)
+            if was_unknown and settings.delivery_limit is not None:
+                self._proposals.return_lost(queue_id, queue.take_suspects())
         return queue

@@ -1,7 +1,8 @@
 """What holds for one queue, as far as its shard's leader decides by it.
 
 Law: values, made from the catalog's effective settings (arguments and policies, already judged). A queue that nothing
-is said about has PLAIN itself, so that `is PLAIN` is all that an ordinary queue costs.
+is said about has PLAIN itself, so that `is PLAIN` is all that an ordinary queue costs; one that the leader's copy of
+the catalog does not know has UNKNOWN itself.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class QueueSettings:
 
 
 PLAIN: Final = QueueSettings()
+UNKNOWN: Final = QueueSettings()
+"""Told from PLAIN by `is`. By these nothing is handed out or let go; what comes is taken in and keeps its place."""
 KEYS_MAX_DEFAULT: Final = 1024
 """x-cache-size of a queue that deduplicates and does not say."""
 

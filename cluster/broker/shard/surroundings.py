@@ -45,10 +45,7 @@ class Surroundings(Protocol):
         """Ask whether this copy has everything that was confirmed by now. The question's number, ascending from 1."""
 
     def settings(self, queue: QueueId) -> QueueSettings:
-        """PLAIN for a queue that this copy does not know (yet)."""
-
-    def knows(self, queue: QueueId) -> bool:
-        """Is the queue in this copy?"""
+        """UNKNOWN for a queue that is not in this copy: it is not yet, or it is deleted."""
 
     def dead_letter_targets(
         self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
@@ -68,9 +65,6 @@ class Nothing:
 
     def settings(self, queue: QueueId) -> QueueSettings:
         return PLAIN
-
-    def knows(self, queue: QueueId) -> bool:
-        return True
 
     def dead_letter_targets(
         self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties

@@ -16,7 +16,7 @@ from cluster.amqp.properties import BasicProperties
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.definitions import QueueDefinition
 from cluster.broker.shard.entry import QueueId
-from cluster.broker.shard.settings import PLAIN, QueueSettings, queue_settings
+from cluster.broker.shard.settings import UNKNOWN, QueueSettings, queue_settings
 from cluster.broker.shard.surroundings import Target
 from cluster.node.catalog.client import NoQuorum
 
@@ -68,13 +68,10 @@ class CatalogView:
     def settings(self, queue: QueueId) -> QueueSettings:
         definition = self._catalog.queues.get(queue)
         if definition is None:
-            return PLAIN
+            return UNKNOWN
         effective = self._catalog.queue_settings(definition)
         is_quorum = definition.type == "quorum"
         return queue_settings(definition.name, effective, definition.arguments.values, is_quorum=is_quorum)
-
-    def knows(self, queue: QueueId) -> bool:
-        return queue in self._catalog.queues
 
     def dead_letter_targets(
         self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties

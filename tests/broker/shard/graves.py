@@ -47,9 +47,6 @@ class Catalog:
     def settings(self, queue: QueueId) -> QueueSettings:
         return SETTINGS.get(queue, QueueSettings())
 
-    def knows(self, queue: QueueId) -> bool:
-        return True
-
     def dead_letter_targets(
         self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
     ) -> Sequence[Target]:

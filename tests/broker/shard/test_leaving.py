@@ -13,7 +13,7 @@ from cluster.broker.shard import proposals
 from cluster.broker.shard.columns import EntryCorrupt, pack_numbers
 from cluster.broker.shard.entry import EntryPayloads, LeaderOps, QueueId, decode_head, encode_entry
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
-from cluster.broker.shard.settings import PLAIN, QueueSettings
+from cluster.broker.shard.settings import PLAIN, UNKNOWN, QueueSettings
 from cluster.broker.shard.state import ShardState
 from cluster.broker.shard.surroundings import Target
 from tests.broker.shard.graves import deaths_of, make_record, message_of
@@ -31,10 +31,9 @@ class Waiting(Catalog):
     """Has the copy not heard of the queue?"""
 
     def settings(self, queue: QueueId) -> QueueSettings:
-        return self.of_queue if queue == QUEUE and not self.is_behind else PLAIN
-
-    def knows(self, queue: QueueId) -> bool:
-        return not self.is_behind
+        if self.is_behind:
+            return UNKNOWN
+        return self.of_queue if queue == QUEUE else PLAIN
 
     def dead_letter_targets(
         self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties

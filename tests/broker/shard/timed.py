@@ -37,9 +37,6 @@ class Catalog:
     def settings(self, queue: QueueId) -> QueueSettings:
         return self.of_queue
 
-    def knows(self, queue: QueueId) -> bool:
-        return True
-
     def dead_letter_targets(
         self, queue: QueueId, exchange: str, routing_keys: Sequence[str], properties: BasicProperties
     ) -> Sequence[Target]:
