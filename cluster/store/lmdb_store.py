@@ -47,7 +47,7 @@ from cluster.store.state import GroupState, after
 from cluster.store.statistics import StoreStatistics
 
 MAP_SIZE = 64 << 20
-MAP_SIZE_MAX_SHARE = 0.9
+MAP_SIZE_MAX_SHARE = 0.8
 """Of the space that is free or ours already, what the data file may take unless it was told otherwise."""
 GROUPS_MAX = 128
 _IDENTITY_KEY = b"identity"
@@ -59,7 +59,7 @@ class LmdbStore:
     """`Storage` in the directory `path`, which is made if it is not there.
 
     map_size       bytes of map to begin with; it doubles when it is full
-    map_size_max   bytes the data file may take; None means 90 % of what the file system has left for it.
+    map_size_max   bytes the data file may take; None means 80 % of what the file system has left for it.
                    At this size a write that brings data raises StorageFull
     reserve_bytes  what writes that only give space back may take beyond it, see `Space`; None means a sixteenth
     reserve_file   bytes of a file beside the data that is given up when the disk is full, see `Reserve`
@@ -103,7 +103,7 @@ class LmdbStore:
                 reserve_bytes=reserve_bytes,
                 databases_max=2 * groups_max + 2,
             )
-            self.space = Space(self._environment, Reserve(path, reserve_file), self._directory, self._used_bytes)
+            self.space = Space(self._environment, Reserve(path, reserve_file), self._directory, self._counted)
         except BaseException:
             self._directory.close()
             raise
@@ -348,9 +348,10 @@ class LmdbStore:
         databases = [self._state, self._node, *(slot for slots in list(self._slots.values()) for slot in slots)]
         return self._environment.page_counts(databases)
 
-    def _used_bytes(self) -> int:
-        used, _, page_size = self._page_counts()
-        return used * page_size
+    def _counted(self) -> tuple[int, int]:
+        """Bytes in use, and of free pages."""
+        used, free, page_size = self._page_counts()
+        return used * page_size, free * page_size
 
     def close(self) -> None:
         """Close the map and let go of the directory. No read or write may be under way or follow.

@@ -2,10 +2,10 @@
 
 Law: what brings data may use as many pages as make `map_size_max`, wherever in the file they are; the rest is for what
 gives space back, which needs new pages first: a write copies what it changes. So what was reserved is not filled with
-data once it has been used. A write that finds no room in one piece may have been too early for what was freed last, and
-is tried again one transaction later; then it takes more of the file than it should, because a store that cannot delete
-is full for ever. What had to be put into what is reserved, as it was under way already, is to be seen: publishers have
-to be blocked then.
+data once it has been used. The file itself may become larger than that where its free pages are not in one piece: what
+is in a log has to be stored before whatever frees some. A write that finds no room may also have been too early for
+what was freed last, and is tried again one transaction later: refused, it would be too early for ever. Where the disk
+has nothing left for pages in one piece, that is to be seen: publishers have to be blocked then.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from cluster.store.reserve import Reserve
 
 DATA_SHARE = 0.25
 """Of `reserve_bytes`, what data may use beyond `map_size_max`."""
-DATA_FILE_SHARE = 0.5
-"""The same of the file's end, where the pages that are free are not in one piece."""
 LAST_FACTOR = 2
-"""So many times `map_size_max` the file may become where nothing else helps to give space back. It does not, by far."""
+"""So many times `map_size_max` the file may become where its free pages are not in one piece."""
 _ENTRY_BYTES = 64
 """Of an entry beside its data."""
 _COPIED_BYTES = 64 << 10
@@ -32,60 +30,55 @@ _COPIED_BYTES = 64 << 10
 
 
 class Space:
-    """Of one store; `used_bytes` counts what is in use. Called by whoever writes to it."""
+    """Of one store; `counted` are the bytes in use, and those of free pages. Called by whoever writes to it."""
 
     def __init__(
         self,
         environment: GrowingEnvironment,
         reserve: Reserve,
         directory: DataDirectory,
-        used_bytes: Callable[[], int],
+        counted: Callable[[], tuple[int, int]],
     ) -> None:
         self.tight_bytes = 0
-        """What was in use when data had to go into what is reserved; 0: it never had, since somebody set that."""
+        """In use when data was refused though there was room, in pieces; 0: none was, since somebody set that."""
         self._environment = environment
         self._reserve = reserve
         self._directory = directory
-        self._used_bytes = used_bytes
+        self._counted = counted
 
     def write(self, body: Callable[[lmdb.Transaction[bytes]], Result], data_bytes: int) -> Result:
         """What `body` returns; `data_bytes` is `data_bytes_of` what it writes, 0 for what gives space back.
 
         Raises what `GrowingEnvironment.write` does.
         """
-        size, reserved = self._environment.map_size_max, self._environment.reserve_bytes
-        limits = [size + reserved, LAST_FACTOR * size]
+        environment = self._environment
+        wanted_bytes = data_bytes + _COPIED_BYTES
         if data_bytes:
-            self._check_room(data_bytes + _COPIED_BYTES)
-            limits = [size + int(reserved * DATA_FILE_SHARE), size + reserved]
+            self._check_room(wanted_bytes)
+        limits = [LAST_FACTOR * environment.map_size_max, environment.map_size_max + environment.reserve_bytes]
         is_turned = False
         while True:
             try:
-                return self._environment.write(body, file_max=limits[0])
-            except MapIsFull:
-                if not is_turned:
-                    self._environment.turn()
+                return environment.write(body, file_max=limits[-1])
+            except StorageFull as full:
+                used_bytes, free_bytes = self._counted()
+                is_in_pieces = free_bytes >= wanted_bytes
+                if is_in_pieces and not is_turned:
+                    environment.turn()
                     is_turned = True
-                    continue
-                if data_bytes:
-                    self.tight_bytes = self._used_bytes()
-                del limits[0]
-                if not limits:
-                    raise
-            except StorageFull:
-                if not self.release():
+                elif isinstance(full, MapIsFull) and limits[1:]:
+                    limits.pop()
+                elif isinstance(full, MapIsFull) or not self.release():
+                    if data_bytes and is_in_pieces:
+                        self.tight_bytes = used_bytes
                     raise
 
     def _check_room(self, wanted_bytes: int) -> None:
         environment = self._environment
-        if environment.file_bytes + wanted_bytes <= environment.map_size_max:
-            return
-        used_bytes = self._used_bytes()
-        beyond_bytes = used_bytes + wanted_bytes - environment.map_size_max
-        if beyond_bytes > 0:
-            self.tight_bytes = used_bytes
-        if beyond_bytes > environment.reserve_bytes * DATA_SHARE:
-            raise environment.is_full()
+        if environment.file_bytes + wanted_bytes > environment.map_size_max:
+            beyond_bytes = self._counted()[0] + wanted_bytes - environment.map_size_max
+            if beyond_bytes > environment.reserve_bytes * DATA_SHARE:
+                raise environment.is_full()
 
     def release(self) -> bool:
         """Give up the file that is kept for need. True if there is more room now."""

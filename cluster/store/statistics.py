@@ -29,4 +29,4 @@ class StoreStatistics:
     last_commit_seconds: float
     """How long the last `write` took, from its first put to the end of its fsync."""
     tight_bytes: int = 0
-    """`used_bytes` when a write of data had to go into what is reserved; 0: none has, since that was forgotten."""
+    """`used_bytes` when data was refused though there was room, in pieces; 0: none was, since that was forgotten."""

@@ -11,6 +11,7 @@ import pytest
 
 from cluster.raft.storage import GroupWrite, StorageFull
 from cluster.raft.types import GroupId, LogIndex
+from cluster.store.environment import GrowingEnvironment
 from cluster.store.lmdb_store import LmdbStore
 
 from .build import G, data_of, entry, hard_state, index, meta
@@ -194,29 +195,53 @@ def fill(store: LmdbStore) -> int:
             return last
 
 
-def test_what_brings_data_goes_into_the_reserve_and_is_noticed_when_no_room_is_in_one_piece(tmp_path: Path) -> None:
+def test_free_pages_in_pieces_are_made_up_for_by_a_larger_file(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path, map_size=16 * MEGABYTE, map_size_max=16 * MEGABYTE)
     last = 0
-    while not store.statistics().tight_bytes:
+    while store.statistics().used_bytes < 15 * MEGABYTE:
         last += 1
         store.write([GroupWrite(G, entries=[entry(last, bytes(100_000))])])
     # Every second of them goes: half of the file is free, in pieces of 100,000 bytes.
     store.write([GroupWrite(G, snapshot=(meta(last), b""), delete_entries=[index(n) for n in range(1, last, 2)])])
-    store.space.tight_bytes = 0
-    for _ in range(3):
+    for _ in range(5):
         last += 1
-        store.write([GroupWrite(G, entries=[entry(last, bytes(20_000))])])
-        assert not store.space.tight_bytes
-    # What is free at the end of the file does for some; more than that is to be seen, and much more is refused.
-    for size, is_tight in ((150_000, False), (600_000, True)):
-        last += 1
-        store.write([GroupWrite(G, entries=[entry(last, bytes(size))])])
-        assert bool(store.space.tight_bytes) is is_tight
-    assert 7 * MEGABYTE < store.space.tight_bytes < 10 * MEGABYTE
+        store.write([GroupWrite(G, entries=[entry(last, bytes(MEGABYTE))])])
+    statistics = store.statistics()
+    assert 17 * MEGABYTE < statistics.file_size < 22 * MEGABYTE
+    assert statistics.used_bytes < 14 * MEGABYTE
+    # As much as may be used is not more for that.
+    last += 1
+    store.write([GroupWrite(G, entries=[entry(last, bytes(MEGABYTE))])])
     with pytest.raises(StorageFull):
-        store.write([GroupWrite(G, entries=[entry(last + 1, bytes(2_000_000))])])
-    # It is not full: what is small has room.
-    store.write([GroupWrite(G, entries=[entry(last + 1, bytes(20_000))])])
+        store.write([GroupWrite(G, entries=[entry(last + 1, bytes(3 * MEGABYTE))])])
+    assert not store.space.tight_bytes
+    store.close()
+
+
+def test_a_disk_without_room_in_one_piece_is_told_by_what_was_in_use_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LmdbStore(tmp_path, map_size=16 * MEGABYTE, map_size_max=16 * MEGABYTE)
+    store.write([GroupWrite(G, entries=[entry(n, bytes(100_000)) for n in range(1, 100)])])
+    store.write([GroupWrite(G, snapshot=(meta(99), b""), delete_entries=[index(n) for n in range(1, 99, 2)])])
+    turned = 0
+
+    def is_full(self: GrowingEnvironment, *told: object, file_max: int) -> None:
+        raise StorageFull("no space left")
+
+    def turn(self: GrowingEnvironment) -> None:
+        nonlocal turned
+        turned += 1
+
+    monkeypatch.setattr(GrowingEnvironment, "write", is_full)
+    monkeypatch.setattr(GrowingEnvironment, "turn", turn)
+    for size, is_tight in ((9 * MEGABYTE, False), (MEGABYTE, True)):
+        with pytest.raises(StorageFull):
+            store.write([GroupWrite(G, entries=[entry(100, bytes(size))])])
+        assert bool(store.statistics().tight_bytes) is is_tight
+    assert store.statistics().tight_bytes == store.statistics().used_bytes
+    assert turned == 1
+    monkeypatch.undo()
     store.close()
 
 
