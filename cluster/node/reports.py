@@ -243,6 +243,7 @@ class Reports:
             learners=tuple([name_of(n) for n in configuration.learners]),
             fault=fault,
             match_indexes={name_of(n): replica.match_index for n, replica in status.progress.items()},
+            far=tuple([name_of(n) for n, replica in status.progress.items() if not replica.is_near]),
         )
 
     async def cluster_report(self, timeout_seconds: float) -> ClusterReport:

@@ -392,4 +392,5 @@ class Leadership:
             self.has_work = True
 
     def status(self) -> dict[NodeId, ReplicaStatus]:
-        return {peer: progress.status(self._ticks) for peer, progress in self._progress.items()}
+        first = self._state.log.memory_first
+        return {peer: progress.status(self._ticks, first) for peer, progress in self._progress.items()}

@@ -66,6 +66,11 @@ class RaftLog:
         )
 
     @property
+    def memory_first(self) -> LogIndex:
+        """From there on all of the log is in memory."""
+        return LogIndex(self._tail_first)
+
+    @property
     def last_term(self) -> Term:
         return self._tail[-1].term if self._tail else self._prev_term
 

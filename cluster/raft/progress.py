@@ -201,5 +201,7 @@ class Progress:
             self.probe(self.next_index)
         return True
 
-    def status(self, tick: int) -> ReplicaStatus:
-        return ReplicaStatus(self.match_index, self.next_index, self.state.value, self.is_active(tick))
+    def status(self, tick: int, memory_first: LogIndex) -> ReplicaStatus:
+        """`memory_first`: from there on the log is in memory."""
+        is_near = self.match_index + 1 >= memory_first
+        return ReplicaStatus(self.match_index, self.next_index, self.state.value, self.is_active(tick), is_near)

@@ -118,12 +118,14 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """A leader's view of a peer. `state` is probe, replicate or snapshot; `active`: heard from lately."""
+    """A leader's view of a peer. `state` is probe, replicate or snapshot; `active`: heard from lately; `is_near`: what
+    it lacks is in the leader's memory."""
 
     match_index: LogIndex
     next_index: LogIndex
     state: str
     active: bool
+    is_near: bool
 
 
 @dataclass(frozen=True, slots=True)

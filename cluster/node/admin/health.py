@@ -57,7 +57,7 @@ class Health(Enum):
 @dataclass(frozen=True, slots=True)
 class GroupView:
     """A group as all answers together show it. `up` are the voters that answer, `lags` entries behind the leader's
-    commit index by replica (None: not known)."""
+    commit index by replica (None: not known), `far` those that lack more than the leader has in memory."""
 
     id: int
     leader: str
@@ -69,6 +69,7 @@ class GroupView:
     applied: dict[str, int]
     lags: dict[str, int | None]
     faults: dict[str, str]
+    far: tuple[str, ...] = ()
 
     @property
     def majority(self) -> int:
@@ -82,7 +83,7 @@ class GroupView:
     @property
     def fit(self) -> tuple[str, ...]:
         """Voters that answer and have what is committed, or nearly: who is far behind helps to commit nothing yet."""
-        return tuple(name for name in self.up if (self.lags[name] or 0) <= READY_LAG_MAX)
+        return tuple(name for name in self.up if name not in self.far and (self.lags[name] or 0) <= READY_LAG_MAX)
 
     @property
     def can_lose(self) -> int:
@@ -133,6 +134,7 @@ def _view(identifier: int, replicas: dict[str, GroupReport]) -> GroupView:
         applied=applied,
         lags=lags,
         faults={name: group.fault for name, group in replicas.items() if group.fault},
+        far=replicas[leader].far if leader else (),
     )
 
 

@@ -21,8 +21,9 @@ class GroupReport:
     """A Raft group as one of its replicas sees it.
 
     `leader` is "" while the replica knows none. `match_indexes` is what the leader knows of the others' logs (name ->
-    last index that is surely there); empty on other replicas. `fault` says why a replica takes no
-    part or has no vote (`"being rebuilt from the others: group 2: entry 17 does not match its checksum"`), else "".
+    last index that is surely there), `far` are those that lack more of the log than the leader has in memory; both are
+    empty on other replicas. `fault` says why a replica takes no part or has no vote (`"being rebuilt from the others:
+    group 2: entry 17 does not match its checksum"`), else "".
     """
 
     id: int
@@ -37,6 +38,7 @@ class GroupReport:
     learners: tuple[str, ...] = ()
     match_indexes: dict[str, int] = field(default_factory=dict)
     fault: str = ""
+    far: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,22 @@ def test_a_voter_that_its_leader_sees_far_behind_is_no_help_whatever_it_knows_it
     )
 
 
+def test_a_voter_that_lacks_more_than_its_leader_has_in_memory_is_not_counted_however_few_entries_that_are() -> None:
+    leader = group_report(1, "mq-0", commit_index=300, applied_index=300, far=("mq-1",))
+    others = {name: group_report(1, name, commit_index=230, applied_index=230) for name in ("mq-1", "mq-2")}
+    reports = [
+        node_report(name, groups=(group_report(0, name), shard)) for name, shard in {"mq-0": leader, **others}.items()
+    ]
+    assert verdict(*reports) == Verdict(
+        Health.DEGRADED,
+        0,
+        (
+            "Do not stop mq-0 or mq-2: it would cost a quorum.",
+            "mq-1 is catching up: group 1 is 70 entries behind",
+        ),
+    )
+
+
 def test_the_leader_of_the_highest_term_is_believed() -> None:
     old = node_report("mq-0", groups=(group_report(0, "mq-0", term=6),))
     new = node_report("mq-1", groups=(group_report(0, "mq-1", role="leader", leader="mq-1", term=8),))
