@@ -113,14 +113,16 @@ def test_a_follower_whose_entries_are_gone_is_sent_the_snapshot_and_then_what_fo
     assert disk.payload(LogIndex(4)) == b"c"
     assert [entry.data for entry in ensemble.applied[3]] == [b"f"]
     assert "3 restores the snapshot up to 6" in ensemble.lines
-    assert ensemble.groups[1].status().progress[THREE].state == "replicate"
+    status = ensemble.groups[1].status().progress[THREE]
+    assert (status.state, status.is_near) == ("replicate", True)
 
 
 def test_each_chunk_is_durable_before_the_next_is_asked_for() -> None:
     ensemble = with_a_lagging_third()
     connect(ensemble, 1, 3)
     ensemble.settle(without_writes_of=[3])
-    assert ensemble.groups[1].status().progress[THREE].state == "snapshot"
+    status = ensemble.groups[1].status().progress[THREE]
+    assert (status.state, status.is_near) == ("snapshot", False)
     sent = [line for line in ensemble.lines if "SnapshotChunkMessage" in line]
     assert len(sent) == 1
     ensemble.write(3)
