@@ -42,7 +42,7 @@ from cluster.store.note import note_key, sealed, unsealed
 from cluster.store.probe import check_file
 from cluster.store.record import SnapshotHead
 from cluster.store.reserve import Reserve
-from cluster.store.space import Space, data_bytes_of
+from cluster.store.space import Space, demand_of
 from cluster.store.state import GroupState, after
 from cluster.store.statistics import StoreStatistics
 
@@ -249,9 +249,8 @@ class LmdbStore:
         """In LMDB, and with them what the journal holds."""
         # What waits in the journal was accepted when there was space for it.
         waiting = self._front.waiting()
-        data_bytes = sum(map(data_bytes_of, writes))
         try:
-            moved = self.space.write(lambda txn: self._apply(txn, [*waiting, *writes]), data_bytes)
+            moved = self.space.write(lambda txn: self._apply(txn, [*waiting, *writes]), demand_of(writes))
         except StorageFull:
             self._front.refused()
             raise

@@ -10,7 +10,8 @@ has nothing left for pages in one piece, that is to be seen: publishers have to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import lmdb
 
@@ -19,14 +20,24 @@ from cluster.store.directory import DataDirectory
 from cluster.store.environment import FULL_CODES, GrowingEnvironment, MapIsFull, Result
 from cluster.store.reserve import Reserve
 
-DATA_SHARE = 0.25
-"""Of `reserve_bytes`, what data may use beyond `map_size_max`."""
+ENTRIES_SHARE = 0.25
+"""Of `reserve_bytes`, what entries may use beyond `map_size_max`: what was under way when publishers were blocked."""
+SNAPSHOT_SHARE = 0.5
+"""The same of received snapshots, which replace what may be much more. One that comes in one piece may use all of it: a
+large one that does not fit must not keep the small ones out, which would make room for it."""
 LAST_FACTOR = 2
 """So many times `map_size_max` the file may become where its free pages are not in one piece."""
 _ENTRY_BYTES = 64
 """Of an entry beside its data."""
 _COPIED_BYTES = 64 << 10
 """Pages that a write copies, about."""
+
+
+class Demand(NamedTuple):
+    """What a write asks for: bytes of data, about, 0 if it gives space back; how much of the reserve it may use."""
+
+    data_bytes: int
+    share: float
 
 
 class Space:
@@ -46,15 +57,12 @@ class Space:
         self._directory = directory
         self._counted = counted
 
-    def write(self, body: Callable[[lmdb.Transaction[bytes]], Result], data_bytes: int) -> Result:
-        """What `body` returns; `data_bytes` is `data_bytes_of` what it writes, 0 for what gives space back.
-
-        Raises what `GrowingEnvironment.write` does.
-        """
-        environment = self._environment
+    def write(self, body: Callable[[lmdb.Transaction[bytes]], Result], demand: Demand) -> Result:
+        """What `body` returns. Raises what `GrowingEnvironment.write` does."""
+        environment, data_bytes = self._environment, demand.data_bytes
         wanted_bytes = data_bytes + _COPIED_BYTES
         if data_bytes:
-            self._check_room(wanted_bytes)
+            self._check_room(wanted_bytes, demand.share)
         limits = [LAST_FACTOR * environment.map_size_max, environment.map_size_max + environment.reserve_bytes]
         is_turned = False
         while True:
@@ -73,11 +81,11 @@ class Space:
                         self.tight_bytes = used_bytes
                     raise
 
-    def _check_room(self, wanted_bytes: int) -> None:
+    def _check_room(self, wanted_bytes: int, share: float) -> None:
         environment = self._environment
         if environment.file_bytes + wanted_bytes > environment.map_size_max:
             beyond_bytes = self._counted()[0] + wanted_bytes - environment.map_size_max
-            if beyond_bytes > environment.reserve_bytes * DATA_SHARE:
+            if beyond_bytes > environment.reserve_bytes * share:
                 raise environment.is_full()
 
     def release(self) -> bool:
@@ -104,9 +112,15 @@ class Space:
                     raise StorageFull(f"no space left for {path}: {error.strerror}") from error
 
 
-def data_bytes_of(write: GroupWrite) -> int:
-    """About, of entries and of a foreign snapshot; 0 for writes that give space back, or need next to none."""
-    size = sum([len(chunk.data) for chunk in write.stage])
-    if write.entries:
-        size += write.entry_bytes + _ENTRY_BYTES * len(write.entries)
-    return size
+def demand_of(writes: Sequence[GroupWrite]) -> Demand:
+    """Of one transaction."""
+    data_bytes, share = 0, 1.0
+    for write in writes:
+        if write.entries:
+            data_bytes += write.entry_bytes + _ENTRY_BYTES * len(write.entries)
+            share = ENTRIES_SHARE
+        for chunk in write.stage:
+            data_bytes += len(chunk.data)
+            if chunk.cursor or chunk.next_cursor is not None:
+                share = min(share, SNAPSHOT_SHARE)
+    return Demand(data_bytes, share)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from cluster.raft.storage import GroupWrite, StorageFull
 from cluster.raft.types import GroupId, LogIndex
 from cluster.store.environment import GrowingEnvironment
 from cluster.store.lmdb_store import LmdbStore
+from cluster.store.memory import MemoryStore
 
-from .build import G, data_of, entry, hard_state, index, meta
+from .build import G, chunks_of, data_of, entry, hard_state, index, meta
 from .seed import chosen_seed
 
 MEGABYTE = 1 << 20
@@ -252,4 +254,30 @@ def test_what_the_last_write_freed_is_room_for_the_next(tmp_path: Path) -> None:
     store.space.tight_bytes = 0
     store.write([GroupWrite(G, entries=[entry(last + 1, bytes(8 * MEGABYTE))])])
     assert not store.space.tight_bytes
+    store.close()
+
+
+def write_all(store: LmdbStore, writes: Sequence[GroupWrite]) -> None:
+    for write in writes:
+        store.write([write])
+
+
+def test_a_small_snapshot_finds_room_where_a_large_one_does_not(tmp_path: Path) -> None:
+    """It makes some: what it replaces may be most of the store."""
+    other = GroupId(4)
+    source = MemoryStore()
+    for group, size in ((G, 100_000), (other, 0)):
+        source.write([GroupWrite(group, entries=[entry(n, bytes(size)) for n in range(1, 601)])])
+        source.write([GroupWrite(group, snapshot=(meta(600), b"state"))])
+    store = LmdbStore(tmp_path, map_size=32 * MEGABYTE, map_size_max=32 * MEGABYTE)
+    store.write([GroupWrite(other, entries=[entry(n, bytes(100_000)) for n in range(1, 100)])])
+    fill(store)
+    large = [GroupWrite(G, stage_meta=meta(600), stage=[chunk]) for chunk in chunks_of(source.group(G), 300_000)]
+    with pytest.raises(StorageFull):
+        write_all(store, large)
+    [chunk] = chunks_of(source.group(other), MEGABYTE)
+    before = store.statistics().used_bytes
+    store.write([GroupWrite(other, stage_meta=meta(600), stage=[chunk])])
+    store.write([GroupWrite(other, install=meta(600))])
+    assert store.statistics().used_bytes < before - 9 * MEGABYTE
     store.close()
