@@ -107,28 +107,26 @@ def test_one_of_the_consumers_that_came_before_the_queue_was_known_is_the_active
     assert [consumer for consumer, _, _ in scene.seqs()] == [1, 1, 1, 1]
 
 
-def test_a_message_that_came_back_meanwhile_comes_with_its_count() -> None:
-    scene = Behind(delivery_limit=5, is_quorum=True)
+def come_back_meanwhile(scene: Behind) -> Behind:
+    """A message is delivered by a leader that knows the queue, and comes back to one that does not."""
     scene.publish_marked(1, [])
     scene.consume(1)
     scene.fall_behind()
     scene.change_leader(holding(1, (0, 1), credit=100))
     scene.batch(returns=[(QUEUE, 0, 1)])
     scene.run()
+    return scene
+
+
+def test_a_message_that_came_back_meanwhile_comes_with_its_count() -> None:
+    scene = come_back_meanwhile(Behind(delivery_limit=5, is_quorum=True))
     assert scene.deliveries() == []
     scene.hear()
-    ((seq, redelivered),) = scene.got
-    assert (seq, redelivered) >= (0, 2), "one return at least"
+    assert scene.got in ([(0, 2)], [(0, 3)]), "flagged, and counted once, or once too often"
 
 
 def test_what_came_back_too_often_meanwhile_is_parked() -> None:
-    scene = Behind(delivery_limit=0, is_quorum=True)
-    scene.publish_marked(1, [])
-    scene.consume(1)
-    scene.fall_behind()
-    scene.change_leader(holding(1, (0, 1), credit=100))
-    scene.batch(returns=[(QUEUE, 0, 1)])
-    scene.run()
+    scene = come_back_meanwhile(Behind(delivery_limit=0, is_quorum=True))
     scene.hear()
     assert scene.deliveries() == []
     assert scene.leader.queues[QUEUE].parked.count == 1
