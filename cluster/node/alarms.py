@@ -124,7 +124,7 @@ class ResourceWatch:
             is_due = beat % LOOK_BEATS == 0 or written_bytes - seen_bytes >= look_bytes
             if is_due or (self._store.space.tight_bytes and not self._own):
                 seen_bytes = written_bytes
-                self._store.space.keep_reserve()
+                self._store.space.look()
                 self._look()
             beat += 1
             await next_beat(BEAT_SECONDS)

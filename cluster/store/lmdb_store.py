@@ -59,8 +59,9 @@ class LmdbStore:
     """`Storage` in the directory `path`, which is made if it is not there.
 
     map_size       bytes of map to begin with; it doubles when it is full
-    map_size_max   bytes the data file may take; None means 80 % of what the file system has left for it.
-                   At this size a write that brings data raises StorageFull
+    map_size_max   bytes that data may take, and at least as many as it takes now; None means 80 % of what the file
+                   system has left for it, and more when it has more. Beyond it a write that brings data raises
+                   StorageFull
     reserve_bytes  what writes that only give space back may take beyond it, see `Space`; None means a sixteenth
     reserve_file   bytes of a file beside the data that is given up when the disk is full, see `Reserve`
     groups_max     groups that may ever live in the directory; one more raises StorageFull
@@ -91,8 +92,9 @@ class LmdbStore:
         try:
             if not self._directory.is_new:
                 check_file(path, 2 * groups_max + 2)
+            default_size = self._default_size if map_size_max is None else None
             if map_size_max is None:
-                map_size_max = max(map_size, int(self._space() * MAP_SIZE_MAX_SHARE))
+                map_size_max = max(map_size, self._default_size())
             if reserve_bytes is None:
                 reserve_bytes = map_size_max // 16
             self._front = Front(path, reserve_bytes)
@@ -103,7 +105,9 @@ class LmdbStore:
                 reserve_bytes=reserve_bytes,
                 databases_max=2 * groups_max + 2,
             )
-            self.space = Space(self._environment, Reserve(path, reserve_file), self._directory, self._counted)
+            self.space = Space(
+                self._environment, Reserve(path, reserve_file), self._directory, self._counted, default_size
+            )
         except BaseException:
             self._directory.close()
             raise
@@ -113,9 +117,11 @@ class LmdbStore:
             self.close()
             raise
 
-    def _space(self) -> int:
+    def _default_size(self) -> int:
+        """What the store may hold, by what the file system has left for it and what it has."""
         data = self.path / DATA_NAME
-        return self._directory.free_bytes() + (data.stat().st_blocks * 512 if data.exists() else 0)
+        own_bytes = data.stat().st_blocks * 512 if data.exists() else 0
+        return int((self._directory.free_bytes() + own_bytes) * MAP_SIZE_MAX_SHARE)
 
     def _open(self) -> None:
         self._state, self._node = self._environment.open_databases([STATE_NAME, NODE_NAME])
@@ -128,6 +134,7 @@ class LmdbStore:
         self._commit_count = 0
         self._last_commit_seconds = 0.0
         self._drop_unfinished()
+        self.space.begin()
         self._open_journal()
 
     def _open_journal(self) -> None:

@@ -49,13 +49,20 @@ class Space:
         reserve: Reserve,
         directory: DataDirectory,
         counted: Callable[[], tuple[int, int]],
+        default_size: Callable[[], int] | None,
     ) -> None:
+        """`default_size` says what the store may hold if nobody else does."""
         self.tight_bytes = 0
         """In use when data was refused though there was room, in pieces; 0: none was, since somebody set that."""
         self._environment = environment
         self._reserve = reserve
         self._directory = directory
         self._counted = counted
+        self._default_size = default_size
+
+    def begin(self) -> None:
+        """When it is known what is in use: a store that holds more than it may has to take in what consumers ack."""
+        self._environment.map_size_max = max(self._environment.map_size_max, self._counted()[0])
 
     def write(self, body: Callable[[lmdb.Transaction[bytes]], Result], demand: Demand) -> Result:
         """What `body` returns. Raises what `GrowingEnvironment.write` does."""
@@ -92,9 +99,11 @@ class Space:
         """Give up the file that is kept for need. True if there is more room now."""
         return self._reserve.release(self._directory.free_bytes())
 
-    def keep_reserve(self) -> None:
-        """To be called now and then: see `Reserve.keep`."""
+    def look(self) -> None:
+        """To be called now and then: the reserve comes back with room, and so does what the store may hold."""
         self._reserve.keep(self._directory.free_bytes())
+        if self._default_size is not None:
+            self._environment.map_size_max = max(self._environment.map_size_max, self._default_size())
 
     def with_room(self, act: Callable[[], Result], name: str) -> Result:
         """What `act` returns, which may take space for the file of that name: in need that of the reserve.

@@ -275,7 +275,7 @@ def test_the_reserve_is_given_up_for_a_journal_that_has_to_be_written_elsewhere(
 ) -> None:
     """As on a file system that copies on write."""
     store = LmdbStore(path, reserve_file=1 << 20)
-    store.space.keep_reserve()
+    store.space.look()
     store.write([appended(1, 1)])
     store.write([appended(2, 2)])
     left = kill(store, path)

@@ -12,6 +12,7 @@ import pytest
 
 from cluster.raft.storage import GroupWrite, StorageFull
 from cluster.raft.types import GroupId, LogIndex
+from cluster.store.directory import DataDirectory
 from cluster.store.environment import GrowingEnvironment
 from cluster.store.lmdb_store import LmdbStore
 from cluster.store.memory import MemoryStore
@@ -280,4 +281,29 @@ def test_a_small_snapshot_finds_room_where_a_large_one_does_not(tmp_path: Path) 
     store.write([GroupWrite(other, stage_meta=meta(600), stage=[chunk])])
     store.write([GroupWrite(other, install=meta(600))])
     assert store.statistics().used_bytes < before - 9 * MEGABYTE
+    store.close()
+
+
+def test_a_store_that_holds_more_than_it_may_takes_in_what_frees_it(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path, map_size=16 * MEGABYTE, map_size_max=64 * MEGABYTE)
+    store.write([GroupWrite(G, entries=[entry(n, bytes(100_000)) for n in range(1, 401)])])
+    store.close()
+    store = LmdbStore(tmp_path, map_size=16 * MEGABYTE, map_size_max=16 * MEGABYTE)
+    assert store.statistics().map_size_max == store.statistics().used_bytes > 38 * MEGABYTE
+    store.write([GroupWrite(G, entries=[entry(401, bytes(40_000))])])
+    with pytest.raises(StorageFull):
+        store.write([GroupWrite(G, entries=[entry(402, bytes(2 * MEGABYTE))])])
+    store.close()
+
+
+def test_what_a_store_may_hold_by_default_grows_with_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = [20 * MEGABYTE]
+    monkeypatch.setattr(DataDirectory, "free_bytes", lambda _: disk[-1])
+    store = LmdbStore(tmp_path, map_size=MEGABYTE)
+    before = store.statistics().map_size_max
+    assert 15 * MEGABYTE < before < 18 * MEGABYTE
+    for free_bytes, is_more in ((MEGABYTE, False), (40 * MEGABYTE, True)):
+        disk.append(free_bytes)
+        store.space.look()
+        assert (store.statistics().map_size_max > before) is is_more
     store.close()
