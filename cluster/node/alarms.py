@@ -117,7 +117,7 @@ class ResourceWatch:
 
     async def run(self) -> None:
         """Until cancelled."""
-        look_bytes = kept_bytes(self._store.map_size_max, self._config.limits.disk_free_min) // LOOK_SHARE
+        look_bytes = kept_bytes(self._store.statistics().map_size_max, self._config.limits.disk_free_min) // LOOK_SHARE
         beat, seen_bytes = 0, 0
         while True:
             written_bytes = self._core.runtime.bytes_written

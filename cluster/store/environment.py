@@ -184,8 +184,8 @@ class GrowingEnvironment:
             self._resize(smallest)
         return self._growing(lambda: self._transact(body), limit)
 
-    def is_full(self) -> MapIsFull:
-        """To be raised."""
+    def refusal(self) -> MapIsFull:
+        """To be raised for what has no room."""
         return MapIsFull(f"{self.path / DATA_NAME} reached its configured maximum of {self.map_size_max} bytes")
 
     @property
@@ -215,7 +215,7 @@ class GrowingEnvironment:
             except lmdb.MapFullError as error:
                 size = self.map_size
                 if size >= limit:
-                    raise self.is_full() from error
+                    raise self.refusal() from error
                 self._resize(min(size * 2, limit))
                 self.grow_count += 1
             except lmdb.Error as error:

@@ -329,11 +329,6 @@ class LmdbStore:
         record = sealed(data)
         self._environment.write(lambda txn: txn.put(note_key(name), record, db=self._node))
 
-    @property
-    def map_size_max(self) -> int:
-        """Bytes that the data file may take."""
-        return self._environment.map_size_max
-
     def statistics(self) -> StoreStatistics:
         """Sizes and counts of this moment; walks no data."""
         used, free, page_size = self._page_counts()

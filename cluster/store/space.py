@@ -93,7 +93,7 @@ class Space:
         if environment.file_bytes + wanted_bytes > environment.map_size_max:
             beyond_bytes = self._counted()[0] + wanted_bytes - environment.map_size_max
             if beyond_bytes > environment.reserve_bytes * share:
-                raise environment.is_full()
+                raise environment.refusal()
 
     def release(self) -> bool:
         """Give up the file that is kept for need. True if there is more room now."""

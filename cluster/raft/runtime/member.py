@@ -27,15 +27,10 @@ class Member:
         self._reads: list[ReadState] = []
         """Confirmed reads whose index is not applied yet; bounded by the core's max_waiting_reads."""
 
-    @property
-    def starts_empty(self) -> bool:
-        """Is no snapshot stored?"""
-        return self._storage.snapshot_meta().index == 0
-
     def start(self) -> None:
         """Give the handler the snapshot that is stored, if there is one."""
-        if not self.starts_empty:
-            meta = self._storage.snapshot_meta()
+        meta = self._storage.snapshot_meta()
+        if meta.index > 0:
             self.handler.restore(meta, self._storage.snapshot_index())
             self.applied_index = meta.index
 

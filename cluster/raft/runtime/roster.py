@@ -98,11 +98,9 @@ class Roster:
         """A member that does not lead goes on with what the storage has of it, and has said so much and no more."""
         member = self.members.pop(group)
         member.handler.role_changed(Role.FOLLOWER, member.raft.term, NOBODY)
+        member.handler.restore(EMPTY_SNAPSHOT, b"")
         self._begin(group)
-        if group in self.members and not self.members[group].starts_empty:
-            self.start(group)
-        else:
-            member.handler.restore(EMPTY_SNAPSHOT, b"")
+        self.start(group)
 
     def repair(self, group: GroupId) -> None:
         """Let a stopped group come back with nothing. Raises StorageCorrupt if its term and vote cannot be read."""
