@@ -1,10 +1,11 @@
 """The prompt writer: small writes are waited for, as long as the disk answers at once.
 
-Law: the loop stands still for a write only if it is small and brings entries or a vote and nothing else, if the disk
-was quick on average and nothing was slow within `SLOW_SECONDS_AGO`, and if nothing large was written a moment ago: a
-node with much to do does it beside the disk. And it stands still for `PATIENCE_SECONDS` at most: a disk that stalls
-is noticed as ever. What waking the loop for an outcome costs, passes of the scheduler and two threads that want the
-interpreter at the same time, is more than a small write does.
+Law: a write begins at the end of the turn, after what the turn has to send: the thread that writes wants the
+interpreter, too. The loop stands still for a write only if it is small and brings entries or a vote and nothing else,
+if the disk was quick on average and nothing was slow within `SLOW_SECONDS_AGO`, and if nothing large was written a
+moment ago: a node with much to do does it beside the disk. And it stands still for `PATIENCE_SECONDS` at most: a disk
+that stalls is noticed as ever. What waking the loop for an outcome costs, passes of the scheduler and two threads that
+want the interpreter at the same time, is more than a small write does.
 """
 
 from __future__ import annotations
@@ -73,16 +74,19 @@ class PromptWriter:
 
     def submit(self, writes: Sequence[GroupWrite], done: Done) -> None:
         self._done = done
-        if self.is_attended and self._may_be_prompt(writes):
+        if self.is_attended:
             self._held = writes
         else:
             self._thread.submit(writes, self._ended)
 
     def carry_out(self) -> None:
-        """Do the write that was held back for the end of the turn. Its outcome is told now, if the disk is prompt."""
+        """Begin the write that was held back for the end of the turn; if it may be prompt, its outcome is told now."""
         if self._held:
             writes, self._held = self._held, ()
-            self._thread.carry_out(writes, self._ended, self._patience_seconds)
+            if self._may_be_prompt(writes):
+                self._thread.carry_out(writes, self._ended, self._patience_seconds)
+            else:
+                self._thread.submit(writes, self._ended)
 
     def close(self) -> None:
         self._thread.close()

@@ -74,6 +74,16 @@ def entries(size, group=1):
     return GroupWrite(GroupId(group), entries=[Entry(Term(1), LogIndex(1), EntryKind.COMMAND, bytes(size))])
 
 
+async def test_a_large_write_also_begins_at_the_end_of_the_turn(bench, monkeypatch):
+    given = []
+    monkeypatch.setattr(ThreadWriter, "submit", lambda _, writes, done: given.append(writes))
+    large = [entries(p.PROMPT_BYTES_MAX + 1)]
+    bench.writer.submit(large, bench.done)
+    assert not given
+    bench.writer.carry_out()
+    assert given == [large]
+
+
 async def test_small_writes_to_a_quick_disk_are_waited_for_at_the_end_of_the_turn(bench):
     assert await bench.settled().write()
     vote = GroupWrite(GroupId(2), HardState(Term(2), NodeId(1), LogIndex(0)))
