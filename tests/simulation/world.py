@@ -49,7 +49,7 @@ MORTAL = 2
 """Queues whose rejected messages become dead letters."""
 CATALOG_LOG_BYTES = 5000
 """Between two snapshots of the catalog."""
-DRAIN_SECONDS = 60.0
+DRAIN_SECONDS = 120.0
 """And within this time more all is delivered and settled, by clients that took their time before."""
 _START_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
