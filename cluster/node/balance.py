@@ -33,6 +33,7 @@ async def balance(core: Core) -> None:
             home = voters[0]
             if home != core.node and reachable_for.get(home, 0) > SETTLE_LOOKS and hand_over(core, group, home):
                 break
+        core.catalog.tidy()
         for host in core.switchboard.hosts():
             host.tidy()
             if host.leader is not None:

@@ -23,7 +23,7 @@ from cluster.broker.errors import BrokerError
 from cluster.node.catalog.marks import pack_marks, unpack_marks
 from cluster.node.catalog.snapshots import Snapshots
 from cluster.node.checkpoints import Checkpoints
-from cluster.raft.group import NotLeader, ProposalDropped, Role
+from cluster.raft.group import NotLeader, ProposalDropped, RaftGroup, Role
 from cluster.raft.storage import StorageError
 from cluster.raft.types import Entry, EntryKind, GroupId, LogIndex, NodeId, SnapshotMeta, Term
 
@@ -79,6 +79,9 @@ class CatalogServices(Protocol):
     def propose(self, group: GroupId) -> None: ...
 
     def write_snapshot(self, group: GroupId, index: LogIndex, data: bytes, dead: list[LogIndex]) -> None: ...
+
+    def raft(self, group: GroupId) -> RaftGroup | None:
+        """Consensus of the group, if it takes part."""
 
     def catalog_applying(self, index: int, askers: Container[NodeId] | None) -> None:
         """The copy changes in this step. `askers` asked for that and wait for every copy; None: it may be anybody."""
@@ -152,6 +155,12 @@ class CatalogHost:
         if written is not None:
             self._services.write_snapshot(CATALOG_GROUP, written.index, written.data, written.dead)
 
+    def tidy(self) -> None:
+        """To be called now and then: a leader whose log a peer has no room for makes a snapshot."""
+        raft = self._services.raft(CATALOG_GROUP)
+        if raft is not None and raft.wants_snapshot:
+            self._snapshots.want(self.applied_index)
+
     # ---- GroupHandler
 
     def take_proposal(self, max_bytes: int) -> bytes | None:
@@ -212,7 +221,7 @@ class CatalogHost:
                 self.catalog.restore(data)
             except UnknownSnapshot as error:
                 raise NewerProgram(f"the catalog was written by a newer program: {error}. Run that") from error
-        self._snapshots.restored(len(data))
+        self._snapshots.restored(meta.index, len(data))
         self.applied_index = meta.index
         self._services.catalog_restored()
 

@@ -1,8 +1,9 @@
 """When the catalog's copy writes a snapshot of itself, and how: bit by bit, beside everything else.
 
 Law: a snapshot is begun when the log since the last one has grown to a quarter of that one's size, so what a command
-costs does not grow with the catalog, and a node that starts replays little more than that. Writing one never keeps
-the loop longer than a piece takes. One at a time; one that is overtaken by an installed snapshot is given up.
+costs does not grow with the catalog, and a node that starts replays little more than that; and when a peer has no
+room for that log. Writing one never keeps the loop longer than a piece takes. One at a time; one that is overtaken by
+an installed snapshot is given up.
 """
 
 from __future__ import annotations
@@ -44,33 +45,43 @@ class Snapshots:
         """Of the snapshot that is being written."""
         self._written: list[bytes] = []
         self._index = LogIndex(0)
+        """Of the snapshot that was begun, or restored, last."""
         self._covered: list[LogIndex] = []
 
     def applied(self, entry: Entry) -> None:
         self._dead.append(entry.index)
         self._log_bytes += len(entry.data) + _ENTRY_BYTES
 
-    def restored(self, size: int) -> None:
-        """The copy was replaced by a snapshot of so many bytes."""
+    def restored(self, index: LogIndex, size: int) -> None:
+        """The copy was replaced by a snapshot as of `index`, of so many bytes."""
+        self._index = index
         self._last_bytes, self._log_bytes = size, 0
         self._dead[:0] = self._covered
         self._pieces, self._written, self._covered = None, [], []
 
+    def want(self, applied_index: int) -> None:
+        """Begin one now, unless one is being written, or nothing was applied since the last one."""
+        if self._pieces is None and self._index < applied_index:
+            self._begin(applied_index)
+
     def tick(self, applied_index: int) -> Written | None:
         """To be called every few hundredths of a second. A snapshot when one is complete."""
+        if self._pieces is None and self._log_bytes >= max(SNAPSHOT_BYTES, self._last_bytes // 4):
+            self._begin(applied_index)
         if self._pieces is None:
-            if self._log_bytes < max(SNAPSHOT_BYTES, self._last_bytes // 4):
-                return None
-            self._log_bytes = 0
-            self._index = LogIndex(applied_index)
-            self._covered, self._dead = self._dead, []
-            self._pieces = self._catalog.draft().pieces()
+            return None
         for _ in range(_PIECES_A_TICK):
             piece = next(self._pieces, None)
             if piece is None:
                 return self._complete()
             self._written.append(piece)
         return None
+
+    def _begin(self, applied_index: int) -> None:
+        self._log_bytes = 0
+        self._index = LogIndex(applied_index)
+        self._covered, self._dead = self._dead, []
+        self._pieces = self._catalog.draft().pieces()
 
     def _complete(self) -> Written:
         data = b"".join(self._written)

@@ -10,8 +10,9 @@ from cluster.broker.catalog import snapshot
 from cluster.broker.catalog.catalog import Catalog
 from cluster.broker.catalog.commands import BindQueue, DeclareQueue, DeleteQueue, Several, SingleCommand
 from cluster.node.catalog import snapshots
+from cluster.raft.types import Configuration, LogIndex, SnapshotMeta
 from tests.broker.catalog.build import Founded
-from tests.node.catalog.world import Replica
+from tests.node.catalog.world import ME, OTHER, TERM, Replica
 
 
 def declare(number: int) -> DeclareQueue:
@@ -91,3 +92,36 @@ def test_each_entry_is_made_superfluous_once_and_by_a_snapshot_that_covers_it(mo
     other = Catalog()
     other.restore(data)
     assert other.applied_index == last
+
+
+def written(replica: Replica) -> list[int]:
+    """Time passes. The indexes of all snapshots."""
+    for _ in range(3):
+        replica.host.tidy()
+        for _ in range(100):
+            replica.host.tick()
+    return [index for index, _, _ in replica.snapshots]
+
+
+def test_a_leader_whose_log_a_peer_has_no_room_for_makes_a_snapshot_of_what_is_new() -> None:
+    replica = Replica()
+    replica.command(declare(1))
+    assert written(replica) == []
+    replica.wants_snapshot = True
+    assert written(replica) == [2], "another would say the same"
+    assert replica.snapshots[-1][2] == [1, 2]
+    replica.command(DeleteQueue("/", "queue-000001"))
+    assert written(replica) == [2, 3]
+    replica.wants_snapshot = False
+    replica.command(declare(2))
+    assert written(replica) == [2, 3]
+
+
+def test_a_snapshot_that_was_installed_is_not_made_once_more() -> None:
+    replica, other = Replica(), Replica()
+    for number in range(3):
+        other.command(declare(number))
+    meta = SnapshotMeta(LogIndex(other.host.applied_index), TERM, Configuration((ME, OTHER)))
+    replica.host.restore(meta, other.host.catalog.snapshot())
+    replica.wants_snapshot = True
+    assert written(replica) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from typing import Any
 
 from cluster.broker.catalog.codec import encode_command
 from cluster.broker.catalog.commands import Command
@@ -25,6 +26,8 @@ class Replica:
         """Who was waiting for what was applied, for each time."""
         self.snapshots: list[tuple[int, bytes, list[LogIndex]]] = []
         self.on_leader_changed: Callable[[], None] = lambda: None
+        self.wants_snapshot = False
+        """Is there a peer that takes the leader's log not in?"""
         self.host = CatalogHost(self)
         self.append(encode_command(FOUND))
 
@@ -52,6 +55,10 @@ class Replica:
 
     def propose(self, group: GroupId) -> None:
         """`commit` asks."""
+
+    def raft(self, group: GroupId) -> Any:
+        """What its host asks of consensus is known to the replica."""
+        return self
 
     def write_snapshot(self, group: GroupId, index: LogIndex, data: bytes, dead: list[LogIndex]) -> None:
         self.snapshots.append((index, data, dead))
