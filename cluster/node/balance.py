@@ -1,8 +1,8 @@
 """Keeps leaders where they should be: spread over the nodes, as the shards are placed.
 
 Law: a leader that is not the first of its group's placement hands over to it when that node is reachable, in service,
-not short of disk and has all of the log; at most one group a look, so that clients see one short pause at a time. Who
-is not in service keeps nothing that another one can lead.
+not short of disk, not behind with the catalog if this one is not, and has all of the log; at most one group a look, so
+that clients see one short pause at a time. Who is not in service keeps nothing that another one can lead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ async def balance(core: Core) -> None:
         up = core.aside.peers_without()
         if core.node in core.aside:
             hand_over_all(core)
-        reachable_for = {node: reachable_for.get(node, 0) + 1 for node in up if node not in core.short_of_disk}
+        reachable_for = {node: reachable_for.get(node, 0) + 1 for node in up if _may_lead(core, node)}
         for group, voters in list(core.members.placement.items()):
             home = voters[0]
             if home != core.node and reachable_for.get(home, 0) > SETTLE_LOOKS and hand_over(core, group, home):
@@ -39,6 +39,12 @@ async def balance(core: Core) -> None:
             if host.leader is not None:
                 for queue in [q for q in host.leader.queues if core.queue_deleted(QueueId(q))]:
                     host.queue_dropped(queue)
+
+
+def _may_lead(core: Core, node: NodeId) -> bool:
+    """In place of this node."""
+    is_behind = node in core.behind and core.node not in core.behind
+    return node not in core.short_of_disk and not is_behind
 
 
 def hand_over(core: Core, group: GroupId, target: NodeId) -> bool:

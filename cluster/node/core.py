@@ -31,7 +31,7 @@ from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost
 from cluster.node.clock import SteadyClock, wall_clock_ms
 from cluster.node.config import NodeConfig
 from cluster.node.kinds import Kind
-from cluster.node.links import VERSION_OF_DOOMS, VERSION_OF_SHORTAGES, Links, ProtocolViolation
+from cluster.node.links import VERSION_OF_DOOMS, VERSION_OF_LAGS, VERSION_OF_SHORTAGES, Links, ProtocolViolation
 from cluster.node.logging import get_logger
 from cluster.node.members import Members
 from cluster.node.node_flag import NodeFlag
@@ -86,6 +86,8 @@ class Core:
         self.links = links
         self.aside = NodeFlag(node, links, Kind.ASIDE)
         self.short_of_disk = NodeFlag(node, links, Kind.SHORT_OF_DISK, VERSION_OF_SHORTAGES)
+        self.behind = NodeFlag(node, links, Kind.BEHIND, VERSION_OF_LAGS)
+        self._flags: dict[int, NodeFlag] = {flag.kind: flag for flag in (self.aside, self.short_of_disk, self.behind)}
         self.last_linked: dict[NodeId, float] = {}
         """When a link that is down now went down."""
         self.on_catalog: Callable[[list[Change]], None] = _nothing_changed
@@ -355,10 +357,8 @@ class Core:
                 self.client.asked(peer, body)
             case Kind.CATALOG_DECLINED:
                 self.client.declined(body)
-            case Kind.ASIDE:
-                self.aside.note(peer, bool(body))
-            case Kind.SHORT_OF_DISK:
-                self.short_of_disk.note(peer, bool(body))
+            case Kind.ASIDE | Kind.SHORT_OF_DISK | Kind.BEHIND:
+                self._flags[kind].note(peer, bool(body))
             case _:
                 raise ProtocolViolation(f"unknown message kind {kind}")
 
@@ -372,8 +372,8 @@ class Core:
     def link_up(self, peer: NodeId, incarnation: int) -> None:
         self._log.info("link up", peer=peer)
         self._met.add(peer)
-        self.aside.link_up(peer)
-        self.short_of_disk.link_up(peer)
+        for flag in self._flags.values():
+            flag.link_up(peer)
         self.runtime.peer_connected(peer)
         self.client.link_up(peer)
         self.switchboard.link_up(peer)

@@ -62,3 +62,5 @@ class Kind(IntEnum):
     """mark of a command that the sender has not taken"""
     SHORT_OF_DISK = 28
     """whether the sender's disk or store is short of room"""
+    BEHIND = 29
+    """whether the sender's copy of the catalog lacks what shards were asked for"""

@@ -38,6 +38,7 @@ from cluster.node.core import Core
 from cluster.node.departed import watch_departed
 from cluster.node.heap import Heap, keep_small
 from cluster.node.kinds import Kind
+from cluster.node.lag import Lag
 from cluster.node.links import LinkLimits, Links, PeerAddress, open_listener
 from cluster.node.logging import get_logger
 from cluster.node.members import founders
@@ -149,6 +150,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
 
             core.on_catalog = catalog_changed
             await nursery.start(core.run)
+            nursery.start_soon(Lag(core).watch)
             foyer.enter(reports)
             nursery.start_soon(follower.run)
             nursery.start_soon(steward, core)

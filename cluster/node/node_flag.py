@@ -1,4 +1,5 @@
-"""Something that nodes say of themselves, yes or no: that they left service, that their disks are short.
+"""Something that nodes say of themselves, yes or no: that they left service, that their disks are short, that their
+copies of the catalog are behind.
 
 Law: a node says it itself: to all that it is linked to when it becomes so, to each that links come up to later, and to
 all again when it is so no more. What it said holds until it is linked anew. Who speaks too old a link version to know
@@ -24,13 +25,13 @@ class FlagLinks(Protocol):
 class NodeFlag:
     """One flag of all nodes, as far as one node knows."""
 
-    __slots__ = ("_kind", "_links", "_node", "_nodes", "_version_min")
+    __slots__ = ("_links", "_node", "_nodes", "_version_min", "kind")
 
     def __init__(self, node: NodeId, links: FlagLinks, kind: Kind, version_min: int = 0) -> None:
         """`kind` of message carries it over links of `version_min` and later."""
         self._node = node
         self._links = links
-        self._kind = kind
+        self.kind = kind
         self._version_min = version_min
         self._nodes: set[NodeId] = set()
 
@@ -38,8 +39,8 @@ class NodeFlag:
         return node in self._nodes
 
     def peers_without(self) -> set[NodeId]:
-        """The nodes that are linked to this one and have not raised it."""
-        return set(self._links.up_peers()) - self._nodes
+        """The nodes that are linked to this one, would say that they raise it, and have not."""
+        return {peer for peer in self._links.up_peers() if peer not in self._nodes and self._is_known_to(peer)}
 
     def announce(self, is_raised: bool) -> None:
         """This node raises it, or takes it back."""
@@ -60,5 +61,8 @@ class NodeFlag:
             self._tell(peer, True)
 
     def _tell(self, peer: NodeId, is_raised: bool) -> None:
-        if self._links.version_of(peer) >= self._version_min:
-            self._links.send(peer, self._kind, is_raised)
+        if self._is_known_to(peer):
+            self._links.send(peer, self.kind, is_raised)
+
+    def _is_known_to(self, peer: NodeId) -> bool:
+        return self._links.version_of(peer) >= self._version_min

@@ -60,3 +60,4 @@ def test_who_speaks_an_older_version_is_not_told_what_it_does_not_know() -> None
     short.link_up(THREE)
     short.link_up(TWO)
     assert peers.sent == [(TWO, Kind.SHORT_OF_DISK, True)] * 2
+    assert short.peers_without() == {TWO}, "nor would it say that it is so itself"

@@ -29,6 +29,7 @@ from cluster.node.config.model import LimitsSection, NodeSection, RaftSection
 from cluster.node.core import Core
 from cluster.node.departed import watch_departed
 from cluster.node.kinds import Kind
+from cluster.node.lag import Lag
 from cluster.node.links import RequestError
 from cluster.node.service import SHUTDOWN, Service
 from cluster.node.shards.host import HostLimits
@@ -146,6 +147,7 @@ class Process:
                 world.watch(self, core)
                 self.handler = core
                 await nursery.start(self._work, core)
+                nursery.start_soon(Lag(core).watch)
                 await self._join(core, charter)
                 nursery.start_soon(balance, core)
                 nursery.start_soon(watch_departed, core, broker)

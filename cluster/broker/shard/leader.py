@@ -347,6 +347,10 @@ class ShardLeader:
         if queue is not None:
             self._restless[queue_id] = queue
 
+    def starved(self, patience_ms: int) -> list[QueueId]:
+        """Queues with messages or consumers whose settings have been UNKNOWN for so long."""
+        return self._registry.starved(patience_ms)
+
     def take_unused(self) -> list[QueueId]:
         """Queues that the catalog shall delete, because nobody used them for long (x-expires)."""
         unused, self._keeper.unused = self._keeper.unused, {}

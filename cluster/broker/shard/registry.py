@@ -67,6 +67,8 @@ class QueueRegistry:
         self._forgotten = forgotten
         self._dropped: dict[QueueId, None] = {}
         """Queues that shall never be again. At most `dropped_max`."""
+        self._unknown = {queue.id: keeper.now_ms for queue in queues.values() if queue.settings is UNKNOWN}
+        """Those whose settings are UNKNOWN, and since when, Unix milliseconds."""
         self._attaching = True
 
     def queue(self, queue_id: QueueId) -> LeaderQueue:
@@ -75,6 +77,8 @@ class QueueRegistry:
         if queue is None:
             state = self._state.queues.get(queue_id) or QueueState(queue_id)
             queue = self.queues[queue_id] = LeaderQueue(queue_id, state, self._surroundings.settings(queue_id))
+            if queue.settings is UNKNOWN:
+                self._unknown[queue_id] = self._keeper.now_ms
             if queue.settings is not PLAIN and not self._attaching:
                 self._keeper.settings_changed(queue)
             queue.doomed = self.is_dropped(queue_id)
@@ -89,6 +93,12 @@ class QueueRegistry:
         queue = LeaderQueue(queue_id, QueueState(queue_id))
         queue.doomed = True
         return queue
+
+    def starved(self, patience_ms: int) -> list[QueueId]:
+        """See `ShardLeader.starved`."""
+        until_ms = self._keeper.now_ms - patience_ms
+        late = [self.queues[queue_id] for queue_id, since_ms in self._unknown.items() if since_ms <= until_ms]
+        return [queue.id for queue in late if not queue.doomed and (queue.state.alive or queue.consumers or queue.gets)]
 
     def is_dropped(self, queue_id: QueueId) -> bool:
         """One that the catalog turns out to have deleted is dropped by this."""
@@ -121,6 +131,7 @@ class QueueRegistry:
     def forget(self, queue_id: QueueId) -> None:
         """The state has the queue no more."""
         queue = self.queues.pop(queue_id, None)
+        self._unknown.pop(queue_id, None)
         self._forgotten(queue_id)
         self._proposals.watermarks.pop(queue_id, None)
         if queue is not None:
@@ -142,6 +153,7 @@ class QueueRegistry:
         elif settings is UNKNOWN or (queue.settings == settings and not was_unknown):
             return None
         queue.settings = settings
+        self._unknown.pop(queue_id, None)
         if not self._attaching:
             self._keeper.settings_changed(queue)
             if was_unknown and settings.delivery_limit is not None:

@@ -1,7 +1,12 @@
 """Inter-node links: authenticated message and request channels between the members of a cluster."""
 
 from cluster.node.links.greeting import petition, probe
-from cluster.node.links.handshake import VERSION_OF_DOOMS, VERSION_OF_MEMBERSHIP, VERSION_OF_SHORTAGES
+from cluster.node.links.handshake import (
+    VERSION_OF_DOOMS,
+    VERSION_OF_LAGS,
+    VERSION_OF_MEMBERSHIP,
+    VERSION_OF_SHORTAGES,
+)
 from cluster.node.links.interface import (
     KIND_MAX,
     Body,
@@ -24,6 +29,7 @@ from cluster.node.links.sockets import open_listener
 __all__ = [
     "KIND_MAX",
     "VERSION_OF_DOOMS",
+    "VERSION_OF_LAGS",
     "VERSION_OF_MEMBERSHIP",
     "VERSION_OF_SHORTAGES",
     "Body",

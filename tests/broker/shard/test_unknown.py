@@ -203,3 +203,56 @@ def test_other_queues_go_on() -> None:
     scene.batch(records=[b"a", b"b"], runs=[(QUEUE, 0, 1), (known, 1, 1)])
     scene.run()
     assert [consumer for consumer, _, _ in scene.seqs()] == [2]
+
+
+PATIENCE_MS = 1500
+
+
+def starved(scene: Behind) -> list[QueueId]:
+    return scene.leader.starved(PATIENCE_MS)
+
+
+@pytest.mark.parametrize("waiting", ["message", "consumer", "get"])
+def test_what_waits_for_an_unknown_queue_is_told_after_a_while_and_until_the_queue_is_known(waiting: str) -> None:
+    scene = Behind.of_plain()
+    scene.fall_behind()
+    match waiting:
+        case "message":
+            scene.publish_marked(1, [])
+        case "consumer":
+            scene.consume(1)
+        case _:
+            scene.ask(RequestOp.GET, 5)
+    scene.pass_time(PATIENCE_MS - 1)
+    assert starved(scene) == []
+    scene.pass_time(1)
+    assert starved(scene) == [QUEUE]
+    scene.hear()
+    assert starved(scene) == []
+
+
+def test_a_new_leader_has_patience_of_its_own() -> None:
+    scene = Behind.of_plain()
+    scene.fall_behind()
+    scene.publish_marked(1, [])
+    scene.pass_time(PATIENCE_MS)
+    scene.change_leader()
+    assert starved(scene) == []
+    scene.pass_time(PATIENCE_MS)
+    assert starved(scene) == [QUEUE]
+
+
+def test_nothing_waits_for_an_unknown_queue_that_is_empty_or_dropped() -> None:
+    scene = Behind.of_plain()
+    scene.fall_behind()
+    scene.ask(RequestOp.INFO)
+    scene.pass_time(PATIENCE_MS)
+    assert QUEUE in scene.leader.queues
+    assert starved(scene) == []
+    scene.publish_marked(1, [])
+    assert starved(scene) == [QUEUE]
+    scene.leader.drop(QUEUE)
+    assert starved(scene) == []
+    scene.run()
+    assert starved(scene) == []
+    assert QUEUE not in scene.leader.queues
