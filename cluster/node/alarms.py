@@ -5,11 +5,13 @@ more room than what raised it. Publishers are blocked while the store still has 
 through the log too, and only that gives space back. The store's file never shrinks, so its free pages count as room.
 While the disk is short, no log is kept for nodes that are away. One node that is short blocks its own publishers; once
 a group cannot commit without such a node, all do: what is published would fill that node up, to the last of what it
-keeps for consumers.
+keeps for consumers. And when such a node refuses what was under way, it stores more than it may (`Space`): consumers'
+acks come behind that.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Container, Iterable, Sequence
@@ -31,6 +33,8 @@ LOOK_BEATS = 5
 """There is a look in every so many beats,"""
 LOOK_SHARE = 16
 """and in one in which as much was written as one in so many parts of the room that is kept for consumers."""
+REFUSING_SECONDS = 5.0
+"""A store that refuses what groups cannot commit without it is a last resort after that time."""
 LOW_MEMORY = "low on memory"
 LOW_DISK = "low on disk"
 ALARM_NAMES = {LOW_MEMORY: "memory", LOW_DISK: "disk"}
@@ -68,7 +72,7 @@ def shortage(store: StoreStatistics, disk_free_bytes: int, free_min: int, room_s
     `room_share` of the room is counted: 1.0, or less for an alarm to end only with more room than raised it.
     """
     on_disk = disk_free_bytes + store.free_pages * store.page_size
-    in_store = store.map_size_max - store.used_bytes
+    in_store = max(0, store.map_size_max - store.used_bytes)
     kept = kept_bytes(store.map_size_max, free_min)
     if on_disk * room_share < free_min:
         return f"{on_disk} bytes left on the disk, limits.disk_free_min is {free_min}"
@@ -111,6 +115,8 @@ class ResourceWatch:
         self._watermark = config.memory_watermark_bytes()
         self._is_full = False
         """Was a write refused?"""
+        self._refusing_since = math.inf
+        """Trio's time: since when there are groups that cannot commit for it."""
         self._own = ""
         """The alarm of this node's own."""
         core.on_storage_full = self._storage_full
@@ -139,8 +145,10 @@ class ResourceWatch:
         if (self._own == LOW_DISK) is not (core.node in core.short_of_disk):
             core.short_of_disk.announce(self._own == LOW_DISK)
             core.runtime.is_short = self._own == LOW_DISK
+        holds_up = is_held_up(core.members.placement.values(), core.reachable(), core.short_of_disk)
+        self._consider_last_resort(is_refusing=self._is_full and holds_up)
         reason = self._own
-        if not reason and is_held_up(core.members.placement.values(), core.reachable(), core.short_of_disk):
+        if not reason and holds_up:
             reason, why = LOW_DISK, "too few other nodes have room"
         if reason != broker.alarm:
             self._log.warning(
@@ -149,6 +157,16 @@ class ResourceWatch:
             broker.set_alarm(reason)
         if self._own == LOW_MEMORY:
             broker.short_of_memory(trio.current_time())
+
+    def _consider_last_resort(self, *, is_refusing: bool) -> None:
+        """Once taken, it holds until the disk is not short any more."""
+        space, now = self._store.space, trio.current_time()
+        self._refusing_since = min(self._refusing_since, now) if is_refusing else math.inf
+        if self._own != LOW_DISK:
+            space.is_last_resort = False
+        elif now - self._refusing_since >= REFUSING_SECONDS and not space.is_last_resort:
+            space.is_last_resort = True
+            self._log.warning("the store takes more than it may: consumers' acks are behind it")
 
     def _judge(self) -> tuple[str, str]:
         """What this node is short of, as clients are told, and the figures; "" if of nothing."""

@@ -5,7 +5,9 @@ gives space back, which needs new pages first: a write copies what it changes. S
 data once it has been used. The file itself may become larger than that where its free pages are not in one piece: what
 is in a log has to be stored before whatever frees some. A write that finds no room may also have been too early for
 what was freed last, and is tried again one transaction later: refused, it would be too early for ever. Where the disk
-has nothing left for pages in one piece, that is to be seen: publishers have to be blocked then.
+has nothing left for pages in one piece, that is to be seen: publishers have to be blocked then. And where nothing can
+be committed without a store that is full, what is in the logs already is stored all the same, as a last resort: what
+would free some is behind it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ ENTRIES_SHARE = 0.25
 SNAPSHOT_SHARE = 0.5
 """The same of received snapshots, which replace what may be much more. One that comes in one piece may use all of it: a
 large one that does not fit must not keep the small ones out, which would make room for it."""
+LAST_RESORT_FACTOR = 1.5
+"""So many times what may be used is used then."""
 LAST_FACTOR = 2
 """So many times `map_size_max` the file may become where its free pages are not in one piece."""
 _ENTRY_BYTES = 64
@@ -54,11 +58,14 @@ class Space:
         """`default_size` says what the store may hold if nobody else does."""
         self.tight_bytes = 0
         """In use when data was refused though there was room, in pieces; 0: none was, since somebody set that."""
+        self.is_last_resort = False
+        """Entries may use up to `LAST_RESORT_FACTOR` times what was to be used when the store was opened."""
         self._environment = environment
         self._reserve = reserve
         self._directory = directory
         self._counted = counted
         self._default_size = default_size
+        self._last_resort_max = int(LAST_RESORT_FACTOR * environment.map_size_max)
 
     def begin(self) -> None:
         """When it is known what is in use: a store that holds more than it may has to take in what consumers ack."""
@@ -91,9 +98,16 @@ class Space:
     def _check_room(self, wanted_bytes: int, share: float) -> None:
         environment = self._environment
         if environment.file_bytes + wanted_bytes > environment.map_size_max:
-            beyond_bytes = self._counted()[0] + wanted_bytes - environment.map_size_max
-            if beyond_bytes > environment.reserve_bytes * share:
+            used_bytes = self._counted()[0] + wanted_bytes
+            is_beyond = used_bytes - environment.map_size_max > environment.reserve_bytes * share
+            if is_beyond and not self._is_last_resort(wanted_bytes, used_bytes):
                 raise environment.refusal()
+
+    def _is_last_resort(self, wanted_bytes: int, used_bytes: int) -> bool:
+        """On a disk that keeps some room for what gives space back."""
+        if not self.is_last_resort or used_bytes > self._last_resort_max:
+            return False
+        return self._directory.free_bytes() >= wanted_bytes + self._environment.reserve_bytes
 
     def release(self) -> bool:
         """Give up the file that is kept for need. True if there is more room now."""

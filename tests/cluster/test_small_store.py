@@ -1,5 +1,5 @@
 """Nodes with less room than the others: one, that is filled by what goes on without it, and two, whose shards nobody
-fills any more. What is drained gives everything back."""
+fills any more; and all with too little for what is in their logs. What is drained gives everything back."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ HEAL_SECONDS = 40.0
 
 
 @contextmanager
-def cluster_with_small(nodes: tuple[int, ...]) -> Iterator[LocalCluster]:
+def cluster_with_small(nodes: tuple[int, ...], store: str = STORE) -> Iterator[LocalCluster]:
     made = LocalCluster()
     for index, node in enumerate(made.nodes):
         with node.config_path.open("a", encoding="utf-8") as config:
             config.write(f"\n[raft]\nretention_ticks = {RETENTION_TICKS}\n[limits]\ndisk_free_min = '1MiB'\n")
             if index in nodes:
-                config.write(f"store_size_max = '{STORE}'\n")
+                config.write(f"store_size_max = '{store}'\n")
     with made:
         yield made
 
@@ -109,3 +109,18 @@ def test_nobody_fills_nodes_that_a_shard_cannot_do_without(capsys: pytest.Captur
         drained(cluster, 2, "backlog", len(publisher.confirmed) - before - MESSAGES, before + MESSAGES)
         wait_until(lambda: main(["--url", cluster.url(0), "status"]) == 0, "healthy again", HEAL_SECONDS)
         assert not alarms()
+
+
+def test_what_no_node_has_room_for_does_not_keep_acks_from_being_stored(capsys: pytest.CaptureFixture[str]) -> None:
+    with cluster_with_small((0, 1, 2), "24MiB") as cluster:
+        declare(cluster, "backlog")
+        connection = cluster.connect(0)
+        channel = connection.channel()
+        channel.confirm_delivery()
+        for number, size in enumerate((10 << 20, 15 << 20)):
+            channel.basic_publish("", "backlog", b"%d" % number + b" " * size, PERSISTENT)
+        drained(cluster, 1, "backlog", 2)
+        wait_until(lambda: main(["--url", cluster.url(0), "status"]) == 0, "healthy again", HEAL_SECONDS)
+        assert not status_of(cluster, capsys)["alarms"]
+        channel.basic_publish("", "backlog", b"2", PERSISTENT)
+        connection.close()

@@ -296,6 +296,24 @@ def test_a_store_that_holds_more_than_it_may_takes_in_what_frees_it(tmp_path: Pa
     store.close()
 
 
+def test_as_a_last_resort_a_full_store_takes_half_as_much_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LmdbStore(tmp_path, map_size=16 * MEGABYTE, map_size_max=16 * MEGABYTE)
+    last = fill(store)
+    store.space.is_last_resort = True
+    monkeypatch.setattr(DataDirectory, "free_bytes", lambda _: MEGABYTE)
+    assert fill(store) == last, "what gives space back needs the disk's last"
+    monkeypatch.setattr(DataDirectory, "free_bytes", lambda _: 64 * MEGABYTE)
+    assert 1.4 * last < fill(store) < 1.6 * last
+    assert store.statistics().used_bytes <= 24 * MEGABYTE
+    store.space.is_last_resort = False
+    store.write([GroupWrite(G, snapshot=(meta(last), bytes(20_000)))])
+    store.write([GroupWrite(G, delete_entries=list(store.group(G).payload_indexes()))])
+    assert fill(store) > last
+    store.close()
+
+
 def test_what_a_store_may_hold_by_default_grows_with_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = [20 * MEGABYTE]
     monkeypatch.setattr(DataDirectory, "free_bytes", lambda _: disk[-1])
