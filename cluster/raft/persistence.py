@@ -101,7 +101,9 @@ class Persistence:
         if installed is not None:
             assert not log.has_unoffered(), "entries came in after the last chunk"
             return self._offer(GroupWrite(state.group, self._hard_state_write(), install=installed))
-        if is_short and log.has_unoffered() and (vote := self._hard_state_write()) is not None:
+        if is_short and log.has_unoffered() and self._hard_state_write() is not None:
+            # What is stored above `stable_index` may be what the leader of this term has replaced: not a hint for that.
+            vote = HardState(state.term, state.vote, min(log.commit_index, log.stable_index))
             return self._offer(GroupWrite(state.group, vote), with_messages=False)
         health = self._next_health()
         truncate_from, entries = log.take_unoffered()

@@ -14,7 +14,7 @@ from tests.raft.ensemble import GROUP, Ensemble, fill
 ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
 
 
-def append(source: int, term: int, prev: tuple[int, int], *entries: tuple[int, str]) -> Append:
+def append(source: int, term: int, prev: tuple[int, int], *entries: tuple[int, str], commit_index: int = 0) -> Append:
     """An append of (term, data) entries after `prev` (index, term), to member 2."""
     prev_index, prev_term = prev
     return Append(
@@ -24,7 +24,7 @@ def append(source: int, term: int, prev: tuple[int, int], *entries: tuple[int, s
         Term(term),
         LogIndex(prev_index),
         Term(prev_term),
-        LogIndex(0),
+        LogIndex(commit_index),
         [
             Entry(Term(at), LogIndex(prev_index + 1 + offset), EntryKind.COMMAND, data.encode())
             for offset, (at, data) in enumerate(entries)
@@ -167,6 +167,24 @@ def test_the_commit_hint_never_exceeds_the_written_log() -> None:
     ensemble.settle()
     for disk in ensemble.disks.values():
         assert disk.hard_state().commit_index <= disk.last_index
+
+
+def test_a_vote_that_goes_before_entries_does_not_take_what_they_replace_for_committed() -> None:
+    """The disk is full: the term is stored and the entries are not, and then the process is gone."""
+    ensemble = Ensemble()
+    fill(ensemble.disks[2], [1, 1, 1])
+    group = ensemble.start(2)
+    group.step(append(3, 2, (1, 1), (2, "new"), (2, "newer"), commit_index=3))
+    persist = group.take_persist(is_short=True)
+    assert persist is not None
+    assert not persist.write.entries
+    assert persist.write.truncate_from is None
+    ensemble.disks[2].apply(persist.write)
+    group.persisted(persist)
+    ensemble.crash(2)
+    again = ensemble.start(2)
+    assert again.term == 2
+    assert [(entry.index, entry.term) for entry in ensemble.applied[2]] == [(1, 1)]
 
 
 def test_committed_entries_are_handed_out_in_bounded_pieces_each_once() -> None:
