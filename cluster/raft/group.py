@@ -220,6 +220,11 @@ class RaftGroup:
         leadership = self._leadership
         return leadership is None or leadership.is_dispensable(is_long=is_long)
 
+    def pass_over(self, term: Term) -> None:
+        """Never stand in `term`, nor in one before it: it may have asked for votes there with another log."""
+        if term > self._state.term:
+            self._election.follow(term, NOBODY)
+
     def campaign(self) -> None:
         """Start a pre-vote now, if this member is a voter that does not lead."""
         self._election.stand()

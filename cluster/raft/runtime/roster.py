@@ -95,11 +95,14 @@ class Roster:
         self.members[group] = Member(raft, self._handlers[group], storage)
 
     def restart(self, group: GroupId) -> None:
-        """A member that does not lead goes on with what the storage has of it, and has said so much and no more."""
+        """A member that does not lead goes on with what the storage has of it, in the term that it was in: the votes
+        that it asked for in that were for what it had in memory, and are on their way."""
         member = self.members.pop(group)
         member.handler.role_changed(Role.FOLLOWER, member.raft.term, NOBODY)
         member.handler.restore(EMPTY_SNAPSHOT, b"")
         self._begin(group)
+        if group in self.members:
+            self.members[group].raft.pass_over(member.raft.term)
         self.start(group)
 
     def repair(self, group: GroupId) -> None:

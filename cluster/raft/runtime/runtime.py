@@ -357,7 +357,7 @@ class Runtime:
 
     def _without_refused(self, member: Member, snapshot: SnapshotMeta | None) -> Member:
         """A follower as after a restart, without the entries that its full disk refuses: they are in the way of a
-        snapshot, which may be small, or of a term and a vote. Nobody has been told that they are here."""
+        snapshot, which may be small, or of a term and a vote. Nobody counts on them but who votes for it."""
         group = member.raft.group
         if member.raft.role is not Role.LEADER and self._rounds.withdraw(member, snapshot):
             self._roster.restart(group)

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 import trio
 
 from cluster.raft.group import RaftConfig, Role
+from cluster.raft.messages import Append, PreVoteReply, PreVoteRequest, TimeoutNow, VoteReply, VoteRequest
 from cluster.raft.runtime import RuntimeConfig
-from cluster.raft.types import GroupId, LogIndex, Term
+from cluster.raft.types import Entry, EntryKind, GroupId, LogIndex, NodeId, Term
 from tests.raft.runtime.cluster import Cluster, Node, running_cluster
 
 G = GroupId(1)
@@ -110,3 +111,44 @@ async def test_it_takes_part_in_elections_and_is_back_under_another_leader(autoj
         assert successor.runtime.groups[G].wants_snapshot
         write_snapshot(successor, b"little")
         await follower.machines[G].until(lambda: follower.machines[G].commands == [b"little"])
+
+
+async def test_votes_for_the_log_that_it_had_do_not_count_once_it_has_made_way(autojump_clock):
+    """It asks for votes with an entry in memory that its disk refuses, and its vote goes nowhere before that is
+    withdrawn. The entry is committed without it; its answers come late, when its old leader has it stand again."""
+    old_leader, one, third = NodeId(1), NodeId(2), NodeId(3)
+    async with running_cluster() as cluster:
+        for node in cluster.nodes:
+            if node.node != one:
+                node.kill()
+        await trio.sleep(0.01)
+        node = next(node for node in cluster.nodes if node.node == one)
+
+        def asked(kind: type[PreVoteRequest | VoteRequest]) -> list[int]:
+            """Up to where the log went for which it asked in term 2."""
+            sent = [message for source, _, parcel in cluster.network.parcels if source == one for message in parcel]
+            found = {m.last_index for m in sent if isinstance(m, kind) and m.target == third and m.term == Term(2)}
+            return sorted(found)
+
+        def append(index: int, data: bytes) -> Append:
+            entry = Entry(Term(1), LogIndex(index), EntryKind.COMMAND, data)
+            before = LogIndex(index - 1)
+            return Append(G, old_leader, one, Term(1), before, Term(min(before, 1)), before, [entry])
+
+        node.runtime.receive([append(1, b"small")])
+        await trio.sleep(0.1)
+        assert node.storage.group(G).initial_state().last_index == 1
+        node.storage.bytes_max = node.storage.used_bytes() + 100
+        node.runtime.receive([append(2, LARGE)])
+        await trio.sleep(1.5)
+        assert asked(PreVoteRequest) == [2]
+        node.runtime.receive([PreVoteReply(G, third, one, Term(2), True)])
+        await trio.sleep(0.2)
+        assert asked(VoteRequest) == [2]
+        assert node.runtime.groups[G].last_index == 1, "what was refused is withdrawn"
+        node.runtime.receive([TimeoutNow(G, old_leader, one, Term(1))])
+        node.runtime.receive([VoteReply(G, third, one, Term(2), True)])
+        await trio.sleep(0.2)
+        assert node.runtime.groups[G].role is not Role.LEADER, "it lacks what may be committed"
+        assert asked(VoteRequest) == [2]
+        assert node.storage.group(G).hard_state().term == 2
