@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from cluster.raft.leadership import Leadership
 from cluster.raft.membership import MembershipHistory, quorum_value
+from cluster.raft.persistence import Persistence
+from cluster.raft.ready import Persist
+from cluster.raft.storage import GroupWrite
 from cluster.raft.types import Configuration, LogIndex, NodeId
 from tests.patched import patched
 from tests.raft.simulate import Kind
@@ -65,6 +68,16 @@ def snapshot_of_members_before() -> AbstractContextManager[None]:
     return patched(MembershipHistory, "at", late)
 
 
+def words_with_a_vote() -> AbstractContextManager[None]:
+    """Where a vote goes before the entries, what waits for those leaves with it."""
+    offer = Persistence._offer
+
+    def hasty(self: Persistence, write: GroupWrite, *, with_messages: bool = True) -> Persist:
+        return offer(self, write)
+
+    return patched(Persistence, "_offer", hasty)
+
+
 class Planted(NamedTuple):
     plant: Plant
     kind: Kind = "common"
@@ -76,5 +89,6 @@ PLANTS: dict[str, Planted] = {
     "a read without a round": Planted(read_without_a_round),
     "a change of members not undone": Planted(change_not_undone, "turnover"),
     "a snapshot of the members before": Planted(snapshot_of_members_before, "turnover"),
+    "what waits for entries leaves with a vote": Planted(words_with_a_vote, "full"),
 }
 """By mistake."""

@@ -24,9 +24,9 @@ from tests.raft.world import TICK, Member, Weather, World
 STORM_TICKS = 220
 CALM_TICKS = 400
 
-Kind = Literal["common", "damage", "turnover"]
+Kind = Literal["common", "damage", "turnover", "full"]
 """Of storms. damage: logs rot as well, one at a time, and members are not changed. turnover: leaders go while a change
-of members that they have begun is under way, and snapshots end wherever it is."""
+of members that they have begun is under way, and snapshots end wherever it is. full: disks have no room for a while."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -84,6 +84,10 @@ class Storm:
         if kind == "turnover":
             self._repeat(15 * TICK, self._turn_over)
             self._repeat(5 * TICK, self._snapshot_all)
+
+        if kind == "full":
+            self.world.is_short = True
+            self._repeat(12 * TICK, self._fill)
 
     def _repeat(self, mean: int, act: Callable[[], None]) -> None:
         def again() -> None:
@@ -179,6 +183,12 @@ class Storm:
             else:
                 world.tear(victim.node)
                 world.after(self.random.randint(1, 30 * TICK), partial(world.start, victim.node))
+
+    def _fill(self) -> None:
+        """A disk has no room for data until somebody makes some."""
+        victim = self._any()
+        victim.is_full = True
+        self.world.after(self.random.randint(TICK, 80 * TICK), partial(setattr, victim, "is_full", False))
 
     def _transfer(self) -> None:
         target = self._any().node

@@ -10,7 +10,7 @@ import pytest
 from tests.raft.plants import PLANTS
 from tests.raft.simulate import Kind, command, run_seed
 
-BATCHES: tuple[Kind, ...] = ("common", "common", "common", "turnover", "turnover", "damage", "damage")
+BATCHES: tuple[Kind, ...] = ("common", "common", "common", "turnover", "turnover", "damage", "damage", "full")
 SEEDS_PER_BATCH = 40
 
 FAILED_ONCE = [
@@ -37,7 +37,7 @@ def test_a_seed_that_failed_once_passes(seed: int) -> None:
 
 @pytest.mark.parametrize(("batch", "kind"), list(enumerate(BATCHES)))
 def test_nothing_that_raft_promises_is_broken_in_any_weather(batch: int, kind: Kind) -> None:
-    """Also where what was committed is on logs that rot, and where leaders go while members change."""
+    """Also where what was committed is on logs that rot, where leaders go while members change, and on full disks."""
     first = int(os.environ.get("RAFT_FIRST_SEED", random.SystemRandom().randrange(1 << 40))) + batch * SEEDS_PER_BATCH
     for seed in range(first, first + SEEDS_PER_BATCH):
         run(seed, kind)

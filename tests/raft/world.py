@@ -2,7 +2,9 @@
 
 Law: nothing happens but by an event of the heap, and every choice comes from the seed's generator; the same
 seed gives the same run. Disks write when their event comes and not before: a crash takes back everything
-that was not yet written. The network loses, duplicates, delays and reorders; it may be cut in one direction.
+that was not yet written. A disk that is full refuses what brings data, and is asked again; a member may go on without
+what was refused, as the driver lets it, and nobody hears of that. The network loses, duplicates, delays and reorders;
+it may be cut in one direction.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from random import Random
 import msgpack
 
 from cluster.raft.group import NotLeader, Persist, ProposalDropped, RaftConfig, RaftGroup, Role
-from cluster.raft.messages import Message
+from cluster.raft.messages import Message, SnapshotChunkMessage
 from cluster.raft.storage import Health
 from cluster.raft.types import Configuration, GroupId, LogIndex, NodeId
 from cluster.raft.wire import from_wire, to_wire
@@ -52,6 +54,10 @@ class Member:
         self.applied_index = 0
         self.was_leader_in = -1
         self.write: Persist | None = None
+        self.is_full = False
+        """Has its disk no room for data?"""
+        self.is_refused = False
+        """Has it refused the write that is out?"""
         self.asked: dict[int, int] = {}
         self.configuration = disk.meta.configuration
 
@@ -78,6 +84,9 @@ class World:
         self.reads_answered = 0
         self.snapshots_installed = 0
         self.repairs = 0
+        self.withdrawals = 0
+        self.is_short = False
+        """Is there little room on the disks?"""
         for node in self.members:
             self.start(node)
 
@@ -103,6 +112,8 @@ class World:
         member = self.members[node]
         if not member.is_up:
             self._begin(member, is_damaged=member.disk.is_damaged)
+            for peer in self.members:
+                self._tell_connected(node, peer)
 
     def damage(self, node: NodeId) -> None:
         """The log of a member that runs turns out to be damaged; whatever was said before is still under way."""
@@ -111,9 +122,10 @@ class World:
             return
         if member.write is not None and self.random.random() < self.weather.crash_keeps_write:
             self._apply(member, member.write)
-        member.write = None
         self._spoil(member)
         self._begin(member, is_damaged=True)
+        for peer in self.members:
+            self._tell_connected(node, peer)
 
     def tear(self, node: NodeId) -> None:
         """The power of a member that runs fails, and its log is damaged when it comes back: its device called a write
@@ -130,9 +142,22 @@ class World:
         disk.is_damaged = True
         self.repairs += 1
 
+    def withdraw(self, member: Member) -> None:
+        """Begin a member anew without the data that its full disk has refused, while all others go on."""
+        write = member.write.write if member.write is not None else None
+        is_data = write is not None and (write.entries or write.stage)
+        if member.group is None or not member.is_refused or not is_data or member.group.role is Role.LEADER:
+            return
+        self.withdrawals += 1
+        term = member.group.term
+        self._begin(member, is_damaged=False)
+        member.group.pass_over(term)
+
     def _begin(self, member: Member, *, is_damaged: bool) -> None:
         node = member.node
         member.life += 1
+        member.write = None
+        member.is_refused = False
         member.group = RaftGroup(
             node=node,
             group=GROUP,
@@ -147,8 +172,6 @@ class World:
         member.asked.clear()
         member.configuration = member.group.configuration
         self._schedule_tick(member)
-        for peer in self.members:
-            self._tell_connected(node, peer)
 
     def crash(self, node: NodeId) -> None:
         member = self.members[node]
@@ -169,8 +192,13 @@ class World:
         def tick(at: float) -> None:
             if member.life != life or member.group is None:
                 return
-            member.group.tick()
+            if not member.group.has_durable_vote:
+                self.withdraw(member)
+            if member.life == life:
+                member.group.tick()
             self.pump(member)
+            if member.life != life:
+                return
             following = at + period
             self.after(max(0, int(following) - self.now), lambda: tick(following))
 
@@ -202,16 +230,30 @@ class World:
         check_invariants(group)
         self.checks.goes_by(group)
         member.configuration = group.configuration
-        persist = group.take_persist()
+        if self.is_short and self.random.random() < 0.5:
+            # A write of other groups is under way.
+            life = member.life
+            self.after(self.random.randint(0, self.weather.disk_max), lambda: self._take(member, life))
+        else:
+            self._take(member, member.life)
+
+    def _take(self, member: Member, life: int) -> None:
+        if member.life != life or member.group is None:
+            return
+        persist = member.group.take_persist(is_short=self.is_short)
         if persist is not None:
             assert member.write is None
             member.write = persist
-            life = member.life
             self.after(self.random.randint(0, self.weather.disk_max), lambda: self._written(member, life, persist))
 
     def _written(self, member: Member, life: int, persist: Persist) -> None:
         """The disk has it; the member learns of that a little later, as from a thread."""
         if member.life == life and member.is_up:
+            if member.is_full and (persist.write.entries or persist.write.stage):
+                member.is_refused = True
+                self.after(TICK, lambda: self._written(member, life, persist))
+                return
+            member.is_refused = False
             self._apply(member, persist)
             member.write = None
             self.after(self.random.randint(0, TICK), lambda: self._persisted(member, life, persist))
@@ -252,6 +294,8 @@ class World:
         if (message.source, message.target) in self.cut:
             return
         member = self.members[message.target]
+        if isinstance(message, SnapshotChunkMessage) and self.random.random() < 0.5:
+            self.withdraw(member)
         if member.group is not None:
             member.group.step(message)
             self.pump(member)
@@ -259,6 +303,8 @@ class World:
     def calm(self) -> None:
         """From now on the network loses nothing, and is quick, and so are the disks."""
         self.set_cut(set())
+        for member in self.members.values():
+            member.is_full = False
         self.weather = replace(self.weather, loss=0, duplication=0, delay_max=TICK // 2, disk_max=TICK // 2)
 
     def set_cut(self, cut: set[tuple[NodeId, NodeId]]) -> None:
