@@ -133,8 +133,8 @@ class LmdbStore:
         self._known: Known = {}
         self._commit_count = 0
         self._last_commit_seconds = 0.0
-        self._drop_unfinished()
         self.space.begin()
+        self._drop_unfinished()
         self._open_journal()
 
     def _open_journal(self) -> None:
@@ -212,7 +212,7 @@ class LmdbStore:
                 txn.drop(slot, delete=False)
 
         if unfinished:
-            self._environment.write(drop)
+            self.space.write(drop, demand_of(()))
 
     def group(self, group: GroupId) -> LmdbGroup:
         """The read side of a group, whether or not anything was written to it yet."""

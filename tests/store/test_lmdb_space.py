@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -311,6 +312,25 @@ def test_as_a_last_resort_a_full_store_takes_half_as_much_again(
     store.write([GroupWrite(G, snapshot=(meta(last), bytes(20_000)))])
     store.write([GroupWrite(G, delete_entries=list(store.group(G).payload_indexes()))])
     assert fill(store) > last
+    store.close()
+
+
+def test_a_store_that_holds_more_than_it_may_forgets_the_snapshot_that_was_on_its_way(tmp_path: Path) -> None:
+    """Its process was killed then. What is forgotten makes room, and takes some before that."""
+    other = GroupId(4)
+    source = MemoryStore()
+    source.write([GroupWrite(G, entries=[entry(n, bytes(15_000)) for n in range(1, 1001)])])
+    source.write([GroupWrite(G, snapshot=(meta(1000), b"state"))])
+    store = LmdbStore(tmp_path / "killed", map_size=64 * MEGABYTE, map_size_max=64 * MEGABYTE)
+    store.write([GroupWrite(other, entries=[entry(n, bytes(100_000)) for n in range(1, 101)])])
+    for chunk in chunks_of(source.group(G), MEGABYTE)[:-1]:
+        store.write([GroupWrite(G, stage_meta=meta(1000), stage=[chunk])])
+    before = store.statistics().used_bytes
+    shutil.copytree(tmp_path / "killed", tmp_path / "again")
+    store.close()
+    store = LmdbStore(tmp_path / "again", map_size=4 * MEGABYTE, map_size_max=8 * MEGABYTE)
+    assert store.statistics().used_bytes < before - 14 * MEGABYTE
+    store.write([GroupWrite(other, entries=[entry(101, bytes(100_000))])])
     store.close()
 
 
