@@ -76,7 +76,9 @@ def shortage(store: StoreStatistics, disk_free_bytes: int, free_min: int, room_s
     kept = kept_bytes(store.map_size_max, free_min)
     if on_disk * room_share < free_min:
         return f"{on_disk} bytes left on the disk, limits.disk_free_min is {free_min}"
-    if store.tight_bytes and store.used_bytes > store.tight_bytes - kept and disk_free_bytes < kept:
+    # Not all that is kept: a store may be short of room in one piece with less in it than that.
+    loose_bytes = store.tight_bytes - min(kept, store.tight_bytes // 2)
+    if store.tight_bytes and store.used_bytes > loose_bytes and disk_free_bytes < kept:
         used = f"{store.used_bytes} bytes of limits.store_size_max ({store.map_size_max})"
         return f"{used} are used, and no room was left in one piece"
     if in_store * room_share < kept:

@@ -86,3 +86,9 @@ def test_a_store_whose_room_is_in_pieces_is_short_until_as_much_is_free_as_is_ke
     assert shortage(store(used=43 * GIB, tight=50 * GIB), disk_free, 256 * MIB, 1.0)
     assert not shortage(store(used=42 * GIB, tight=50 * GIB), disk_free, 256 * MIB, 1.0)
     assert not shortage(store(used=50 * GIB, tight=50 * GIB), 9 * GIB, 256 * MIB, 1.0), "it may grow again"
+
+
+def test_a_store_whose_room_is_in_pieces_and_that_holds_less_than_is_kept_is_short_until_half_of_that_is_gone() -> None:
+    disk_free = 7 * GIB
+    assert shortage(store(used=4 * GIB, tight=6 * GIB), disk_free, 256 * MIB, 1.0)
+    assert not shortage(store(used=3 * GIB, tight=6 * GIB), disk_free, 256 * MIB, 1.0)
