@@ -85,6 +85,8 @@ class Persists:
         """Begin the next write, if there is something to write. None may be under way. Where space is short, nothing is
         kept for peers that are behind."""
         unwritten, self.unwritten = self.unwritten, {}
+        for group in self._forgotten:
+            self._rounds.give_up(group)
         offered = [pending for group, pending in self._forgotten.items() if not self._rounds.holds(group)]
         for pending in offered:
             del self._forgotten[pending.persist.write.group]

@@ -1,9 +1,9 @@
 """Write rounds: what is being made durable, one write at a time, and what to do when the disk refuses.
 
-Law: every persist that is offered comes back exactly once, as durable or as corrupt, unless it is withdrawn, or
-`finish` raises and the node stops. A disk that is full keeps what it refused and is asked again; what gives space
-back passes it, and so does what is smaller than all that was refused by itself: a group with little to write does not
-wait for another's megabytes.
+Law: every persist that is offered comes back exactly once, as durable or as corrupt, unless it is withdrawn or given
+up, or `finish` raises and the node stops. A disk that is full keeps what it refused and is asked again; what gives
+space back passes it, and so does what is smaller than all that was refused by itself: a group with little to write does
+not wait for another's megabytes.
 A damaged record is found by writing the groups of the failed write one at a time. Groups do not wait for each other's
 megabytes: what is heavy goes by itself, one group at a time, and between two of those everything else has a write.
 A disk that takes long for little rests for a moment between two writes: what follows elsewhere from the one, and would
@@ -130,6 +130,12 @@ class WriteRounds:
                 self._refused_of.discard(member)
                 return True
         return False
+
+    def give_up(self, group: GroupId) -> None:
+        """Forget what a full disk refused of a group of which nothing is to be left."""
+        given_up = [pending for pending in self._blocked if pending.persist.write.group == group]
+        self._blocked = [pending for pending in self._blocked if pending not in given_up]
+        self._refused_of.difference_update([pending.member for pending in given_up])
 
     @property
     def has_waiting(self) -> bool:

@@ -113,6 +113,19 @@ async def test_it_takes_part_in_elections_and_is_back_under_another_leader(autoj
         await follower.machines[G].until(lambda: follower.machines[G].commands == [b"little"])
 
 
+async def test_a_group_that_is_given_up_on_a_full_node_makes_room_there(autojump_clock):
+    """What the disk has refused of it is not waited for: nothing else may ever give space back."""
+    async with with_a_full_follower(room=500) as (_, _, follower):
+        before, rounds = follower.storage.used_bytes(), follower.runtime.statistics().rounds
+        follower.runtime.remove_group(G, forget=True)
+        await trio.sleep(WAIT_SECONDS)
+        assert not follower.runtime.is_writing(G)
+        assert follower.storage.used_bytes() < before
+        assert not follower.runtime.statistics().is_storage_full
+        assert follower.full.told[-1] == (False, "")
+        assert follower.runtime.statistics().rounds - rounds < 100
+
+
 async def test_votes_for_the_log_that_it_had_do_not_count_once_it_has_made_way(autojump_clock):
     """It asks for votes with an entry in memory that its disk refuses, and its vote goes nowhere before that is
     withdrawn. The entry is committed without it; its answers come late, when its old leader has it stand again."""
