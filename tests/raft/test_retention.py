@@ -213,3 +213,20 @@ def test_who_comes_closer_by_next_to_nothing_is_sent_a_snapshot() -> None:
         ensemble.settle(without_writes_of=[3])
     ensemble.settle()
     assert ensemble.groups[3].last_index == ensemble.groups[1].last_index
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_snapshot_is_wanted_for_who_is_there_and_takes_nothing_in(*, is_there: bool) -> None:
+    """And not for who is away: it would be made again and again."""
+    config = RaftConfig(retention_ticks=20)
+    ensemble = with_the_third_away(config)
+    ensemble.propose(1, "a")
+    ensemble.settle()
+    if is_there:
+        ensemble.heal()
+    leader = ensemble.groups[1]
+    for _ in range(config.retention_ticks):
+        assert not leader.wants_snapshot
+        ensemble.tick(1)
+        ensemble.settle(without_writes_of=[3])
+    assert leader.wants_snapshot is is_there

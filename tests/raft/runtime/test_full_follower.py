@@ -8,9 +8,17 @@ from contextlib import asynccontextmanager
 import trio
 
 from cluster.raft.group import RaftConfig, Role
-from cluster.raft.messages import Append, PreVoteReply, PreVoteRequest, TimeoutNow, VoteReply, VoteRequest
+from cluster.raft.messages import (
+    Append,
+    PreVoteReply,
+    PreVoteRequest,
+    SnapshotChunkMessage,
+    TimeoutNow,
+    VoteReply,
+    VoteRequest,
+)
 from cluster.raft.runtime import RuntimeConfig
-from cluster.raft.types import Entry, EntryKind, GroupId, LogIndex, NodeId, Term
+from cluster.raft.types import Entry, EntryKind, GroupId, LogIndex, NodeId, SnapshotMeta, Term
 from tests.raft.runtime.cluster import Cluster, Node, running_cluster
 
 G = GroupId(1)
@@ -87,6 +95,54 @@ async def test_what_it_has_said_is_still_so_when_it_makes_way(autojump_clock):
         follower.storage.bytes_max += 100
         write_snapshot(leader, b"little")
         await follower.machines[G].until(lambda: follower.machines[G].commands == [b"little"])
+
+
+async def test_it_goes_on_from_its_own_snapshot_when_it_makes_way(autojump_clock):
+    async with running_cluster(config=IMPATIENT) as cluster:
+        leader = await cluster.leader(G)
+        follower = next(node for node in cluster.nodes if node is not leader)
+        leader.machines[G].want(b"first")
+        await cluster.until_all_have(G, [b"first"])
+        for node in (leader, follower):
+            node.runtime.snapshot_created(G, LogIndex(node.machines[G].applied_index), b"first")
+        leader.machines[G].want(b"second")
+        await cluster.until_all_have(G, [b"first", b"second"])
+        await trio.sleep(0.1)
+        stored = follower.storage.group(G).snapshot_meta()
+        assert stored.index
+        follower.storage.bytes_max = follower.storage.used_bytes() + 500
+        for count in range(1, 4):
+            leader.machines[G].want(LARGE)
+            await leader.machines[G].until(lambda count=count: leader.machines[G].commands.count(LARGE) == count)
+        # It is told of another term by somebody who is gone again: a term goes before entries that have no room.
+        third = next(node for node in cluster.nodes if node not in (leader, follower))
+        term = leader.runtime.groups[G].term
+        leader.kill()
+        await third.machines[G].until(lambda: third.machines[G].role[0] is Role.LEADER)
+        await trio.sleep(1)
+        assert follower.storage.group(G).hard_state().term > term
+        assert (stored.index, b"first") in follower.machines[G].restored
+        assert follower.machines[G].commands[:2] == [b"first", b"second"]
+        follower.storage.bytes_max = None
+        await follower.machines[G].until(lambda: follower.machines[G].commands.count(LARGE) == 3)
+
+
+async def test_a_leader_does_not_make_way(autojump_clock):
+    """Whatever comes late: others may have been told of what its own disk refuses."""
+    async with running_cluster(config=IMPATIENT) as cluster:
+        leader = await cluster.leader(G)
+        other = next(node for node in cluster.nodes if node is not leader)
+        leader.storage.bytes_max = leader.storage.used_bytes()
+        leader.machines[G].want(LARGE)
+        await leader.machines[G].until(lambda: leader.machines[G].has(LARGE))
+        await trio.sleep(0.1)
+        assert leader.runtime.report(G).refused
+        last = leader.runtime.groups[G].last_index
+        meta = SnapshotMeta(LogIndex(1), Term(1), leader.runtime.groups[G].configuration)
+        leader.runtime.receive([SnapshotChunkMessage(G, other.node, leader.node, Term(0), meta, b"", b"", None)])
+        await trio.sleep(0.1)
+        assert leader.runtime.groups[G].role is Role.LEADER
+        assert leader.runtime.groups[G].last_index == last
 
 
 async def test_it_goes_on_with_the_log_when_it_has_room_in_time(autojump_clock):

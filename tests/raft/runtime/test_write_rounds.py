@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import outcome
+import pytest
 
 from cluster.raft.ready import Persist
 from cluster.raft.runtime.interface import RuntimeConfig
 from cluster.raft.runtime.write_rounds import HEAVY_BYTES, Pending, WriteRounds
 from cluster.raft.runtime.writer import WriteOutcome
-from cluster.raft.storage import GroupWrite, StorageFull
-from cluster.raft.types import NOBODY, Entry, EntryKind, GroupId, LogIndex, Term
+from cluster.raft.storage import GroupWrite, SnapshotChunk, StorageFull
+from cluster.raft.types import NOBODY, Configuration, Entry, EntryKind, GroupId, HardState, LogIndex, SnapshotMeta, Term
 
 
 class Rounds:
@@ -133,3 +134,41 @@ def test_what_was_refused_has_no_room_until_it_is_written_also_while_it_is_tried
     assert rounds.rounds.has_no_room(refused.member)
     rounds.end()
     assert not rounds.rounds.has_no_room(refused.member)
+
+
+SNAPSHOT, LATER = [SnapshotMeta(LogIndex(index), Term(1), Configuration(())) for index in (5, 9)]
+CHUNK = SnapshotChunk(b"", bytes(100), b"next")
+
+
+@pytest.mark.parametrize(
+    ("write", "snapshot", "is_withdrawn"),
+    [
+        (pending(1, 10).persist.write, None, True),
+        (pending(1, 10).persist.write, LATER, True),
+        (GroupWrite(GroupId(1), HardState(Term(2), NOBODY, LogIndex(0))), None, False),
+        (GroupWrite(GroupId(1), HardState(Term(2), NOBODY, LogIndex(0))), LATER, False),
+        (GroupWrite(GroupId(1), stage_meta=SNAPSHOT, stage=[CHUNK]), SNAPSHOT, False),
+        (GroupWrite(GroupId(1), stage_meta=SNAPSHOT, stage=[CHUNK]), LATER, True),
+        (GroupWrite(GroupId(1), stage_meta=SNAPSHOT, stage=[CHUNK]), None, True),
+    ],
+)
+def test_entries_and_parts_of_another_snapshot_are_withdrawn_and_nothing_else(
+    write: GroupWrite, snapshot: SnapshotMeta | None, is_withdrawn: bool
+) -> None:
+    rounds = Rounds()
+    refused = replace(pending(1, 1), member=object(), persist=Persist(write, [], Term(1), NOBODY))  # type: ignore[arg-type]
+    rounds.start(refused)
+    rounds.rounds.finish(WriteOutcome(0.0, outcome.Error(StorageFull("full"))), 0.0)
+    assert rounds.rounds.withdraw(refused.member, snapshot) is is_withdrawn
+    assert rounds.rounds.has_no_room(refused.member) is not is_withdrawn
+    assert rounds.rounds.holds(GroupId(1)) is not is_withdrawn
+
+
+def test_a_chunk_that_was_refused_keeps_larger_ones_of_entries_out_and_not_smaller_ones() -> None:
+    rounds = Rounds()
+    full = WriteOutcome(0.0, outcome.Error(StorageFull("full")))
+    write = GroupWrite(GroupId(1), stage_meta=SNAPSHOT, stage=[CHUNK])
+    rounds.start(replace(pending(1, 1), persist=Persist(write, [], Term(1), NOBODY)))
+    rounds.rounds.finish(full, 0.0)
+    rounds.start(pending(2, len(CHUNK.data)), pending(3, len(CHUNK.data) - 1), now=0.01)
+    assert rounds.wrote == [[1], [3]]
