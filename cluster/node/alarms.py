@@ -33,6 +33,8 @@ LOOK_BEATS = 5
 """There is a look in every so many beats,"""
 LOOK_SHARE = 16
 """and in one in which as much was written as one in so many parts of the room that is kept for consumers."""
+UNCONFIRMED_SHARE = 8
+"""One in so many parts of the room that is kept for consumers is what clients of one node may have under way."""
 REFUSING_SECONDS = 5.0
 """A store that refuses what groups cannot commit without it is a last resort after that time."""
 LOW_MEMORY = "low on memory"
@@ -174,7 +176,9 @@ class ResourceWatch:
         """What this node is short of, as clients are told, and the figures; "" if of nothing."""
         room = 0.95 if self._own else 1.0
         disk_free = shutil.disk_usage(self._config.data_dir).free
-        why = shortage(self._store.statistics(), disk_free, self._config.limits.disk_free_min, room)
+        store, free_min = self._store.statistics(), self._config.limits.disk_free_min
+        self._broker.unconfirmed.size_max = kept_bytes(store.map_size_max, free_min) / UNCONFIRMED_SHARE
+        why = shortage(store, disk_free, free_min, room)
         if self._is_full or why:
             return LOW_DISK, why
         self._store.space.tight_bytes = 0

@@ -27,6 +27,7 @@ from cluster.node.amqp.direct_reply import DirectReplies
 from cluster.node.amqp.flow import Flows
 from cluster.node.amqp.hold import Turn
 from cluster.node.amqp.login import Login, Passwords, is_loopback
+from cluster.node.amqp.publish import Pool
 from cluster.node.amqp.reading import Reading
 from cluster.node.amqp.side import LEADER_TIMEOUT_SECONDS
 from cluster.node.catalog.client import CatalogClient, NoQuorum
@@ -107,6 +108,7 @@ class Broker:
         self.counters = Counters()
         self.flows = Flows(catalog)
         self.replies = DirectReplies(self)
+        self.unconfirmed = Pool()
         self.alarm = ""
         """Why publishers are blocked, in RabbitMQ's words; "" when they are not."""
         self._ended: dict[int, int] = {}

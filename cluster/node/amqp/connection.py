@@ -82,7 +82,7 @@ class Connection:
         """For every publish: what is there needs no call."""
         self.wellformed: set[bytes] = set()
         """Properties (a content header from its flags on) that have been looked at. At most ROUTES_MAX."""
-        self.budget = Budget(broker.limits.connection_unconfirmed_max)
+        self.budget = Budget(broker.limits.connection_unconfirmed_max, broker.unconfirmed)
         self.hold = Hold(self)
         self.owns_queues = False
         """Has it declared an exclusive queue?"""
@@ -111,6 +111,7 @@ class Connection:
             finally:
                 self._over = True
                 self._close_channels()
+                self.budget.close()
                 self.broker.connection_over(self)
                 self._taken = trio.Event()  # nobody can wait any more
             if self._closed_by_client:
@@ -322,8 +323,8 @@ class Connection:
 
     def answered(self, size: int) -> None:
         """So many published bytes wait for nothing any more: a client may have waited for that alone."""
-        if self.budget.returned(size):
-            self.unblock()
+        self.budget.returned(size)
+        self.unblock()
 
     def unblock(self) -> None:
         """Something has got smaller: look again whether to read."""

@@ -21,6 +21,7 @@ from cluster.broker.catalog.catalog import Catalog
 from cluster.node.amqp.broker import BrokerLimits
 from cluster.node.amqp.connection import Connection
 from cluster.node.amqp.login import Login
+from cluster.node.amqp.publish import Pool
 from cluster.node.amqp.reading import Reading
 from tests.amqp.client import START_OK, TUNE_OK, method, split_frames
 
@@ -40,6 +41,7 @@ class Node:
         self.settings = ConnectionSettings()
         self.catalog = Catalog()
         self.limits = BrokerLimits(1 << 20, 64 << 20)
+        self.unconfirmed = Pool()
         self.reading = Reading()
         self.counters = SimpleNamespace(logins=0, logins_refused=0, channels_opened=0)
         self.flows = SimpleNamespace(queue=lambda _: None, channel_over=lambda *_: None)

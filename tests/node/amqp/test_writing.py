@@ -15,6 +15,7 @@ from cluster.amqp.settings import ConnectionSettings
 from cluster.broker.catalog.catalog import Catalog
 from cluster.node.amqp.broker import BrokerLimits
 from cluster.node.amqp.connection import Connection
+from cluster.node.amqp.publish import Pool
 from cluster.node.amqp.reading import Reading
 
 MORE_THAN_SOCKETS_HOLD = 8 << 20
@@ -28,6 +29,7 @@ class Node:
         self.settings = ConnectionSettings(server_properties={"words": "w" * MORE_THAN_SOCKETS_HOLD})
         self.catalog = Catalog()
         self.limits = BrokerLimits(1 << 20, 64 << 20)
+        self.unconfirmed = Pool()
         self.reading = Reading()
         self.alarm = ""
         self.over: list[Connection] = []
