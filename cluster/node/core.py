@@ -148,7 +148,7 @@ class Core:
             writer=writer or self._prompt,
         )
         self._mail.runtime = self.runtime
-        self.client = CatalogClient(node, incarnation, self.catalog, self, links)
+        self.client = CatalogClient(node, incarnation, self.catalog, self, links, self.aside)
         self.requests: dict[int, Request] = {Kind.CATALOG_COMMAND: self.client.serve}
         """What other nodes may ask, besides."""
 
@@ -353,10 +353,8 @@ class Core:
                 self.switchboard.transaction_word(body)
             case Kind.CATALOG_APPLIED:
                 self.client.peer_applied(peer, body)
-            case Kind.CATALOG_ASK:
-                self.client.asked(peer, body)
-            case Kind.CATALOG_DECLINED:
-                self.client.declined(body)
+            case Kind.CATALOG_ASK | Kind.CATALOG_DECLINED | Kind.CATALOG_AWAIT | Kind.CATALOG_AWAITED:
+                self.client.message(peer, kind, body)
             case Kind.ASIDE | Kind.SHORT_OF_DISK | Kind.BEHIND:
                 self._flags[kind].note(peer, bool(body))
             case _:

@@ -64,3 +64,7 @@ class Kind(IntEnum):
     """whether the sender's disk or store is short of room"""
     BEHIND = 29
     """whether the sender's copy of the catalog lacks what shards were asked for"""
+    CATALOG_AWAIT = 30
+    """[number, index]: the receiver is to wait for the sender's catalog copy, which has applied that, and to say so"""
+    CATALOG_AWAITED = 31
+    """[number, index]: the sender waits for the receiver, as asked under that number; its own copy has applied that"""

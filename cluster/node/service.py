@@ -137,6 +137,7 @@ class Service:
         self.phase = "draining"
         # The listeners close when the task that waits at them has its turn.
         self._accepting.cancel()
+        core.client.freshness.void()
         core.aside.announce(True)
         with trio.CancelScope() as self._leaving:
             await trio.lowlevel.checkpoint()

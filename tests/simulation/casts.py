@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from tests.simulation.actors import Architect, Consumer, Publisher
 from tests.simulation.movers import Mover
 from tests.simulation.patrons import Dealer, Patron, Vendor
+from tests.simulation.scouts import Scout
 from tests.simulation.sextons import Sexton
 from tests.simulation.traits import PLANS, STRICT
 from tests.simulation.transactors import Transactor
@@ -20,9 +21,10 @@ from tests.simulation.transactors import Transactor
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-Cast = Literal["common", "traits", "transactions", "definitions", "full"]
+Cast = Literal["common", "traits", "transactions", "definitions", "full", "routes"]
 """Clients of plain queues, who move, build and reject; those of queues with traits; those who do everything in
-transactions; those who declare, bind and delete; those of a queue that refuses, being full."""
+transactions; those who declare, bind and delete; those of a queue that refuses, being full;
+those who publish before and after they bind."""
 
 
 class Actor(Protocol):
@@ -82,10 +84,15 @@ def full(world: World) -> Players:
     return Players(vendors, [Patron(world, plan, f"p{node}", node) for node in world.places])
 
 
+def routes(world: World) -> Players:
+    return Players([], [Scout(world, f"r{i}") for i in range(2 * world.node_count)])
+
+
 CASTS: dict[Cast, Callable[[World], Players]] = {
     "common": common,
     "traits": traits,
     "transactions": transactions,
     "definitions": definitions,
     "full": full,
+    "routes": routes,
 }

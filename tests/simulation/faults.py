@@ -37,7 +37,9 @@ HARMLESS = ("crash", "power_cut", "move_leader", "slow_disk", "stop", "disk_erro
 HARMFUL = ("pause", "reset", "stall", "isolate", "flap", "full_disk", "slow_link", "seclude", "latecomer")
 ROT, TORN = "rot", "torn"
 """Not where members come and go."""
-KINDS = (*HARMLESS, *HARMFUL, ROT, TORN)
+PART = "part"
+"""Only where it is asked for."""
+KINDS = (*HARMLESS, *HARMFUL, ROT, TORN, PART)
 
 
 class Faults:
@@ -53,7 +55,7 @@ class Faults:
         if world.rots and Random(f"torn {world.seed}").random() < _TORN_SHARE:
             self.kinds.append(TORN)
         if world.kinds:
-            possible = (*harmless, *HARMFUL, *([TORN] if world.rots else []))
+            possible = (*harmless, *HARMFUL, *([TORN] if world.rots else []), PART)
             self.kinds = [kind for kind in possible if kind in world.kinds]
             assert self.kinds, f"none of {', '.join(world.kinds)} comes to this world"
         strikes: list[Callable[[], None]] = [getattr(self, f"_{kind}") for kind in self.kinds]
@@ -241,6 +243,13 @@ class Faults:
         self._world.note(f"link {a}-{b} is reset")
         self._world.network.reset(a, b)
         self._for(0.5, lambda: None, links=True)
+
+    def _part(self) -> None:
+        """One end gives a link up; nothing passes, so that the other does not hear of that soon."""
+        a, b = self._random.sample(self._world.nodes, 2)
+        self._world.note(f"node {a} gives the link to node {b} up")
+        self._world.network.part(a, b)
+        self._cut([(a, b), (b, a)], self._random.choice((0.3, 2.0)) * self._random.random())
 
     def _flap(self) -> None:
         a, b = self._random.sample(self._world.nodes, 2)

@@ -123,6 +123,13 @@ class Network:
         if session is not None:
             self._break(session, "reset")
 
+    def part(self, node: int, peer: int) -> None:
+        """One end gives a link up; the other notices by itself, at the latest when it is linked anew."""
+        session = self.session(node, peer)
+        if session is not None:
+            session.whole = False
+            self._end(session, node, "given up")
+
     def gone(self, node: int) -> None:
         """A process is no more: nothing from it, nothing to it."""
         for session in self._sessions.values():

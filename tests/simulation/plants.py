@@ -30,7 +30,9 @@ from cluster.broker.shard.state import Applied, ShardState
 from cluster.broker.shard.stream import ShardStream
 from cluster.broker.shard.tx_ops import TxId, TxOp, Word
 from cluster.node import core
+from cluster.node.catalog.awaited import Awaited
 from cluster.node.catalog.client import CatalogClient
+from cluster.node.catalog.freshness import Freshness
 from cluster.node.shards.seat import Seat
 from cluster.node.shards.view import CatalogView
 from cluster.raft.messages import VoteRequest
@@ -201,6 +203,16 @@ def catalog_not_asked() -> AbstractContextManager[None]:
     return patched(CatalogClient, "catch_up", trusting)
 
 
+def parted_not_awaited() -> AbstractContextManager[None]:
+    """A change does not wait for who is not linked at this end, whatever the other end knows."""
+    return patched(Awaited, "link_down", lambda self, peer, now: self._drop(peer))
+
+
+def fresh_by_the_leader() -> AbstractContextManager[None]:
+    """A copy that the leader calls the latest is taken for that, whoever else waits for it."""
+    return patched(Freshness, "_askable", lambda self: [])
+
+
 def death_for_another_reason() -> AbstractContextManager[None]:
     """Whatever a message dies of, its header says that it was too old."""
 
@@ -351,8 +363,10 @@ PLANTS = {
         decided_without_fence, range(4, 9), "transactions", ("seclude", "slow_disk"), seconds=15.0
     ),
     "checksum not looked at": Planted(checksum_not_looked_at, range(2), kinds=("torn",)),
-    "damaged and voting": Planted(damaged_and_voting, range(5, 10), kinds=("torn", "crash", "move_leader")),
+    "damaged and voting": Planted(damaged_and_voting, range(11, 16), kinds=("torn", "crash", "move_leader")),
     "catalog not asked": Planted(catalog_not_asked, range(6), "definitions", ("slow_link",)),
+    "parted not awaited": Planted(parted_not_awaited, range(6), "routes", ("part", "slow_link"), seconds=25.0),
+    "fresh by the leader": Planted(fresh_by_the_leader, range(6), "routes", ("part", "slow_link"), seconds=25.0),
     "stale catalog trusted": Planted(stale_catalog_trusted, (18, 30, 37), "definitions", ("latecomer",), seconds=15.0),
 }
 """By mistake. Each is found in seconds."""

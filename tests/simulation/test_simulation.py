@@ -14,8 +14,8 @@ from tests.simulation.world import simulate
 
 SECONDS = 5.0
 CALM_SEEDS, CALM_SECONDS, CALM_PACE = 12, 40.0, 0.04
-CALM_CASTS = [cast for cast in CASTS if cast != "full"]
-"""A queue that few publish to is not full."""
+CALM_CASTS = [cast for cast in CASTS if cast not in ("full", "routes")]
+"""A queue that few publish to is not full, and who seldom asks seldom does without."""
 _ROOT = Path(__file__).parents[2]
 
 
@@ -42,6 +42,14 @@ def test_what_a_full_queue_refuses_is_nowhere_whoever_leads(seed: int) -> None:
     options = f"--seeds 1 --first {seed} --seconds 8 --pace 2 --cast full --faults {','.join(kinds)}"
     print(f"python -m tests.simulation {options} --verbose")
     assert simulate(seed, seconds=8.0, cast="full", pace=2.0, kinds=kinds).checks["refused by a full queue"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_bound_is_routed_whichever_end_of_a_link_breaks_first(seed: int) -> None:
+    kinds = ("part", "slow_link")
+    options = f"--seeds 1 --first {seed} --seconds 25 --cast routes --faults {','.join(kinds)}"
+    print(f"python -m tests.simulation {options} --verbose")
+    assert simulate(seed, seconds=25.0, cast="routes", kinds=kinds).checks["routed once bound"]
 
 
 @pytest.mark.parametrize("cast", CALM_CASTS)

@@ -135,10 +135,14 @@ class Broker:
         """Raises NoQuorum."""
         await self._client.catch_up()
 
+    async def freshen(self) -> None:
+        """See `CatalogClient`. Raises NoQuorum."""
+        await self._client.freshen()
+
     @property
     def is_fresh(self) -> bool:
-        """See `CatalogClient`."""
-        return self._client.is_fresh
+        """See `Freshness`."""
+        return self._client.freshness.is_fresh
 
     def set_ended(self, lives: dict[int, int]) -> None:
         """Node -> incarnation. Routes found before may lead to their queues."""

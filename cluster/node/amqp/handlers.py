@@ -369,7 +369,7 @@ HANDLERS: dict[type[Method], Handler] = {
 async def _publish_again(connection: Connection, channel: Channel, batch: PublishBatch) -> None:
     """What had nowhere to go, as this node's copy of the catalog says. Where nobody can tell, it is not confirmed."""
     try:
-        await connection.broker.catch_up()
+        await connection.broker.freshen()
     except NoQuorum as unknown:
         try:
             channel.publish(batch, is_known=False)

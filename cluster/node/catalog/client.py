@@ -1,15 +1,14 @@
 """Changing the catalog from any node, and being sure to see what was changed elsewhere.
 
-Law: `submit` returns when the change is applied here and on every node whose link is up (or has not said so within
+Law: `submit` returns when the change is applied here and on every node that is `Awaited` (or has not said so within
 `VISIBLE_TIMEOUT_SECONDS`: that node then asks the leader when it misses something). A command is a word to the leader
 that nobody answers: its outcome is seen in this node's own copy, under the mark of the last attempt. An attempt is
-made anew when the leader is another, or has not taken it. `catch_up` returns when this copy is at least as new as
-everything confirmed before the call. Without a quorum both raise `NoQuorum` in time.
+made anew when the leader is another, or has not taken it. `catch_up` and `freshen` return when this copy is at least as
+new as everything confirmed before the call. Without a quorum all of them raise `NoQuorum` in time.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Container
 from itertools import count
@@ -19,8 +18,9 @@ import trio
 
 from cluster.broker.catalog.codec import UnknownCommand, decode_command, encode_command
 from cluster.broker.catalog.commands import Several, SingleCommand
-from cluster.broker.catalog.state import MemberState
 from cluster.broker.errors import BrokerError, Scope
+from cluster.node.catalog.awaited import FRESH_SECONDS, PARTED_SECONDS, Awaited
+from cluster.node.catalog.freshness import Freshness, other_members
 from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost, Taken
 from cluster.node.catalog.marks import MARK_BYTES, mark_of
 from cluster.node.kinds import Kind
@@ -32,10 +32,7 @@ SUBMIT_TIMEOUT_SECONDS = 5.0
 """How long a change waits for a leader and a quorum."""
 VISIBLE_TIMEOUT_SECONDS = 1.0
 """How long a change waits for the other nodes to have applied it."""
-FRESH_SECONDS = VISIBLE_TIMEOUT_SECONDS / 2
-"""How long this copy may be taken for the latest by who misses nothing that is known to be there. A node that does not
-answer is waited for twice as long, so whatever it was not waited for with is confirmed later than that. (Half of it is
-for clocks of different speed.)"""
+assert FRESH_SECONDS < PARTED_SECONDS < VISIBLE_TIMEOUT_SECONDS, "see `freshness`"
 _READ_SECONDS = 0.2
 """A read that is not granted by then is asked for again: a leader that had just begun, or has just gone, drops it. The
 answer to any of them will do: a leader may be further away than that."""
@@ -101,8 +98,15 @@ class CatalogClient:
     """One per node."""
 
     def __init__(
-        self, node: NodeId, incarnation: int, host: CatalogHost, consensus: CatalogConsensus, links: CatalogLinks
+        self,
+        node: NodeId,
+        incarnation: int,
+        host: CatalogHost,
+        consensus: CatalogConsensus,
+        links: CatalogLinks,
+        aside: Container[NodeId],
     ) -> None:
+        """`aside`: who has left service."""
         self._node = node
         self._incarnation = incarnation
         self._host = host
@@ -110,17 +114,15 @@ class CatalogClient:
         self._links = links
         self._contexts = count(1)
         self._attempts = count(1)
-        self._peers: dict[int, int] = {}
-        """What each reachable peer's copy has applied, as far as this node was told."""
+        self._awaited = Awaited(aside)
+        if incarnation > 1:
+            self._awaited.live_again(trio.current_time())
+        self.freshness = Freshness(node, host, links, aside)
         self._under_way: dict[_Change, None] = {}
         """Without an outcome yet."""
         self._unseen: deque[_Change] = deque()
-        """Applied here, and not yet by some reachable peer; by their indexes."""
+        """Applied here, and not yet by somebody who is awaited; by their indexes."""
         self._leader_known = trio.Event()
-        self._current_at = -math.inf
-        """When was it asked, monotonic seconds, that was answered last with the copy having everything?"""
-        self._linked_at = -math.inf
-        """When a link last came up or went down: who is not linked to this node does not wait for it."""
 
     async def submit(self, command: SingleCommand) -> object:
         """What `Ok.value` says of it. Raises BrokerError when the catalog refuses, NoQuorum."""
@@ -152,7 +154,8 @@ class CatalogClient:
         except (LinkDown, LinkTimeout, RemoteError):
             change.leader = NOBODY
             return
-        self.peer_applied(elder, index)
+        if self._links.version_of(elder):
+            self.peer_applied(elder, index)
         with trio.move_on_after(SUBMIT_TIMEOUT_SECONDS):
             await self._host.applied(index)
         error = None
@@ -190,7 +193,7 @@ class CatalogClient:
     def outcome(self, change: _Change) -> None:
         """The copy here has applied it, or refused it."""
         self._under_way.pop(change, None)
-        if change.error is not None or change.asker != self._node or self._seen_everywhere() >= change.index:
+        if change.error is not None or change.asker != self._node or self._seen() >= change.index:
             change.over.set()
         else:
             change.until = trio.current_time() + VISIBLE_TIMEOUT_SECONDS
@@ -200,6 +203,8 @@ class CatalogClient:
         """To be called every few hundredths of a second: who has waited too long waits no more, and who has asked
         nobody asks."""
         now = trio.current_time()
+        if self._awaited.tick(now):
+            self._stir()
         while self._unseen and self._unseen[0].until <= now:
             self._unseen.popleft().over.set()
         for change in list(self._under_way):
@@ -212,7 +217,19 @@ class CatalogClient:
             elif change.leader == NOBODY:
                 self._ask(change)
 
-    # ---- for other nodes, as the leader
+    # ---- for other nodes
+
+    def message(self, peer: NodeId, kind: int, body: Any) -> None:
+        """Raises ProtocolViolation."""
+        match kind:
+            case Kind.CATALOG_ASK:
+                self.asked(peer, body)
+            case Kind.CATALOG_DECLINED:
+                self.declined(body)
+            case Kind.CATALOG_AWAIT:
+                self._awaiting(peer, body)
+            case Kind.CATALOG_AWAITED:
+                self.freshness.answered(peer, body)
 
     def asked(self, peer: NodeId, body: Any) -> None:
         """CATALOG_ASK. Raises ProtocolViolation."""
@@ -229,6 +246,15 @@ class CatalogClient:
         for change in self._under_way:
             if change.mark == mark:
                 change.leader = NOBODY
+
+    def _awaiting(self, peer: NodeId, body: Any) -> None:
+        """From now on changes wait for that peer's copy. Raises ProtocolViolation."""
+        match body:
+            case [int(number), int(index)]:
+                self.peer_applied(peer, index)
+                self._links.send(peer, Kind.CATALOG_AWAITED, [number, self._host.applied_index])
+            case _:
+                raise ProtocolViolation("malformed wish to be waited for with changes of the catalog")
 
     async def serve(self, peer: NodeId, data: bytes) -> list[object]:
         """CATALOG_COMMAND, of a node that knows no marks. Raises RequestError when this node does not lead."""
@@ -260,26 +286,17 @@ class CatalogClient:
                     self._consensus.read_index(CATALOG_GROUP, contexts[-1])
                     with trio.move_on_after(_READ_SECONDS):
                         await granted.wait()
-                        self._current_at = max(self._current_at, asked_at)
+                        self.freshness.granted(asked_at)
                         return
         finally:
             for context in contexts:
                 self._host.forget_read(context)
         raise NoQuorum("the catalog has no leader with a quorum: this node cannot tell whether it is up to date")
 
-    @property
-    def is_fresh(self) -> bool:
-        """Has the copy everything that others were told is visible? False: perhaps; `catch_up` makes it so."""
-        at = self._current_at
-        return at > self._linked_at and trio.current_time() - at < FRESH_SECONDS and self._is_linked_to_all()
-
-    def _is_linked_to_all(self) -> bool:
-        """To everybody who may change the catalog."""
-        here = {self._node, *self._links.up_peers()}
-        return all(
-            member.state is MemberState.GONE or NodeId(node) in here
-            for node, member in self._host.catalog.members.items()
-        )
+    async def freshen(self) -> None:
+        """`catch_up`, and if all other members say soon that they wait for this copy, it is fresh. Raises NoQuorum."""
+        self.freshness.ask()
+        await self.catch_up()
 
     # ---- what the node tells
 
@@ -291,20 +308,20 @@ class CatalogClient:
                 self._links.send(peer, Kind.CATALOG_APPLIED, index)
         self._links.write()
 
-    def peer_applied(self, peer: int, index: int) -> None:
+    def peer_applied(self, peer: NodeId, index: int) -> None:
         """CATALOG_APPLIED, or an elder's answer."""
-        self._peers[peer] = max(index, self._peers.get(peer, 0))
+        self._awaited.told(peer, index)
         self._stir()
 
-    def link_up(self, peer: int) -> None:
-        self._linked_at = trio.current_time()
+    def link_up(self, peer: NodeId) -> None:
+        self.freshness.void()
         if self._host.applied_index:
             # A copy that has nothing yet is nobody's that is waited for.
-            self._links.send(NodeId(peer), Kind.CATALOG_APPLIED, self._host.applied_index)
+            self._links.send(peer, Kind.CATALOG_APPLIED, self._host.applied_index)
 
-    def link_down(self, peer: int) -> None:
-        self._peers.pop(peer, None)
-        self._linked_at = trio.current_time()
+    def link_down(self, peer: NodeId) -> None:
+        self._awaited.link_down(peer, trio.current_time())
+        self.freshness.void()
         for change in self._under_way:
             if change.leader == peer:
                 change.leader = NOBODY
@@ -324,13 +341,15 @@ class CatalogClient:
         for change in list(self._under_way):
             self._ask(change)
 
-    def _seen_everywhere(self) -> float:
-        """Up to where all reachable peers have applied; a peer that has said nothing yet is not waited for."""
-        return min([self._peers.get(peer, math.inf) for peer in self._links.up_peers()], default=math.inf)
+    def _seen(self) -> float:
+        """Up to where all have applied who are waited for."""
+        if self._awaited.is_unsure:
+            self._awaited.recall(other_members(self._host.catalog, self._node))
+        return self._awaited.seen
 
     def _stir(self) -> None:
         if self._unseen:
-            seen = self._seen_everywhere()
+            seen = self._seen()
             while self._unseen and self._unseen[0].index <= seen:
                 self._unseen.popleft().over.set()
 

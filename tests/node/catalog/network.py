@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from cluster.node.catalog.client import CatalogClient
-from cluster.node.links.handshake import VERSION_OF_MARKS
+from cluster.node.links.handshake import VERSION_MAX
 from cluster.raft.types import GroupId, NodeId
 from tests.node.catalog.world import ME, Replica
 
@@ -17,7 +17,7 @@ class Network:
     def __init__(self, *peers: NodeId) -> None:
         self.peers = peers
         self.leader = ME
-        self.version = VERSION_OF_MARKS
+        self.version = VERSION_MAX
         self.sent: list[tuple[NodeId, int, Any]] = []
         self.answer: list[Any] = []
         self.reads: list[int] = []
@@ -47,7 +47,9 @@ class Network:
         self.reads.append(context)
 
 
-def client_of(replica: Replica, network: Network, node: NodeId = ME) -> CatalogClient:
-    client = CatalogClient(node, 1, replica.host, network, network)
+def client_of(
+    replica: Replica, network: Network, node: NodeId = ME, *, aside: Container[NodeId] = (), incarnation: int = 1
+) -> CatalogClient:
+    client = CatalogClient(node, incarnation, replica.host, network, network, aside)
     replica.on_leader_changed = client.leader_changed
     return client

@@ -323,18 +323,3 @@ async def test_a_change_is_answered_when_every_reachable_node_has_applied_it(aut
         assert answered_at == math.inf
         client.peer_applied(THIRD, 2)
     assert answered_at - began == pytest.approx(0.1)
-
-
-async def test_a_node_that_is_cut_off_is_not_waited_for(autojump_clock: object) -> None:
-    replica = Replica()
-    replica.lead()
-    network = Network(OTHER)
-    client = client_of(replica, network)
-    client.peer_applied(OTHER, 1)
-    with trio.fail_after(0.5):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(client.submit, declare(1))
-            await trio.testing.wait_all_tasks_blocked()
-            replica.commit()
-            network.peers = ()
-            client.link_down(OTHER)
