@@ -100,11 +100,11 @@ class Space:
         if environment.file_bytes + wanted_bytes > environment.map_size_max:
             used_bytes = self._counted()[0] + wanted_bytes
             is_beyond = used_bytes - environment.map_size_max > environment.reserve_bytes * share
-            if is_beyond and not self._is_last_resort(wanted_bytes, used_bytes):
+            if is_beyond and not self._may_overfill(wanted_bytes, used_bytes):
                 raise environment.refusal()
 
-    def _is_last_resort(self, wanted_bytes: int, used_bytes: int) -> bool:
-        """On a disk that keeps some room for what gives space back."""
+    def _may_overfill(self, wanted_bytes: int, used_bytes: int) -> bool:
+        """As a last resort, on a disk that keeps some room for what gives space back."""
         if not self.is_last_resort or used_bytes > self._last_resort_max:
             return False
         return self._directory.free_bytes() >= wanted_bytes + self._environment.reserve_bytes

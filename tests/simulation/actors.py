@@ -6,7 +6,7 @@ the world drains, publishers come to an end and consumers ack whatever comes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING
@@ -228,6 +228,19 @@ class Visit:
             tell(self, self._queue, self._outstanding.pop(told))
 
 
+async def by_two(world: World, random: Random, work: Callable[[Client, Client], Awaitable[None]]) -> None:
+    """`work` through connections to two places, if both can be had; it may end with either of them."""
+    here, there = random.sample(world.places, 2)
+    one = await world.connect(here)
+    other = await world.connect(there) if one is not None else None
+    if one is not None and other is not None:
+        with borne():
+            await work(one, other)
+    for client in (one, other):
+        if client is not None:
+            client.vanish()
+
+
 class Architect:
     """Declares, binds and deletes through one node, and looks through another."""
 
@@ -240,15 +253,7 @@ class Architect:
     async def run(self) -> None:
         while not self._world.draining:
             await self._world.idle(self._random, 2)
-            here, there = self._random.sample(self._world.places, 2)
-            one = await self._world.connect(here)
-            other = await self._world.connect(there) if one is not None else None
-            if one is not None and other is not None:
-                with borne():
-                    await self._build(one, other)
-            for client in (one, other):
-                if client is not None:
-                    client.vanish()
+            await by_two(self._world, self._random, self._build)
 
     async def _build(self, one: Client, other: Client) -> None:
         oracle, random = self._world.oracle, self._random

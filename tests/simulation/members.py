@@ -20,6 +20,7 @@ from cluster.node.membership.porter import Porter
 from cluster.node.membership.removal import Removal
 from cluster.node.membership.steward import steward
 from cluster.raft.group import Role
+from cluster.raft.ready import GroupStatus
 from cluster.raft.types import GroupId, NodeId
 from tests.simulation.agenda import Agenda
 from tests.simulation.casts import Cast
@@ -109,15 +110,10 @@ class MembersWorld(MovingWorld):
             process is not None and process.serving and self._has_arrived(process.core) for process in processes
         ):
             return False
-        groups = {group: False for core in self._cores() for group in core.runtime.groups}
-        for core in self._cores():
-            for group, raft in core.runtime.groups.items():
-                status = raft.status()
-                if status.role is Role.LEADER:
-                    groups[group] = all(
-                        peer.match_index + _LAG_MAX >= status.commit_index for peer in status.progress.values()
-                    )
-        return all(groups.values())
+        members = [member for core in self._cores() for member in core.runtime.groups.items()]
+        leaders = [(group, raft.status()) for group, raft in members if raft.role is Role.LEADER]
+        is_led = {group for group, _ in members} == {group for group, _ in leaders}
+        return is_led and all(_is_held_by_all(status) for _, status in leaders)
 
     def _at_rest(self) -> bool:
         return not self._changing and self._late_leaver() is None and super()._at_rest()
@@ -229,3 +225,8 @@ class MembersWorld(MovingWorld):
         with trio.move_on_after(_PETITION_SECONDS):
             await self._until(lambda: bool(answers))
         return answers[0] if answers else {}
+
+
+def _is_held_by_all(leader: GroupStatus) -> bool:
+    """Has every peer nearly all?"""
+    return all(peer.match_index + _LAG_MAX >= leader.commit_index for peer in leader.progress.values())

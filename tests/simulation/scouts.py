@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from cluster.amqp import methods as m
-from tests.simulation.actors import borne
+from tests.simulation.actors import by_two
 from tests.simulation.client import Client
 
 if TYPE_CHECKING:
@@ -31,15 +31,7 @@ class Scout:
 
     async def run(self) -> None:
         while not self._world.draining:
-            here, there = self._random.sample(self._world.places, 2)
-            one = await self._world.connect(here)
-            other = await self._world.connect(there) if one is not None else None
-            if one is not None and other is not None:
-                with borne():
-                    await self._work(one, other)
-            for client in (one, other):
-                if client is not None:
-                    client.vanish()
+            await by_two(self._world, self._random, self._work)
 
     async def _work(self, one: Client, other: Client) -> None:
         self._queues += 1

@@ -133,9 +133,9 @@ class WriteRounds:
 
     def give_up(self, group: GroupId) -> None:
         """Forget what a full disk refused of a group of which nothing is to be left."""
-        given_up = [pending for pending in self._blocked if pending.persist.write.group == group]
-        self._blocked = [pending for pending in self._blocked if pending not in given_up]
-        self._refused_of.difference_update([pending.member for pending in given_up])
+        for pending in [pending for pending in self._blocked if pending.persist.write.group == group]:
+            self._blocked.remove(pending)
+            self._refused_of.discard(pending.member)
 
     @property
     def has_waiting(self) -> bool:
