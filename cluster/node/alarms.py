@@ -37,6 +37,9 @@ UNCONFIRMED_SHARE = 8
 """One in so many parts of the room that is kept for consumers is what clients of one node may have under way."""
 REFUSING_SECONDS = 5.0
 """A store that refuses what groups cannot commit without it is a last resort after that time."""
+QUIET_SECONDS = 5.0
+"""A store is full until it has refused nothing for that time: what it refused may have been given up by a replica that
+votes or that follows somebody else now, and be on its way again."""
 LOW_MEMORY = "low on memory"
 LOW_DISK = "low on disk"
 ALARM_NAMES = {LOW_MEMORY: "memory", LOW_DISK: "disk"}
@@ -100,6 +103,31 @@ def is_held_up(groups: Iterable[Sequence[NodeId]], up: Container[int], short: Co
     return False
 
 
+class Refusals:
+    """Of one store. Times are seconds of one clock, given by the caller."""
+
+    def __init__(self) -> None:
+        self._is_refusing = False
+        """Does something wait that was refused?"""
+        self._quiet_at = -math.inf
+        self._in_the_way_since = math.inf
+
+    def told(self, now: float, *, is_full: bool) -> None:
+        """By whoever writes to the store."""
+        if self._is_refusing:
+            self._quiet_at = now + QUIET_SECONDS
+        self._is_refusing = is_full
+
+    def is_full(self, now: float) -> bool:
+        return self._is_refusing or now < self._quiet_at
+
+    def needs_last_resort(self, now: float, *, holds_up: bool) -> bool:
+        """Has it refused for too long what groups cannot commit without it? To be asked at every look."""
+        is_in_the_way = holds_up and self.is_full(now)
+        self._in_the_way_since = min(self._in_the_way_since, now) if is_in_the_way else math.inf
+        return self._is_refusing and now - self._in_the_way_since >= REFUSING_SECONDS
+
+
 def alarms_of(core: Core, broker: Broker) -> tuple[str, ...]:
     """Why this node's publishers are blocked, in the words of reports."""
     if broker.alarm == LOW_DISK and core.node not in core.short_of_disk:
@@ -117,10 +145,7 @@ class ResourceWatch:
         self._store = store
         self._log = get_logger("alarms")
         self._watermark = config.memory_watermark_bytes()
-        self._is_full = False
-        """Was a write refused?"""
-        self._refusing_since = math.inf
-        """Trio's time: since when there are groups that cannot commit for it."""
+        self._refusals = Refusals()
         self._own = ""
         """The alarm of this node's own."""
         core.on_storage_full = self._storage_full
@@ -140,7 +165,7 @@ class ResourceWatch:
             await next_beat(BEAT_SECONDS)
 
     def _storage_full(self, is_full: bool) -> None:
-        self._is_full = is_full
+        self._refusals.told(trio.current_time(), is_full=is_full)
         self._look()
 
     def _look(self) -> None:
@@ -150,7 +175,7 @@ class ResourceWatch:
             core.short_of_disk.announce(self._own == LOW_DISK)
             core.runtime.is_short = self._own == LOW_DISK
         holds_up = is_held_up(core.members.placement.values(), core.reachable(), core.short_of_disk)
-        self._consider_last_resort(is_refusing=self._is_full and holds_up)
+        self._consider_last_resort(holds_up=holds_up)
         reason = self._own
         if not reason and holds_up:
             reason, why = LOW_DISK, "too few other nodes have room"
@@ -162,13 +187,13 @@ class ResourceWatch:
         if self._own == LOW_MEMORY:
             broker.short_of_memory(trio.current_time())
 
-    def _consider_last_resort(self, *, is_refusing: bool) -> None:
+    def _consider_last_resort(self, *, holds_up: bool) -> None:
         """Once taken, it holds until the disk is not short any more."""
-        space, now = self._store.space, trio.current_time()
-        self._refusing_since = min(self._refusing_since, now) if is_refusing else math.inf
+        space = self._store.space
+        is_needed = self._refusals.needs_last_resort(trio.current_time(), holds_up=holds_up)
         if self._own != LOW_DISK:
             space.is_last_resort = False
-        elif now - self._refusing_since >= REFUSING_SECONDS and not space.is_last_resort:
+        elif is_needed and not space.is_last_resort:
             space.is_last_resort = True
             self._log.warning("the store takes more than it may: consumers' acks are behind it")
 
@@ -179,8 +204,8 @@ class ResourceWatch:
         store, free_min = self._store.statistics(), self._config.limits.disk_free_min
         self._broker.unconfirmed.size_max = kept_bytes(store.map_size_max, free_min) / UNCONFIRMED_SHARE
         why = shortage(store, disk_free, free_min, room)
-        if self._is_full or why:
-            return LOW_DISK, why
+        if self._refusals.is_full(trio.current_time()) or why:
+            return LOW_DISK, why or "a write was refused for want of room"
         self._store.space.tight_bytes = 0
         resident = resident_bytes()
         if resident > self._watermark * room:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.node.alarms import is_held_up, shortage
+from cluster.node.alarms import QUIET_SECONDS, REFUSING_SECONDS, Refusals, is_held_up, shortage
 from cluster.raft.types import NodeId
 from cluster.store.statistics import StoreStatistics
 
@@ -92,3 +92,38 @@ def test_a_store_whose_room_is_in_pieces_and_that_holds_less_than_is_kept_is_sho
     disk_free = 7 * GIB
     assert shortage(store(used=4 * GIB, tight=6 * GIB), disk_free, 256 * MIB, 1.0)
     assert not shortage(store(used=3 * GIB, tight=6 * GIB), disk_free, 256 * MIB, 1.0)
+
+
+def test_a_store_is_full_until_it_has_refused_nothing_for_a_while() -> None:
+    refusals = Refusals()
+    assert not refusals.is_full(0.0)
+    refusals.told(0.0, is_full=True)
+    assert refusals.is_full(100.0)
+    refusals.told(100.0, is_full=False)
+    assert refusals.is_full(100.0 + QUIET_SECONDS - 0.1)
+    assert not refusals.is_full(100.0 + QUIET_SECONDS)
+
+
+def test_what_is_given_up_and_comes_again_is_one_refusal_that_lasts() -> None:
+    refusals = Refusals()
+    now = 0.0
+    while now < REFUSING_SECONDS:
+        refusals.told(now, is_full=True)
+        assert not refusals.needs_last_resort(now, holds_up=True)
+        refusals.told(now + 1.0, is_full=False)
+        assert not refusals.needs_last_resort(now + 1.0, holds_up=True)
+        now += 1.6
+    assert not refusals.needs_last_resort(now, holds_up=True), "nothing is refused"
+    refusals.told(now, is_full=True)
+    assert not refusals.needs_last_resort(now, holds_up=False), "nobody waits for it"
+    assert not refusals.needs_last_resort(now, holds_up=True), "nobody has waited for long"
+    assert refusals.needs_last_resort(now + REFUSING_SECONDS, holds_up=True)
+
+
+def test_refusals_that_are_far_apart_do_not_add_up() -> None:
+    refusals = Refusals()
+    for now in (0.0, REFUSING_SECONDS + QUIET_SECONDS):
+        refusals.told(now, is_full=True)
+        assert not refusals.needs_last_resort(now, holds_up=True)
+        refusals.told(now + 0.2, is_full=False)
+        assert not refusals.needs_last_resort(now + 0.2 + QUIET_SECONDS, holds_up=True)
