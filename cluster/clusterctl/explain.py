@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.clusterctl.look import count, table
+from cluster.clusterctl.look import UNKNOWN, count, table
 
 Document = dict[str, Any]
 
@@ -49,6 +49,12 @@ def _exhausted(queue: Document) -> bool:
     return bool(windows) and all(windows) and queue["messages_unacked"] >= sum(windows)
 
 
+def _messages(queue: Document) -> str:
+    leaving = queue.get("messages_leaving", 0)
+    text = f"{count(queue['messages_ready'])} ready, {count(queue['messages_unacked'])} unacked"
+    return f"{text}, {count(leaving)} on their way to dead letters" if leaving else text
+
+
 def explain_view(queue: Document, found: list[str]) -> list[str]:
     """Lines of `clusterctl explain queue`."""
     replicated = bool(queue["members"])
@@ -57,13 +63,12 @@ def explain_view(queue: Document, found: list[str]) -> list[str]:
     lines = [
         f"queue {queue['name']} in vhost {queue['vhost']}: {kind}, {queue.get('type', '?')}"
         + (f" ({', '.join(properties)})" if properties else ""),
-        f"messages   {count(queue['messages_ready'])} ready, {count(queue['messages_unacked'])} unacked"
-        + (f", {count(leaving)} on their way to dead letters" if (leaving := queue.get("messages_leaving")) else ""),
+        f"messages   {_messages(queue) if queue['leader'] else 'not counted: only a leader can'}",
         f"leader     {queue['leader'] or 'NONE'}"
         + (f"   members {', '.join(queue['members'])}   group {queue['group']}" if replicated else ""),
         f"arguments  {_pairs(queue.get('arguments', {}))}",
         f"policy     {queue.get('policy') or 'none'}   operator policy {queue.get('operator_policy') or 'none'}",
-        f"consumers  {count(queue['consumers'])}",
+        f"consumers  {count(queue['consumers']) if queue['leader'] else UNKNOWN}",
     ]
     details = queue.get("consumer_details", [])
     if details:

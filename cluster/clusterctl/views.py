@@ -79,7 +79,7 @@ def _node_cells(node: Document) -> list[str]:
         f"{node['fsync_p99_ms']:.1f}ms",
         count(node["connections"]),
         share(node["rss_bytes"], node["memory_watermark_bytes"]),
-        share(node["disk_used_bytes"], node["disk_used_bytes"] + node["disk_free_bytes"]),
+        share(node["disk_used_bytes"], node.get("disk_capacity_bytes", 0)),
         duration(node["uptime_seconds"]),
     ]
 
@@ -138,16 +138,16 @@ def _unseen(groups: Sequence[Document]) -> str:
     return f"  (not counted: what is in {silent} group{'s' if silent > 1 else ''} without a leader)" if silent else ""
 
 
+_COUNTS = ("messages_ready", "messages_unacked", "messages_leaving", "consumers")
+
+
 def queues_view(queues: Sequence[Document]) -> list[str]:
-    """Lines of `clusterctl queues`."""
+    """Lines of `clusterctl queues`. What only a leader knows is unknown without one."""
     rows = [
         [
             queue["vhost"],
             queue["name"],
-            count(queue["messages_ready"]),
-            count(queue["messages_unacked"]),
-            count(queue.get("messages_leaving", 0)),
-            count(queue["consumers"]),
+            *[count(queue.get(key, 0)) if queue["leader"] else UNKNOWN for key in _COUNTS],
             queue["leader"] or "NONE",
             ", ".join(queue["members"]) or "not replicated",
         ]

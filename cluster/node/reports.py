@@ -126,7 +126,7 @@ class Reports:
     def local_report(self) -> NodeReport:
         core, broker = self._core, self._broker
         statistics = core.runtime.statistics()
-        store = self._store.statistics()
+        store, disk_free_bytes = self._store.statistics(), shutil.disk_usage(self._config.data_dir).free
         leaders = [seat.leader for seat in core.switchboard.seats.values() if seat.leader is not None]
         queues = [queue for leader in leaders for queue in leader.queues.values()]
         counters, flows = broker.counters, broker.flows
@@ -149,7 +149,8 @@ class Reports:
             memory_watermark_bytes=self._config.memory_watermark_bytes(),
             payload_memory_bytes=sum(leader.figures.payload_bytes for leader in leaders),
             disk_used_bytes=store.used_bytes,
-            disk_free_bytes=shutil.disk_usage(self._config.data_dir).free,
+            disk_free_bytes=disk_free_bytes,
+            disk_capacity_bytes=store.capacity_bytes(disk_free_bytes),
             fsync_p50_seconds=statistics.write_seconds_p50,
             fsync_p99_seconds=statistics.write_seconds_p99,
             write_rounds_total=statistics.writes,

@@ -30,3 +30,7 @@ class StoreStatistics:
     """How long the last `write` took, from its first put to the end of its fsync."""
     tight_bytes: int = 0
     """`used_bytes` when data was refused though there was room, in pieces; 0: none was, since that was forgotten."""
+
+    def capacity_bytes(self, disk_free_bytes: int) -> int:
+        """What it could hold in all, on a disk with so much free."""
+        return min(self.map_size_max, self.used_bytes + self.free_pages * self.page_size + disk_free_bytes)

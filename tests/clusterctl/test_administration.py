@@ -226,5 +226,8 @@ def test_explain_finds_what_keeps_messages_from_flowing() -> None:
         "mq-0, mq-2 of its members are down",
         "memory alarm on mq-1: publishers are blocked, consumers go on",
     ]
+    unknown = explain_view(QUEUE | {"leader": ""}, [])
+    assert unknown[1] == "messages   not counted: only a leader can"
+    assert "consumers  -" in unknown
     transient = QUEUE | {"leader": "mq-0", "members": [], "group": None, "durable": False, "policy": None}
     assert explain_view(transient, [])[0] == "queue orders in vhost /: in the memory of its node alone, quorum"

@@ -278,6 +278,7 @@ def test_queues_and_connections_are_tables_or_json(admin: FakeAdmin, capsys: pyt
     queues = [
         QueueReport(name="orders", vhost="/", durable=True, leader="mq-0", members=NODES, group=1, messages_ready=4310),
         QueueReport(name="amq.gen-x", vhost="/", durable=False, leader="mq-1"),
+        QueueReport(name="lost", vhost="/", durable=True, leader="", members=NODES, group=2),
     ]
     connection = ConnectionReport(
         name="c1", node="mq-0", user="guest", vhost="/", state="running", channels=1, connected_at=time.time()
@@ -285,10 +286,11 @@ def test_queues_and_connections_are_tables_or_json(admin: FakeAdmin, capsys: pyt
     admin.answers["/api/queues"] = (200, [asdict(queue) for queue in queues])
     admin.answers["/api/connections"] = (200, [asdict(connection)])
     assert run(admin, "queues") == run(admin, "connections") == 0
-    assert capsys.readouterr().out.splitlines()[:3] == [
+    assert capsys.readouterr().out.splitlines()[:4] == [
         "VHOST  NAME       READY  UNACKED  LEAVING  CONSUMERS  LEADER  MEMBERS",
         "/      orders     4,310        0        0          0  mq-0    mq-0, mq-1, mq-2",
         "/      amq.gen-x      0        0        0          0  mq-1    not replicated",
+        "/      lost           -        -        -          -  NONE    mq-0, mq-1, mq-2",
     ]
     assert run(admin, "queues", "--json") == 0
     assert json.loads(capsys.readouterr().out)[0]["group"] == 1

@@ -56,6 +56,18 @@ def test_the_default_maximum_follows_the_space_left_on_the_disk(tmp_path: Path) 
     store.close()
 
 
+def test_a_store_could_hold_its_largest_size_or_what_the_disk_and_its_own_free_pages_allow(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path, map_size_max=64 * MEGABYTE)
+    store.write([GroupWrite(G, entries=[entry(1, bytes(10 * MEGABYTE))])])
+    store.write([GroupWrite(G, truncate_from=index(1), entries=[entry(1, bytes(MEGABYTE))])])
+    statistics = store.statistics()
+    free_bytes = statistics.free_pages * statistics.page_size
+    assert free_bytes > 8 * MEGABYTE > statistics.used_bytes
+    assert statistics.capacity_bytes(100 * MEGABYTE) == 64 * MEGABYTE
+    assert statistics.capacity_bytes(5 * MEGABYTE) == statistics.used_bytes + free_bytes + 5 * MEGABYTE
+    store.close()
+
+
 def test_readers_of_other_threads_see_whole_writes_while_the_map_grows(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path, map_size=MEGABYTE // 4, map_size_max=256 * MEGABYTE)
     other = GroupId(4)

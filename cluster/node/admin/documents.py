@@ -100,6 +100,7 @@ def node_document(report: NodeReport) -> Document:
         "payload_memory_bytes": report.payload_memory_bytes,
         "disk_used_bytes": report.disk_used_bytes,
         "disk_free_bytes": report.disk_free_bytes,
+        "disk_capacity_bytes": report.disk_capacity_bytes,
         "fsync_p50_ms": round(report.fsync_p50_seconds * 1000, 2),
         "fsync_p99_ms": round(report.fsync_p99_seconds * 1000, 2),
         "connections": report.connections,

@@ -26,6 +26,7 @@ _GAUGES = {
     "memory_watermark_bytes": "Resident memory at which publishers are blocked",
     "payload_memory_bytes": "Message payloads kept in memory",
     "disk_used_bytes": "What the store holds; its file may be larger, and never shrinks",
+    "disk_capacity_bytes": "What the store could hold in all: its largest size, or less where the disk has less",
     "disk_free_bytes": "Free space of the disk that holds the store",
     "connections": "Client connections of this node",
     "channels": "Open channels of this node",

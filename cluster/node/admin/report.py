@@ -129,6 +129,8 @@ class NodeReport:
     """Of the queues it leads, on their way to a dead letter exchange or, from there, to another shard."""
     refused_total: int = 0
     """Messages that were not stored: nacked, or dropped where nobody wants confirms."""
+    disk_capacity_bytes: int = 0
+    """What its store could hold in all; 0 from a node that does not tell."""
 
     @property
     def messages(self) -> int:
