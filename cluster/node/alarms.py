@@ -34,7 +34,8 @@ LOOK_BEATS = 5
 LOOK_SHARE = 16
 """and in one in which as much was written as one in so many parts of the room that is kept for consumers."""
 UNCONFIRMED_SHARE = 8
-"""One in so many parts of the room that is kept for consumers is what clients of one node may have under way."""
+"""One in so many parts of the room that is kept for consumers is what clients of one node may have under way, and what
+a message may bring."""
 REFUSING_SECONDS = 5.0
 """A store that refuses what groups cannot commit without it is a last resort after that time."""
 QUIET_SECONDS = 5.0
@@ -149,10 +150,14 @@ class ResourceWatch:
         self._own = ""
         """The alarm of this node's own."""
         core.on_storage_full = self._storage_full
+        self._admit()
 
     async def run(self) -> None:
         """Until cancelled."""
-        look_bytes = kept_bytes(self._store.statistics().map_size_max, self._config.limits.disk_free_min) // LOOK_SHARE
+        largest_bytes = self._broker.unconfirmed.size_max
+        if largest_bytes < self._config.amqp.message_size_max:
+            self._log.warning("the store is too small for larger messages than this", bytes=largest_bytes)
+        look_bytes = self._kept_bytes() // LOOK_SHARE
         beat, seen_bytes = 0, 0
         while True:
             written_bytes = self._core.runtime.bytes_written
@@ -168,8 +173,16 @@ class ResourceWatch:
         self._refusals.told(trio.current_time(), is_full=is_full)
         self._look()
 
+    def _kept_bytes(self) -> int:
+        return kept_bytes(self._store.statistics().map_size_max, self._config.limits.disk_free_min)
+
+    def _admit(self) -> None:
+        """As much under way as has room when publishers are blocked."""
+        self._broker.unconfirmed.size_max = self._kept_bytes() // UNCONFIRMED_SHARE
+
     def _look(self) -> None:
         broker, core = self._broker, self._core
+        self._admit()
         self._own, why = self._judge()
         if (self._own == LOW_DISK) is not (core.node in core.short_of_disk):
             core.short_of_disk.announce(self._own == LOW_DISK)
@@ -202,7 +215,6 @@ class ResourceWatch:
         room = 0.95 if self._own else 1.0
         disk_free = shutil.disk_usage(self._config.data_dir).free
         store, free_min = self._store.statistics(), self._config.limits.disk_free_min
-        self._broker.unconfirmed.size_max = kept_bytes(store.map_size_max, free_min) / UNCONFIRMED_SHARE
         why = shortage(store, disk_free, free_min, room)
         if self._refusals.is_full(trio.current_time()) or why:
             return LOW_DISK, why or "a write was refused for want of room"

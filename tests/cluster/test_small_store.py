@@ -7,9 +7,11 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 import pytest
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from cluster.clusterctl.main import main
 from tests.cluster.clients import PATIENCE_SECONDS, PERSISTENT, declare
@@ -59,6 +61,23 @@ def drained(cluster: LocalCluster, node: int, queue: str, count: int, first: int
             break
     channel.cancel()
     connection.close()
+
+
+def taken(cluster: LocalCluster, node: int, queue: str, is_over: Event) -> int:
+    """Messages that come until nothing more does when it `is_over`."""
+    connection = cluster.connect(node)
+    channel = connection.channel()
+    channel.basic_qos(prefetch_count=10)
+    count = 0
+    for method, _, _ in channel.consume(queue, inactivity_timeout=1.0):
+        if method is not None:
+            channel.basic_ack(method.delivery_tag)
+            count += 1
+        elif is_over.is_set():
+            break
+    channel.cancel()
+    connection.close()
+    return count
 
 
 def test_a_replica_that_has_no_room_is_not_counted_and_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,16 +130,31 @@ def test_nobody_fills_nodes_that_a_shard_cannot_do_without(capsys: pytest.Captur
         assert not alarms()
 
 
-def test_what_no_node_has_room_for_does_not_keep_acks_from_being_stored(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_under_way_has_room_and_what_never_would_have_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with cluster_with_small((0, 1, 2), "24MiB") as cluster:
         declare(cluster, "backlog")
-        connection = cluster.connect(0)
-        channel = connection.channel()
+        channel = cluster.connect(0).channel()
         channel.confirm_delivery()
-        for number, size in enumerate((10 << 20, 15 << 20)):
-            channel.basic_publish("", "backlog", b"%d" % number + b" " * size, PERSISTENT)
-        drained(cluster, 1, "backlog", 2)
+        with pytest.raises(ChannelClosedByBroker) as caught:
+            channel.basic_publish("", "backlog", b" " * (10 << 20), PERSISTENT)
+        text = "PRECONDITION_FAILED - message size 10485760 is larger than configured max size 393216"
+        assert (caught.value.reply_code, caught.value.reply_text) == (406, text)
+        channel = cluster.connect(1).channel()
+        channel.tx_select()
+        for _ in range(2):
+            channel.basic_publish("", "backlog", b" " * 300_000, PERSISTENT)
+        with pytest.raises(AMQPError, match="RESOURCE_ERROR - a transaction of more than 393216 bytes"):
+            channel.tx_commit()
+        crowd = [Publisher(cluster, node, "backlog", b" " * 390_000) for node in (0, 1, 2) * 6]
+        for publisher in crowd:
+            publisher.start()
+        wait_until(lambda: len(status_of(cluster, capsys)["alarms"]) == 3, "publishers blocked everywhere")
+        is_over = Event()
+        with ThreadPoolExecutor(1) as threads:
+            consumer = threads.submit(taken, cluster, 1, "backlog", is_over)
+            for publisher in crowd:
+                publisher.stop()
+            is_over.set()
+            assert consumer.result() == sum(len(publisher.confirmed) for publisher in crowd)
         wait_until(lambda: main(["--url", cluster.url(0), "status"]) == 0, "healthy again", HEAL_SECONDS)
         assert not status_of(cluster, capsys)["alarms"]
-        channel.basic_publish("", "backlog", b"2", PERSISTENT)
-        connection.close()

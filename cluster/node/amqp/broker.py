@@ -22,12 +22,12 @@ from cluster.broker.errors import NOT_FOUND, BrokerError, no_queue, not_found
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.messages import ReplyStatus, RequestOp
 from cluster.broker.shard.stream import ReplyCallback, ShardStream
+from cluster.node.amqp.budget import Pool
 from cluster.node.amqp.census import Census, Numbers
 from cluster.node.amqp.direct_reply import DirectReplies
 from cluster.node.amqp.flow import Flows
 from cluster.node.amqp.hold import Turn
 from cluster.node.amqp.login import Login, Passwords, is_loopback
-from cluster.node.amqp.publish import Pool
 from cluster.node.amqp.reading import Reading
 from cluster.node.amqp.side import LEADER_TIMEOUT_SECONDS
 from cluster.node.catalog.client import CatalogClient, NoQuorum

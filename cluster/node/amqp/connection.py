@@ -21,13 +21,14 @@ from cluster.amqp.connection import ServerConnection
 from cluster.amqp.errors import ConnectionException
 from cluster.amqp.properties import peek
 from cluster.broker.errors import BrokerError
+from cluster.node.amqp.budget import Budget
 from cluster.node.amqp.channel import BACKLOG_MAX, Channel, ChannelEvent
 from cluster.node.amqp.consumer import Consumer
 from cluster.node.amqp.handlers import carry_out
 from cluster.node.amqp.hold import Hold
 from cluster.node.amqp.login import Login
 from cluster.node.amqp.outgoing import Outgoing
-from cluster.node.amqp.publish import ROUTES_MAX, Budget
+from cluster.node.amqp.publish import ROUTES_MAX
 from cluster.node.amqp.publishing import Publishing
 from cluster.node.amqp.reading import EVENTS_AT_ONCE
 from cluster.node.amqp.route_cache import RouteCache
@@ -67,6 +68,8 @@ class Connection:
         settings = told_to_clients(broker.settings, broker.catalog)
         if self.certified_name:
             settings = replace(settings, mechanisms=_CERTIFIED_MECHANISMS)
+        if settings.message_size_max > broker.unconfirmed.size_max:
+            settings = replace(settings, message_size_max=int(broker.unconfirmed.size_max))
         self.machine = ServerConnection(settings)
         self.channels: dict[int, Channel] = {}
         self.user = ""
@@ -82,7 +85,7 @@ class Connection:
         """For every publish: what is there needs no call."""
         self.wellformed: set[bytes] = set()
         """Properties (a content header from its flags on) that have been looked at. At most ROUTES_MAX."""
-        self.budget = Budget(broker.limits.connection_unconfirmed_max, broker.unconfirmed)
+        self.budget = Budget(broker.limits.connection_unconfirmed_max, broker.unconfirmed, self.machine, self.unblock)
         self.hold = Hold(self)
         self.owns_queues = False
         """Has it declared an exclusive queue?"""
@@ -122,11 +125,11 @@ class Connection:
     async def _read(self) -> None:
         while not self._over:
             await trio.lowlevel.wait_readable(self._socket)
-            if not await self._take_in():
-                return
             while self._blocked() and not self._over:
                 self._unblocked = trio.Event()
                 await self._unblocked.wait()
+            if not await self._take_in():
+                return
         await self._linger()
 
     async def _take_in(self) -> bool:

@@ -7,8 +7,6 @@ Header and body are never copied but into the batch.
 
 from __future__ import annotations
 
-import math
-
 from cluster.amqp.record import RECORD_HEAD
 from cluster.broker.shard.entry import QueueId
 from cluster.broker.shard.intervals import IntervalSet
@@ -136,42 +134,3 @@ class Countdown:
                 self._sink.refused(a, b - a, size)
                 size = 0
             position = b
-
-
-class Pool:
-    """Published bytes of all connections of a node that are not yet committed. Over `size_max` only connections without
-    any of their own are read: what is under way when publishers are blocked has to find room."""
-
-    __slots__ = ("size", "size_max")
-
-    def __init__(self, size_max: float = math.inf) -> None:
-        self.size = 0
-        self.size_max = size_max
-
-
-class Budget:
-    """Published bytes of a connection that are not yet committed. Over `size_max` the connection is not read."""
-
-    __slots__ = ("_pool", "size", "size_max")
-
-    def __init__(self, size_max: int, pool: Pool) -> None:
-        self.size_max = size_max
-        self.size = 0
-        self._pool = pool
-
-    def taken(self, size: int) -> None:
-        self.size += size
-        self._pool.size += size
-
-    def returned(self, size: int) -> None:
-        self.size -= size
-        self._pool.size -= size
-
-    def close(self) -> None:
-        """The connection is over: others need not wait for what of it is still under way."""
-        self._pool.size -= self.size
-        self._pool = Pool()
-
-    @property
-    def exhausted(self) -> bool:
-        return self.size > self.size_max or (self.size > 0 and self._pool.size > self._pool.size_max)

@@ -94,8 +94,8 @@ class Publishing(Side):
                 self.enqueue(route, parts, sizes)
             else:
                 self.transaction.publish(route, parts, sizes)
-                if self.transaction.size > connection.budget.size_max:
-                    raise resource_error(f"a transaction of more than {connection.budget.size_max} bytes")
+                if self.transaction.size > connection.budget.largest:
+                    raise resource_error(f"a transaction of more than {connection.budget.largest} bytes")
         self._second_look = None
         return True
 

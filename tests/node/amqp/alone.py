@@ -19,9 +19,9 @@ from cluster.amqp.method import Method
 from cluster.amqp.settings import ConnectionSettings
 from cluster.broker.catalog.catalog import Catalog
 from cluster.node.amqp.broker import BrokerLimits
+from cluster.node.amqp.budget import Pool
 from cluster.node.amqp.connection import Connection
 from cluster.node.amqp.login import Login
-from cluster.node.amqp.publish import Pool
 from cluster.node.amqp.reading import Reading
 from tests.amqp.client import START_OK, TUNE_OK, method, split_frames
 

@@ -14,8 +14,8 @@ from cluster.amqp.frames import method_frame
 from cluster.amqp.settings import ConnectionSettings
 from cluster.broker.catalog.catalog import Catalog
 from cluster.node.amqp.broker import BrokerLimits
+from cluster.node.amqp.budget import Pool
 from cluster.node.amqp.connection import Connection
-from cluster.node.amqp.publish import Pool
 from cluster.node.amqp.reading import Reading
 
 MORE_THAN_SOCKETS_HOLD = 8 << 20
