@@ -160,7 +160,7 @@ def _was_let_go(trail: Trail, one: Delivery, other: Delivery) -> bool:
     if holder.ended <= other.at:
         return True
     until = min(other.at, one.settled + 1.0) if one.how == "ack" else other.at
-    if trail.disturbed(holder.node, one.at, until):
+    if trail.disturbed(holder.node, one.at, until) or trail.flapped(one.at, until):
         return True
     # A node that stood still hands out late what it was given before: then `other` was the first.
     return trail.may_be_late(other, one.at)

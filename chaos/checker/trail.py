@@ -333,6 +333,11 @@ class Trail:
         """The faults between two moments, whomever they disturb."""
         return [fault for fault in self.faults.values() if fault.is_felt(since, until)]
 
+    def flapped(self, since: float, until: float) -> bool:
+        """Whether links came and went between two moments. They break at both ends: a leader may be linked to a
+        majority again before it is to a node whose consumers hold something."""
+        return any(fault.kind == "flapping" for fault in self.felt(since, until))
+
     def goodbyes(self, queue: str, since: float, until: float) -> int:
         """How many consumers of a queue ended between two moments."""
         ends = self.farewells.get(queue, [])

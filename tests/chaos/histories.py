@@ -77,9 +77,10 @@ class Story:
         nodes: tuple[int, ...],
         state: Literal["began", "mended", "over"] = "began",
         minority: tuple[int, ...] = (),
+        kind: str = "kill-one",
     ) -> None:
         if state == "began":
-            self.tell(FaultBegan(t=0, number=number, kind="kill-one", nodes=nodes, down=nodes, minority=minority))
+            self.tell(FaultBegan(t=0, number=number, kind=kind, nodes=nodes, down=nodes, minority=minority))
         elif state == "mended":
             self.tell(FaultMended(t=0, number=number))
         else:

@@ -248,6 +248,19 @@ def test_what_the_consumer_of_a_struck_node_held_goes_to_another_one() -> None:
     assert story.broken() == ()
 
 
+@pytest.mark.parametrize(("kind", "broken"), [("flapping", ()), ("stop", ("kept",))])
+def test_links_that_come_and_go_break_for_nodes_at_their_other_ends_too(kind: str, broken: tuple[str, ...]) -> None:
+    story = Story()
+    story.consumer("c", node=0)
+    story.consumer("d", node=2)
+    story.publish()
+    story.deliver("c")
+    story.fault(0, nodes=(1,), kind=kind)
+    story.deliver("d", redelivered=True)
+    story.settle("d")
+    assert story.broken() == broken
+
+
 # ---- deduplication
 
 
