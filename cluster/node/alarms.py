@@ -92,6 +92,13 @@ def shortage(store: StoreStatistics, disk_free_bytes: int, free_min: int, room_s
     return ""
 
 
+def has_room_for_letters(store: StoreStatistics, disk_free_bytes: int, free_min: int) -> bool:
+    """Is there half of what is kept for consumers, for dead letters to take some of it?"""
+    on_disk = disk_free_bytes + store.free_pages * store.page_size
+    in_store = store.map_size_max - store.used_bytes
+    return 2 * on_disk >= free_min and 2 * in_store >= kept_bytes(store.map_size_max, free_min)
+
+
 def is_held_up(groups: Iterable[Sequence[NodeId]], up: Container[int], short: Container[NodeId]) -> bool:
     """Is there a group, given its voters, that cannot commit without one of those of its voters that are `short`?
 
@@ -184,6 +191,7 @@ class ResourceWatch:
         broker, core = self._broker, self._core
         self._admit()
         self._own, why = self._judge()
+        self._hold_letters()
         if (self._own == LOW_DISK) is not (core.node in core.short_of_disk):
             core.short_of_disk.announce(self._own == LOW_DISK)
             core.runtime.is_short = self._own == LOW_DISK
@@ -199,6 +207,18 @@ class ResourceWatch:
             broker.set_alarm(reason)
         if self._own == LOW_MEMORY:
             broker.short_of_memory(trio.current_time())
+
+    def _hold_letters(self) -> None:
+        """Or not any more."""
+        disk_free, free_min = shutil.disk_usage(self._config.data_dir).free, self._config.limits.disk_free_min
+        has_room = self._own != LOW_DISK or (
+            not self._refusals.is_full(trio.current_time())
+            and has_room_for_letters(self._store.statistics(), disk_free, free_min)
+        )
+        view = self._core.view
+        if has_room is not view.has_room:
+            view.has_room = has_room
+            self._core.leaders_go_on()
 
     def _consider_last_resort(self, *, holds_up: bool) -> None:
         """Once taken, it holds until the disk is not short any more."""

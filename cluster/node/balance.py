@@ -35,7 +35,7 @@ async def balance(core: Core) -> None:
                 break
         core.catalog.tidy()
         for host in core.switchboard.hosts():
-            host.tidy()
+            host.tidy(is_short=core.node in core.short_of_disk)
             if host.leader is not None:
                 for queue in [q for q in host.leader.queues if core.queue_deleted(QueueId(q))]:
                     host.queue_dropped(queue)

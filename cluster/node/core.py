@@ -163,12 +163,12 @@ class Core:
                 self._claim()
             nursery.start_soon(self._deadlines)
             nursery.start_soon(self._ticks)
-            nursery.start_soon(self.view.stay_current, self.client.catch_up, self._caught_up)
+            nursery.start_soon(self.view.stay_current, self.client.catch_up, self.leaders_go_on)
             task_status.started()
             await self.turns.run(self.runtime, self._prompt)
 
-    def _caught_up(self) -> None:
-        """Leaders may go on that waited for the catalog's copy."""
+    def leaders_go_on(self) -> None:
+        """Those may that waited for the catalog's copy, or for room."""
         for seat in self.switchboard.seats.values():
             self.disturbed(seat)
 

@@ -107,7 +107,8 @@ class Space:
         """As a last resort, on a disk that keeps some room for what gives space back."""
         if not self.is_last_resort or used_bytes > self._last_resort_max:
             return False
-        return self._directory.free_bytes() >= wanted_bytes + self._environment.reserve_bytes
+        needed_bytes = wanted_bytes + self._environment.reserve_bytes - self._counted()[1]
+        return self._directory.free_bytes() >= needed_bytes or self.release()
 
     def release(self) -> bool:
         """Give up the file that is kept for need. True if there is more room now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.node.alarms import QUIET_SECONDS, REFUSING_SECONDS, Refusals, is_held_up, shortage
+from cluster.node.alarms import QUIET_SECONDS, REFUSING_SECONDS, Refusals, has_room_for_letters, is_held_up, shortage
 from cluster.raft.types import NodeId
 from cluster.store.statistics import StoreStatistics
 
@@ -127,3 +127,11 @@ def test_refusals_that_are_far_apart_do_not_add_up() -> None:
         assert not refusals.needs_last_resort(now, holds_up=True)
         refusals.told(now + 0.2, is_full=False)
         assert not refusals.needs_last_resort(now + 0.2 + QUIET_SECONDS, holds_up=True)
+
+
+def test_dead_letters_have_room_down_to_half_of_what_is_kept() -> None:
+    kept = 8 * MIB
+    assert has_room_for_letters(store(used=60 * MIB, map_size_max=64 * MIB), 999 * GIB, kept)
+    assert not has_room_for_letters(store(used=61 * MIB, map_size_max=64 * MIB), 999 * GIB, kept)
+    assert has_room_for_letters(store(free_pages=1024), 0, kept)
+    assert not has_room_for_letters(store(free_pages=1023), 0, kept)

@@ -22,6 +22,8 @@ from cluster.broker.shard.state import ShardState
 FEW = 4
 """An entry is looked at when at most one in so many of its messages is left, and rewritten when that is at most one in
 so many of its bytes."""
+FEW_WHERE_SHORT = 1.5
+"""Where the disk is short: reading and writing is less of an evil."""
 ENTRIES_A_ROUND = 64
 """Entries that are looked at in one go."""
 _LENGTH = Struct("<I")
@@ -46,12 +48,12 @@ class Compaction:
         for index in dead:
             self._judged.pop(index, None)
 
-    def candidates(self, state: ShardState, up_to: int) -> list[int]:
+    def candidates(self, state: ShardState, up_to: int, few: float = FEW) -> list[int]:
         """Live entries at or below `up_to` to be looked at now, `ENTRIES_A_ROUND` at most."""
         judged = self._judged
         found: list[int] = []
         for index, alive in state.live.items():
-            if index <= up_to and alive * FEW <= judged.get(index, 1 << 62):
+            if index <= up_to and alive * few <= judged.get(index, 1 << 62):
                 found.append(index)
                 if len(found) == ENTRIES_A_ROUND:
                     break
@@ -83,7 +85,7 @@ def _merged(slots: list[tuple[int, int]]) -> Slots:
     return merged
 
 
-def remnant(data: bytes, alive: Slots) -> bytes | None:
+def remnant(data: bytes, alive: Slots, few: float = FEW) -> bytes | None:
     """An entry with these slots alone; None if that saves too little, or if it has not all of them any more.
 
     Raises EntryCorrupt.
@@ -98,4 +100,4 @@ def remnant(data: bytes, alive: Slots) -> bytes | None:
         records.append(payloads.slice(slot, count)[1])
     head: bytes = msgpack.packb([ENTRY_VERSION, 0, [], None, pack_column(sizes)])
     rewritten = b"".join([_LENGTH.pack(len(head)), head, *records])
-    return rewritten if len(rewritten) * FEW <= len(data) else None
+    return rewritten if len(rewritten) * few <= len(data) else None

@@ -76,6 +76,8 @@ class Morgue:
         self.is_unsure = False
         """Has a message no place to go, or a queue that is not known, by a copy of the catalog of which nobody knows
         whether it is the latest?"""
+        self.is_held = False
+        """Does a message with a place to go wait for room?"""
         self._moves: list[int] = []
         self._marks: list[int] = []
         self._sizes: array[int] = array("I")
@@ -97,9 +99,9 @@ class Morgue:
 
     def take(self, dooms: Departures, bytes_max: int, sure: int) -> list[Doom]:
         """Carry out as many dooms as one entry may, up to the first that goes nowhere, but for the first `sure` of
-        them: those do. Returns what was taken off `dooms`. Raises EntryCorrupt."""
+        them: those do; or that waits for room. Returns what was taken off `dooms`. Raises EntryCorrupt."""
         taken: list[Doom] = []
-        while dooms and self.effort < EFFORT_MAX and self.size < bytes_max and not self.is_unsure:
+        while dooms and self.effort < EFFORT_MAX and self.size < bytes_max and not (self.is_unsure or self.is_held):
             doom = dooms.take()
             queue = self._queues.get(doom.queue)
             if queue is not None:
@@ -122,6 +124,9 @@ class Morgue:
             self.settles += (queue.id, doom.first, doom.count)
             self.effort += 1
             return doom.end
+        if not self._surroundings.has_room:
+            self.is_held = True
+            return doom.first
         for first, end in queue.state.alive_parts(doom.first, doom.end):
             for seq, count, index, slot in queue.state.places(first, end):
                 payloads = self._payloads.get(index)

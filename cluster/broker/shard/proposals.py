@@ -99,6 +99,8 @@ class Proposals:
         """Of the catalog, see `Surroundings.ask`: before it is answered no message leaves its queue."""
         self._sure = 0
         """Dooms, from the first on, that were there when it was asked."""
+        self._is_held = False
+        """Is the next doom a dead letter that waits for room?"""
         self._buried = 0
         """Messages that left with the last entry that any could leave with."""
         self._passed: deque[tuple[int, Passed]] = deque()
@@ -119,7 +121,9 @@ class Proposals:
 
     def _may_bury(self) -> bool:
         surroundings = self._surroundings
-        return bool(self._keeper.dooms and surroundings.is_current and surroundings.answered >= self._question)
+        if not self._keeper.dooms or (self._is_held and not surroundings.has_room):
+            return False
+        return surroundings.is_current and surroundings.answered >= self._question
 
     def _may_declare(self) -> bool:
         return self._keeper.dooms.has_undeclared and self._surroundings.knows_dooms
@@ -139,6 +143,7 @@ class Proposals:
         taken = morgue.take(dooms, bytes_max, self._sure)
         self._sure = max(0, self._sure - (before - len(dooms)))
         self._buried = sum([doom.count for doom in taken])
+        self._is_held = morgue.is_held
         if morgue.is_unsure:
             self._question, self._sure = self._surroundings.ask(), len(dooms)
         return taken

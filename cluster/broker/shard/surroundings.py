@@ -41,6 +41,10 @@ class Surroundings(Protocol):
     def knows_dooms(self) -> bool:
         """False while a node is up whose version cannot read `LeaderOps.dooms`."""
 
+    @property
+    def has_room(self) -> bool:
+        """False while the disk has so little room that dead letters wait: it is for what consumers settle."""
+
     def ask(self) -> int:
         """Ask whether this copy has everything that was confirmed by now. The question's number, ascending from 1."""
 
@@ -59,6 +63,7 @@ class Nothing:
     is_current = True
     answered = 0
     knows_dooms = True
+    has_room = True
 
     def ask(self) -> int:
         return 0

@@ -51,9 +51,9 @@ class AmqpSection(Section, frozen=True, kw_only=True):
         int, Meta(ge=4096, le=16 * MIB, description="largest frame offered to clients", extra=BYTES)
     ] = 128 * KIB
     channel_max: Annotated[int, Meta(ge=1, le=65535, description="channels a connection may open")] = 2047
-    message_size_max: Annotated[int, Meta(ge=1, le=128 * MIB, description="largest message accepted; small stores take less", extra=BYTES)] = (
-        16 * MIB
-    )
+    message_size_max: Annotated[
+        int, Meta(ge=1, le=128 * MIB, description="largest message accepted; small stores take less", extra=BYTES)
+    ] = 16 * MIB
 
 
 class HttpSection(Section, frozen=True, kw_only=True):

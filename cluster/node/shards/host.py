@@ -5,7 +5,7 @@ entry is applied (everything confirmed earlier is then in the state) until the r
 proposed then is re-sent by the home nodes. A snapshot of the index is made every `snapshot_bytes` of log or
 `snapshot_entries` entries, and when a shard has come to rest with dead entries in its log, bit by bit where there is
 much of it; the dead entries that it covers are deleted with it. Of the others, those with few survivors are rewritten,
-a few at a time.
+a few at a time. Where the disk is short, what is dead goes as soon as that gives more space back than it takes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cluster.broker.shard.columns import EntryCorrupt
-from cluster.broker.shard.compaction import Compaction, remnant
+from cluster.broker.shard.compaction import FEW, FEW_WHERE_SHORT, Compaction, remnant
 from cluster.broker.shard.leader import LeaderLimits
 from cluster.broker.shard.state import ShardState
 from cluster.node.checkpoints import Checkpoints
@@ -26,6 +26,8 @@ from cluster.raft.types import NOBODY, Entry, EntryKind, GroupId, LogIndex, Node
 
 OLD_DEAD_ENTRIES = 8
 """Dead entries of unknown size for which a resting shard makes a snapshot."""
+SHORT_FACTOR = 2
+"""Where the disk is short, log of so many times the size of a snapshot may pass between two of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,10 @@ class ShardHost(Seat):
         self._restored_index = LogIndex(0)
         self._rested_at = 0
         self._snapshot_index = LogIndex(0)
+        self._snapshot_bytes = 0
+        """Size of the one that was made last."""
+        self._is_short = False
+        """Is this node's disk?"""
         self._compaction = Compaction()
         self._snapshots = Snapshots()
         self.checkpoints = Checkpoints()
@@ -150,12 +156,18 @@ class ShardHost(Seat):
         self._entries_since_snapshot += len(entries)
         if self.leader is not None:
             self._services.disturbed(self)
-        limits = self._host_limits
         if (
-            self._bytes_since_snapshot >= limits.snapshot_bytes
-            or self._entries_since_snapshot >= limits.snapshot_entries
+            self._bytes_since_snapshot >= self._bytes_between
+            or self._entries_since_snapshot >= self._host_limits.snapshot_entries
         ):
             self.write_snapshot()
+
+    @property
+    def _bytes_between(self) -> int:
+        """Of the log, between two snapshots."""
+        limits = self._host_limits
+        short_bytes = max(limits.resting_bytes, SHORT_FACTOR * self._snapshot_bytes)
+        return min(limits.snapshot_bytes, short_bytes) if self._is_short else limits.snapshot_bytes
 
     def tick(self, now_ms: int) -> None:
         super().tick(now_ms)
@@ -163,15 +175,16 @@ class ShardHost(Seat):
         if self._snapshots.is_begun:
             self._go_on()
 
-    def tidy(self) -> None:
+    def tidy(self, *, is_short: bool) -> None:
         """To be called now and then: gives space back. A shard in which nothing happened since makes a snapshot, and so
         does a leader whose log a peer has no room for."""
+        self._is_short = is_short
         applied, limits = self.state.applied_index, self._host_limits
         raft = self._host_services.raft(self.group)
         if raft is not None and raft.wants_snapshot and self._snapshot_index < applied:
             self.write_snapshot()
         if applied == self._rested_at and (
-            len(self.state.dead) >= limits.resting_dead_entries
+            len(self.state.dead) >= (1 if is_short else limits.resting_dead_entries)
             or self._bytes_since_snapshot >= limits.resting_bytes
             or sum(map(self._size_of, self.state.dead)) >= limits.resting_bytes
         ):
@@ -194,7 +207,8 @@ class ShardHost(Seat):
         compaction = self._compaction
         # What is committed by the others may be on its way to a slow disk here, its snapshot as well.
         stored_index = min(self._snapshot_index, self._storage.snapshot_meta().index)
-        indexes = compaction.candidates(self.state, stored_index)
+        few = FEW_WHERE_SHORT if self._is_short else FEW
+        indexes = compaction.candidates(self.state, stored_index, few)
         if not indexes:
             return
         left = self._host_limits.rewrite_bytes
@@ -207,7 +221,7 @@ class ShardHost(Seat):
                 left -= len(data)
         survivors = compaction.survivors(self.state, [index for index, _ in looked_at])
         for index, data in looked_at:
-            shrunk = remnant(data, survivors[index]) if index in survivors else None
+            shrunk = remnant(data, survivors[index], few) if index in survivors else None
             if shrunk is not None:
                 rewritten.append(Entry(Term(0), LogIndex(index), EntryKind.COMMAND, shrunk))
         if rewritten:
@@ -230,6 +244,7 @@ class ShardHost(Seat):
             return
         index, dead = self._snapshots.index, self._snapshots.dead
         self._snapshot_index = index
+        self._snapshot_bytes = len(data)
         self._compaction.forget(dead)
         for index_of_dead in dead:
             self._sizes.pop(index_of_dead, None)

@@ -35,6 +35,7 @@ class CatalogView:
     def __init__(self, catalog: Catalog, knows_dooms: Callable[[], bool]) -> None:
         self.is_current = False
         """Has the copy once caught up with its leader, in this life of the node?"""
+        self.has_room = True
         self._asked = self.answered = 0
         """Questions whether it has everything."""
         self._on_ask = trio.Event()

@@ -39,6 +39,7 @@ class Catalog:
 
     is_current = True
     knows_dooms = True
+    has_room: bool = True
     answered = 0
 
     def ask(self) -> int:

@@ -284,3 +284,25 @@ def test_publishers_wait_while_too_many_dead_letters_do(monkeypatch: pytest.Monk
     assert max(taken[1:4]) <= 1000
     assert sum(taken) == 4000
     assert scene.buried == 11_999
+
+
+def test_a_dead_letter_waits_for_room() -> None:
+    scene = Burial(message_ttl_ms=10)
+    scene.catalog.has_room = False
+    scene.publish_marked(3, [])
+    scene.pass_time(50)
+    scene.open()
+    assert (scene.buried, scene.leader.queues[QUEUE].leaving) == (0, 3)
+    assert not scene.leader.wants_entry, "it does not ask for entries in vain"
+    scene.catalog.has_room = True
+    assert scene.leader.wants_entry
+    scene.run()
+    assert (scene.buried, scene.leader.queues[QUEUE].leaving) == (3, 0)
+
+
+def test_what_goes_nowhere_gives_room_back_and_does_not_wait_for_it() -> None:
+    scene = Timed(message_ttl_ms=10)
+    scene.catalog.has_room = False
+    scene.publish_marked(3, [])
+    scene.pass_time(50)
+    assert scene.state.queues[QUEUE].alive == 0

@@ -23,6 +23,7 @@ class Catalog:
 
     is_current = True
     knows_dooms = True
+    has_room: bool = True
     answered = 1 << 30
     """All at once."""
 

@@ -6,7 +6,7 @@ from cluster.broker.shard.entry import LeaderOps, QueueId, encode_entry
 from cluster.broker.shard.leader import LeaderLimits
 from cluster.broker.shard.mark import Mark
 from cluster.broker.shard.state import ShardState
-from cluster.node.shards.host import OLD_DEAD_ENTRIES, HostLimits, ShardHost
+from cluster.node.shards.host import OLD_DEAD_ENTRIES, SHORT_FACTOR, HostLimits, ShardHost
 from cluster.raft.storage import GroupWrite
 from cluster.raft.types import Configuration, Entry, EntryKind, GroupId, LogIndex, NodeId, SnapshotMeta, Term
 from cluster.store.memory import MemoryStore
@@ -28,6 +28,7 @@ class Replica:
         self.store.write([GroupWrite(GROUP, snapshot=(SnapshotMeta(LogIndex(0), Term(0), CONFIGURATION), b""))])
         self.written: list[tuple[int, int]] = []
         """(index, dead entries) of each snapshot."""
+        self.rewritten: list[int] = []
         self.host = self._host()
 
     def _host(self) -> ShardHost:
@@ -60,10 +61,10 @@ class Replica:
     def settle(self, first: int, count: int) -> None:
         self.append(settles=[(QUEUE, first, count)])
 
-    def rest(self) -> None:
+    def rest(self, *, is_short: bool = False) -> None:
         """Time passes, and nothing happens."""
         for _ in range(2):
-            self.host.tidy()
+            self.host.tidy(is_short=is_short)
 
     def raft(self, group: GroupId) -> None:
         """Everything is in the store."""
@@ -72,6 +73,9 @@ class Replica:
         self.written.append((index, len(dead)))
         self.store.write([GroupWrite(group, snapshot=(SnapshotMeta(index, TERM, CONFIGURATION), data))])
         self.store.write([GroupWrite(group, delete_entries=dead)])
+
+    def rewrite(self, group: GroupId, entries: list[Entry]) -> None:
+        self.rewritten += [entry.index for entry in entries]
 
 
 def test_a_few_large_entries_that_died_after_a_rest_go_at_the_next() -> None:
@@ -105,6 +109,63 @@ def test_a_few_small_dead_entries_are_no_reason_for_a_snapshot() -> None:
     replica.settle(0, OLD_DEAD_ENTRIES)
     replica.rest()
     assert replica.written == []
+
+
+def test_where_the_disk_is_short_they_are() -> None:
+    replica = Replica()
+    replica.publish(b"small")
+    replica.publish(b"small")
+    replica.restart()
+    replica.settle(0, 1)
+    replica.rest()
+    assert replica.written == []
+    replica.rest(is_short=True)
+    assert replica.written == [(3, 2)], "the settle as well"
+    replica.rest(is_short=True)
+    assert replica.written[1:] == []
+
+
+def test_where_the_disk_is_short_a_busy_shard_makes_a_snapshot_as_soon_as_that_is_worth_it() -> None:
+    replica = Replica()
+    replica.rest(is_short=True)
+    replica.publish(LARGE)
+    assert replica.written == [(1, 0)]
+    replica.rest()
+    for _ in range(LIMITS.snapshot_bytes // len(LARGE) - 1):
+        replica.publish(LARGE)
+    assert replica.written[1:] == []
+
+
+def test_where_the_disk_is_short_a_large_index_is_not_written_for_a_little_log() -> None:
+    replica = Replica()
+    count = 100_000
+    marks = [(slot, Mark.PRIORITY, 1) for slot in range(count)]
+    replica.append(records=[b"x" * 20] * count, runs=[(QUEUE, 0, count)], marks=marks)
+    replica.host.write_snapshot()
+    while not replica.written:
+        replica.host.tick(0)
+    size = len(replica.store.group(GROUP).snapshot_index())
+    replica.rest(is_short=True)
+    passed = 0
+    while passed + len(LARGE) < SHORT_FACTOR * size:
+        replica.publish(LARGE)
+        passed += len(LARGE)
+    assert replica.written == [(1, 0)]
+    for _ in range(2):
+        replica.publish(LARGE)
+    while len(replica.written) == 1:
+        replica.host.tick(0)
+
+
+def test_entries_of_which_a_third_died_are_rewritten_where_the_disk_is_short() -> None:
+    replica = Replica()
+    replica.publish(*[LARGE] * 3)
+    replica.host.write_snapshot()
+    replica.settle(0, 1)
+    replica.rest()
+    assert replica.rewritten == []
+    replica.rest(is_short=True)
+    assert replica.rewritten == [1]
 
 
 def test_a_snapshot_of_much_is_written_bit_by_bit_and_says_what_was_true_when_it_was_begun() -> None:
