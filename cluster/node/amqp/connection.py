@@ -125,10 +125,10 @@ class Connection:
     async def _read(self) -> None:
         while not self._over:
             await trio.lowlevel.wait_readable(self._socket)
-            while self._blocked() and not self._over:
+            if self._blocked():
                 self._unblocked = trio.Event()
                 await self._unblocked.wait()
-            if not await self._take_in():
+            elif not await self._take_in():
                 return
         await self._linger()
 
