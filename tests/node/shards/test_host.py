@@ -15,6 +15,7 @@ from tests.broker.shard.batches import Triples, make_batch
 GROUP = GroupId(1)
 QUEUE = QueueId(7)
 LARGE = bytes(1 << 20)
+MANY = 100_000
 LIMITS = HostLimits()
 TERM = Term(1)
 CONFIGURATION = Configuration((NodeId(1),))
@@ -57,6 +58,11 @@ class Replica:
 
     def publish(self, *records: bytes) -> None:
         self.append(records=list(records), runs=[(QUEUE, 0, len(records))])
+
+    def publish_much(self) -> None:
+        """Of which the index takes several ticks to write."""
+        marks = [(slot, Mark.PRIORITY, 1) for slot in range(MANY)]
+        self.append(records=[b"x" * 20] * MANY, runs=[(QUEUE, 0, MANY)], marks=marks)
 
     def settle(self, first: int, count: int) -> None:
         self.append(settles=[(QUEUE, first, count)])
@@ -138,9 +144,7 @@ def test_where_the_disk_is_short_a_busy_shard_makes_a_snapshot_as_soon_as_that_i
 
 def test_where_the_disk_is_short_a_large_index_is_not_written_for_a_little_log() -> None:
     replica = Replica()
-    count = 100_000
-    marks = [(slot, Mark.PRIORITY, 1) for slot in range(count)]
-    replica.append(records=[b"x" * 20] * count, runs=[(QUEUE, 0, count)], marks=marks)
+    replica.publish_much()
     replica.host.write_snapshot()
     while not replica.written:
         replica.host.tick(0)
@@ -170,12 +174,10 @@ def test_entries_of_which_a_third_died_are_rewritten_where_the_disk_is_short() -
 
 def test_a_snapshot_of_much_is_written_bit_by_bit_and_says_what_was_true_when_it_was_begun() -> None:
     replica = Replica()
-    count = 100_000
-    marks = [(slot, Mark.PRIORITY, 1) for slot in range(count)]
-    replica.append(records=[b"x" * 20] * count, runs=[(QUEUE, 0, count)], marks=marks)
+    replica.publish_much()
     replica.host.write_snapshot()
     then = replica.host.state.snapshot()
-    replica.settle(0, count)
+    replica.settle(0, MANY)
     replica.host.write_snapshot()
     assert replica.written == [], "one at a time, and the first is not complete"
     while not replica.written:
@@ -193,9 +195,7 @@ def test_a_snapshot_of_much_is_written_bit_by_bit_and_says_what_was_true_when_it
 
 def test_a_snapshot_that_is_being_written_is_given_up_when_the_state_is_replaced() -> None:
     replica = Replica()
-    count = 100_000
-    marks = [(slot, Mark.PRIORITY, 1) for slot in range(count)]
-    replica.append(records=[b"x"] * count, runs=[(QUEUE, 0, count)], marks=marks)
+    replica.publish_much()
     replica.host.write_snapshot()
     other = ShardState()
     other.skip(9)
