@@ -14,6 +14,7 @@ import trio
 from cluster.amqp.errors import connection_forced
 from cluster.node.admin.report import Phase
 from cluster.node.amqp.broker import Broker
+from cluster.node.amqp.busy_poll import BusyPoll, busy_polling
 from cluster.node.amqp.listener import Door, accept_clients
 from cluster.node.balance import hand_over_all
 from cluster.node.config import NodeConfig
@@ -75,20 +76,22 @@ class Service:
         self._accepting = trio.CancelScope()
         self._leaving = trio.CancelScope()
         self._nursery: trio.Nursery
+        self._busy_poll: BusyPoll
         self._log = get_logger("node")
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve clients until cancelled; `started` when they are let in."""
-        async with trio.open_nursery() as self._nursery:
-            self._open()
-            task_status.started()
-            await trio.sleep_forever()
+        with busy_polling(self._config.amqp.busy_poll_microseconds / 1e6) as self._busy_poll:
+            async with trio.open_nursery() as self._nursery:
+                self._open()
+                task_status.started()
+                await trio.sleep_forever()
 
     def _open(self) -> None:
         for door in self._doors:
             door.listener.listen(_BACKLOG)
         self._accepting = trio.CancelScope()
-        self._nursery.start_soon(accept_clients, self._doors, self._broker, self._accepting)
+        self._nursery.start_soon(accept_clients, self._doors, self._broker, self._accepting, self._busy_poll)
         self.phase = "running"
 
     # ---- operators

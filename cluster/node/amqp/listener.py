@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import trio
 
 from cluster.node.amqp.broker import Broker
+from cluster.node.amqp.busy_poll import BusyPoll
 from cluster.node.amqp.connection import LOGIN_TIMEOUT_SECONDS, Connection
 from cluster.node.amqp.proxy_header import BadProxyHeader, Ends, receive_header
 from cluster.node.tls import Certificates, Socket
@@ -31,12 +32,14 @@ class Door:
     certificates: Certificates | None = None
 
 
-async def accept_clients(doors: Sequence[Door], broker: Broker, accepting: trio.CancelScope) -> None:
+async def accept_clients(
+    doors: Sequence[Door], broker: Broker, accepting: trio.CancelScope, busy_poll: BusyPoll
+) -> None:
     """Until cancelled; then all connections end too. Closes the listeners.
 
     When `accepting` alone is cancelled, nobody else is let in, and it returns when the last connection is over.
     """
-    reception = _Reception(broker)
+    reception = _Reception(broker, busy_poll)
     async with trio.open_nursery() as nursery:
         try:
             with accepting:
@@ -51,10 +54,12 @@ async def accept_clients(doors: Sequence[Door], broker: Broker, accepting: trio.
 class _Reception:
     """Makes connections out of sockets."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, busy_poll: BusyPoll) -> None:
         self._broker = broker
+        self._busy_poll = busy_poll
 
     async def accept(self, door: Door, doorways: trio.Nursery, nursery: trio.Nursery) -> None:
+        self._busy_poll.watch(door.listener)
         while True:
             await trio.lowlevel.wait_readable(door.listener)
             try:
@@ -105,6 +110,7 @@ class _Reception:
                 sock.close()
 
     def _serve(self, sock: Socket, ends: Ends, nursery: trio.Nursery) -> None:
+        self._busy_poll.watch(sock)
         nursery.start_soon(_begin(sock, ends, self._broker).run)
 
 

@@ -54,6 +54,9 @@ class AmqpSection(Section, frozen=True, kw_only=True):
     message_size_max: Annotated[
         int, Meta(ge=1, le=128 * MIB, description="largest message accepted; small stores take less", extra=BYTES)
     ] = 16 * MIB
+    busy_poll_microseconds: Annotated[
+        int, Meta(ge=0, le=1000, description="look-out for clients before a node sleeps, where that pays; 0: none")
+    ] = 50
 
 
 class HttpSection(Section, frozen=True, kw_only=True):
