@@ -21,6 +21,8 @@ Known = dict[GroupId, tuple[GroupState, SnapshotHead]]
 
 RESERVE_SHARE = 4
 """The journal holds at most a fourth of what is reserved for writes that give space back: they take it along."""
+HELD_BYTES_MAX = 1 << 20
+"""What it holds at most in any case: the commit that takes it in is waited for by all that comes behind it."""
 
 
 class Front:
@@ -32,7 +34,7 @@ class Front:
         self.damage = ""
         """What was wrong with the journal when it was opened."""
         self._directory = directory
-        self._held_bytes_max = reserve_bytes // RESERVE_SHARE
+        self._held_bytes_max = min(reserve_bytes // RESERVE_SHARE, HELD_BYTES_MAX)
         self._journal: Journal | None = None
         self._generation = 0
         """As LMDB has it; 0 before it has any."""

@@ -40,40 +40,41 @@ def after(group: GroupId, state: GroupState, write: GroupWrite) -> GroupState:
     assert write.group == group
     if write.forget:
         state = GroupState(replace(state.hard_state, commit_index=LogIndex(0)))
+    hard_state = state.hard_state
     if write.hard_state is not None:
-        assert write.hard_state.term >= state.hard_state.term, f"group {group}: the term went back"
-        state = replace(state, hard_state=write.hard_state)
+        assert write.hard_state.term >= hard_state.term, f"group {group}: the term went back"
+        hard_state = write.hard_state
     if write.health is not None:
         state = _become(group, state, write.health)
     if state.health is Health.DAMAGED:
         of_contents = write.stage or write.install or write.entries or write.snapshot or write.delete_entries
         assert not of_contents, f"group {group}: damaged contents are written to"
+    snapshot, last_index = state.snapshot, state.last_index
     received, _ = accept(state.received, write.stage_meta, write.stage)
-    state = replace(state, received=received)
     if write.install is not None:
         assert received is not None, f"group {group}: nothing is staged to install"
         assert received.meta == write.install, f"group {group}: another snapshot is staged than installed"
         assert received.next_cursor is None, f"group {group}: the staged snapshot is not complete"
-        assert write.install.index >= state.snapshot.index, f"group {group}: an older snapshot is installed"
-        state = GroupState(state.hard_state, write.install, write.install.index, None, state.health)
+        assert write.install.index >= snapshot.index, f"group {group}: an older snapshot is installed"
+        snapshot, last_index, received = write.install, write.install.index, None
     if write.truncate_from is not None:
-        assert write.truncate_from >= state.first_index, f"group {group}: truncation reaches the snapshot"
-        state = replace(state, last_index=LogIndex(min(state.last_index, write.truncate_from - 1)))
+        assert write.truncate_from > snapshot.index, f"group {group}: truncation reaches the snapshot"
+        last_index = LogIndex(min(last_index, write.truncate_from - 1))
     for entry in write.entries:
-        assert entry.index == state.last_index + 1, f"group {group}: entry {entry.index} leaves a gap"
-        state = replace(state, last_index=entry.index)
+        assert entry.index == last_index + 1, f"group {group}: entry {entry.index} leaves a gap"
+        last_index = entry.index
     if write.snapshot is not None:
         meta = write.snapshot[0]
-        assert meta.index >= state.snapshot.index, f"group {group}: an older snapshot is written"
-        assert meta.index <= state.last_index or state.last_index == state.snapshot.index, (
+        assert meta.index >= snapshot.index, f"group {group}: an older snapshot is written"
+        assert meta.index <= last_index or last_index == snapshot.index, (
             f"group {group}: the snapshot covers entries that are not there"
         )
-        state = replace(state, snapshot=meta, last_index=LogIndex(max(state.last_index, meta.index)))
+        snapshot, last_index = meta, LogIndex(max(last_index, meta.index))
     for index in write.delete_entries:
-        assert index <= state.snapshot.index, f"group {group}: entry {index} is still in the log"
+        assert index <= snapshot.index, f"group {group}: entry {index} is still in the log"
     for entry in write.replace_entries:
-        assert entry.index <= state.snapshot.index, f"group {group}: entry {entry.index} is still in the log"
-    return state
+        assert entry.index <= snapshot.index, f"group {group}: entry {entry.index} is still in the log"
+    return GroupState(hard_state, snapshot, last_index, received, state.health)
 
 
 def _become(group: GroupId, state: GroupState, health: Health) -> GroupState:

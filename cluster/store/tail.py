@@ -17,7 +17,7 @@ from cluster.raft.types import Entry, EntryKind, GroupId, HardState, LogIndex, N
 from cluster.store.record import SnapshotHead
 from cluster.store.state import GroupState
 
-JOURNALED_BYTES_MAX = 32 << 10
+JOURNALED_BYTES_MAX = 128 << 10
 """Entries of one write that goes to the journal, in bytes: what is more costs LMDB less than being written twice."""
 
 

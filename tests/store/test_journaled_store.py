@@ -13,6 +13,7 @@ from cluster.raft.storage import GroupWrite, Health, StorageFull, StorageIO
 from cluster.raft.types import GroupId
 from cluster.store.directory import DataDirectory
 from cluster.store.environment import GrowingEnvironment
+from cluster.store.front import HELD_BYTES_MAX
 from cluster.store.identity import FORMAT_VERSION, JOURNAL_FORMAT_VERSION
 from cluster.store.journal import JOURNAL_NAME, RECORDS_MAX, Journal
 from cluster.store.lmdb_group import HEAD, NEW_HEAD, state_key
@@ -119,6 +120,16 @@ def test_a_full_journal_is_taken_in(path: Path) -> None:
     store.close()
     store = opened(left)
     assert data_of(store.group(G), 1, count) == [b"data of %d" % n for n in range(1, count + 1)]
+    store.close()
+
+
+def test_what_the_journal_holds_is_taken_in_before_it_is_more_than_one_commit_may_bring(path: Path) -> None:
+    store = opened(path)
+    store.write([appended(1, 1)])
+    before, count = commits(store), 3 * HELD_BYTES_MAX // JOURNALED_BYTES_MAX
+    for number in range(2, count + 2):
+        store.write([GroupWrite(G, entries=[entry(number, bytes(JOURNALED_BYTES_MAX))])])
+    assert commits(store) - before == 3
     store.close()
 
 
