@@ -130,6 +130,8 @@ class ServerConnection:
             except ConnectionException as error:
                 self._fail(error, events)
             position = after
+            if position == end:
+                break
         if position > end:
             self._reader.skip = position - end
         elif position < end and not self._deaf and (self.state.reads or self.state in HOLDING):

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from cluster.amqp import methods as m
+from cluster.node.amqp.channel import BACKLOG_MAX
 from tests.cluster.harness import LocalCluster
 from tests.contract.clients import Clients, take
 from tests.contract.wire import Wire, publish
@@ -83,3 +84,22 @@ def test_a_large_message_goes_whole_through_another_node(clients: Clients, name:
         publisher.confirm_delivery()
         publisher.basic_publish("", queue, body, mandatory=True)
         assert take(consumer, queue)[2] == body
+
+
+def test_a_client_may_say_more_than_may_wait_and_a_channel_that_fails_meanwhile_holds_up_no_other(
+    nodes: LocalCluster, name: str
+) -> None:
+    count = 3 * BACKLOG_MAX
+    with Wire(nodes.port(0)) as wire:
+        wire.open(1)
+        wire.open_channel(2)
+        wire.call(declare(f"{name}-failing", durable=True), 2)
+        wire.call(declare(f"{name}-missing", passive=True), 2)
+        for _ in range(count):
+            wire.call(declare(name, durable=True), 1)
+            wire.call(declare(name, passive=True), 2)
+        told: dict[int, list[str]] = {1: [], 2: []}
+        while len(told[1]) < count or len(told[2]) < 2:
+            channel, method = wire.method()
+            told[channel].append(method.NAME)
+        assert told == {1: ["queue.declare-ok"] * count, 2: ["queue.declare-ok", "channel.close"]}

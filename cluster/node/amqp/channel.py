@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 1.0
 """A channel on which nothing happened for so long is idle."""
 BACKLOG_MAX = 256
-"""Events that may wait on one channel before its connection is no longer read."""
+"""Events that may wait on one channel before it is crowded, and its connection no longer read."""
 
 ChannelEvent = MethodReceived | PublishBatch | AckBatch | ChannelClosed
 
@@ -56,15 +56,20 @@ class Channel(Publishing, Consuming):
     def receive(self, event: ChannelEvent) -> None:
         self.heard_at = self.connection.heard_at
         if self._working:
-            self.backlog.append(event)
+            self._wait_with(event)
             return
         try:
             if not self._at_once(event):
-                self.backlog.append(event)
+                self._wait_with(event)
                 self._working = True
                 self.connection.nursery.start_soon(self.work)
         except (BrokerError, AmqpException) as error:
             self.fail(error, event)
+
+    def _wait_with(self, event: ChannelEvent) -> None:
+        self.backlog.append(event)
+        if len(self.backlog) > BACKLOG_MAX:
+            self.connection.crowded.add(self)
 
     def _at_once(self, event: ChannelEvent) -> bool:
         """Carry out what needs no waiting. False: it does."""
@@ -91,6 +96,8 @@ class Channel(Publishing, Consuming):
         """Carry out the backlog in order."""
         while self.backlog and self.state is State.OPEN:
             event = self.backlog.popleft()
+            if len(self.backlog) == BACKLOG_MAX:
+                self.connection.crowded.discard(self)
             try:
                 if self.wants_second_look(event) or not self._at_once(event):
                     await self.committed()
@@ -155,6 +162,7 @@ class Channel(Publishing, Consuming):
         self.state = State.CLOSED
         self.connection.channels.pop(self.number, None)
         self.backlog.clear()
+        self.connection.crowded.discard(self)
         self.drop_reply_consumer()
         if self.transaction is not None:
             self.transaction.rollback(self)

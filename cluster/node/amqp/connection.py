@@ -22,7 +22,7 @@ from cluster.amqp.errors import ConnectionException
 from cluster.amqp.properties import peek
 from cluster.broker.errors import BrokerError
 from cluster.node.amqp.budget import Budget
-from cluster.node.amqp.channel import BACKLOG_MAX, Channel, ChannelEvent
+from cluster.node.amqp.channel import Channel, ChannelEvent
 from cluster.node.amqp.consumer import Consumer
 from cluster.node.amqp.handlers import carry_out
 from cluster.node.amqp.hold import Hold
@@ -93,6 +93,8 @@ class Connection:
         self.outgoing = Outgoing(sock)
         self._socket = sock
         self._confirming: dict[Publishing, None] = {}
+        self.crowded: set[Channel] = set()
+        """Those whose backlogs are over their limit."""
         self._written: list[tuple[Consumer, int, int]] = []
         self._taken: trio.Event | None = None
         """Set when the socket has taken what it did not take at once; None while nobody waits for that."""
@@ -318,10 +320,7 @@ class Connection:
 
     def _blocked(self) -> bool:
         return not self._closing_at and (
-            self.hold.is_shut
-            or self.budget.exhausted
-            or self.congested
-            or any(len(channel.backlog) > BACKLOG_MAX for channel in self.channels.values())
+            self.hold.is_shut or self.budget.exhausted or self.congested or bool(self.crowded)
         )
 
     def answered(self, size: int) -> None:

@@ -50,14 +50,14 @@ class Outgoing:
     def _send_some(self, size: int) -> int:
         """One sendmsg of about so many bytes. Returns how many went."""
         buffers = self._buffers
-        count = 0
-        while count < len(buffers) and size > 0 and count < _BUFFERS_MAX:
-            size -= len(buffers[count])
-            count += 1
-        sent = total = self._socket.sendmsg(buffers[:count])
+        is_all = self.unwritten_bytes <= size and len(buffers) <= _BUFFERS_MAX
+        sent = total = self._socket.sendmsg(buffers if is_all else self._first(size))
         self.unwritten_bytes -= sent
         self.sent_bytes += sent
         self.sent_count += 1
+        if not self.unwritten_bytes:
+            buffers.clear()
+            return total
         done = 0
         while done < len(buffers) and sent >= len(buffers[done]):
             sent -= len(buffers[done])
@@ -66,3 +66,13 @@ class Outgoing:
         if sent:
             buffers[0] = memoryview(buffers[0])[sent:]
         return total
+
+    def _first(self, size: int) -> list[bytes | memoryview]:
+        """Buffers of about so many bytes."""
+        count = 0
+        for buffer in self._buffers[:_BUFFERS_MAX]:
+            if size <= 0:
+                break
+            size -= len(buffer)
+            count += 1
+        return self._buffers[:count]
