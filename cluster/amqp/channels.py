@@ -98,6 +98,10 @@ class ChannelTable:
         self._unaccepted: set[int] = set()
         self._unfinished_size = 0
 
+    def limit_messages(self, size_max: int) -> None:
+        self.message_size_max = size_max
+        self.scanner.set_limits(self.scanner.payload_size_max, size_max)
+
     def clear(self) -> None:
         self.channels.clear()
         self._unaccepted.clear()

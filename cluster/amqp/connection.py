@@ -14,13 +14,7 @@ from cluster.amqp import constants as c
 from cluster.amqp import events as ev
 from cluster.amqp import methods as m
 from cluster.amqp.channel import USABLE_STATES
-from cluster.amqp.channels import (
-    ChannelTable,
-    method_class,
-    method_key,
-    misdirected_frame,
-    unknown_frame,
-)
+from cluster.amqp.channels import ChannelTable, method_class, method_key, misdirected_frame, unknown_frame
 from cluster.amqp.connection_state import ENDING, HOLDING, ConnectionState, check_expected
 from cluster.amqp.errors import (
     ChannelException,
@@ -221,7 +215,7 @@ class ServerConnection:
         self.frame_max = method.frame_max
         self.channel_max = self._channels.channel_max = method.channel_max
         self._heartbeat.interval_seconds = method.heartbeat
-        self._channels.scanner.set_limits(method.frame_max, self.settings.message_size_max)
+        self._channels.scanner.set_limits(method.frame_max, self._channels.message_size_max)
         self.state = ConnectionState.OPENING
 
     def _closing_method(self, payload: bytes, events: list[ev.Event]) -> None:
@@ -309,6 +303,10 @@ class ServerConnection:
         Events of this channel that are in the list being worked on are void, and so are later answers on it.
         """
         self._write(self._channels.fail(channel, error))
+
+    def limit_messages(self, size_max: int) -> None:
+        """Octets of a body, from now on, whatever the settings say. One that has begun may be larger."""
+        self._channels.limit_messages(size_max)
 
     def judge_channels(self, *, wanted: bool) -> None:
         """Whether channels that are opened from now on wait for `accept_channel`."""

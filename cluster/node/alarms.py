@@ -6,7 +6,8 @@ through the log too, and only that gives space back. The store's file never shri
 While the disk is short, no log is kept for nodes that are away. One node that is short blocks its own publishers; once
 a group cannot commit without such a node, all do: what is published would fill that node up, to the last of what it
 keeps for consumers. And when such a node refuses what was under way, it stores more than it may (`Space`): consumers'
-acks come behind that.
+acks come behind that. What may be under way is a share of what the smallest store of all members keeps, also of a
+member that is away.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cluster.node.config import NodeConfig
 from cluster.node.core import Core
 from cluster.node.logging import get_logger
 from cluster.raft.runtime.beat import next_beat
-from cluster.raft.types import NodeId
+from cluster.raft.types import NOBODY, NodeId
 from cluster.store.lmdb_store import LmdbStore
 from cluster.store.statistics import StoreStatistics
 
@@ -34,8 +35,8 @@ LOOK_BEATS = 5
 LOOK_SHARE = 16
 """and in one in which as much was written as one in so many parts of the room that is kept for consumers."""
 UNCONFIRMED_SHARE = 8
-"""One in so many parts of the room that is kept for consumers is what clients of one node may have under way, and what
-a message may bring."""
+"""One in so many parts of the room that is kept for consumers where that is least, on all nodes, is what clients of one
+node may have under way, and what a message may bring."""
 REFUSING_SECONDS = 5.0
 """A store that refuses what groups cannot commit without it is a last resort after that time."""
 QUIET_SECONDS = 5.0
@@ -156,14 +157,13 @@ class ResourceWatch:
         self._refusals = Refusals()
         self._own = ""
         """The alarm of this node's own."""
-        core.on_storage_full = self._storage_full
+        self._narrowest = NOBODY
+        """The member whose store is too small for messages of the configured size; NOBODY if none is."""
         self._admit()
 
     async def run(self) -> None:
         """Until cancelled."""
-        largest_bytes = self._broker.unconfirmed.size_max
-        if largest_bytes < self._config.amqp.message_size_max:
-            self._log.warning("the store is too small for larger messages than this", bytes=largest_bytes)
+        self._core.on_storage_full = self._storage_full
         look_bytes = self._kept_bytes() // LOOK_SHARE
         beat, seen_bytes = 0, 0
         while True:
@@ -184,8 +184,20 @@ class ResourceWatch:
         return kept_bytes(self._store.statistics().map_size_max, self._config.limits.disk_free_min)
 
     def _admit(self) -> None:
-        """As much under way as has room when publishers are blocked."""
-        self._broker.unconfirmed.size_max = self._kept_bytes() // UNCONFIRMED_SHARE
+        """As much under way as has room, when publishers are blocked, in the store of every member."""
+        broker, core = self._broker, self._core
+        core.kept_bytes.announce(self._kept_bytes())
+        kept_bytes, node = core.kept_bytes.least(core.members.has_left)
+        size_max, configured_max = kept_bytes // UNCONFIRMED_SHARE, self._config.amqp.message_size_max
+        is_narrow = size_max < configured_max
+        if is_narrow and (node != self._narrowest or size_max < broker.unconfirmed.size_max):
+            whose = "the store" if node == core.node else f"the store of {core.members.name_of(node)}"
+            self._log.warning(f"{whose} is too small for larger messages than this", bytes=size_max)
+        self._narrowest = node if is_narrow else NOBODY
+        if size_max != broker.unconfirmed.size_max:
+            broker.unconfirmed.size_max = size_max
+            for connection in broker.connections.values():
+                connection.machine.limit_messages(min(size_max, configured_max))
 
     def _look(self) -> None:
         broker, core = self._broker, self._core

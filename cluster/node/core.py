@@ -31,9 +31,10 @@ from cluster.node.catalog.host import CATALOG_GROUP, CatalogHost
 from cluster.node.clock import SteadyClock, wall_clock_ms
 from cluster.node.config import NodeConfig
 from cluster.node.kinds import Kind
-from cluster.node.links import VERSION_OF_DOOMS, VERSION_OF_LAGS, VERSION_OF_SHORTAGES, Links, ProtocolViolation
+from cluster.node.links import VERSION_OF_DOOMS, Links, ProtocolViolation
 from cluster.node.logging import get_logger
 from cluster.node.members import Members
+from cluster.node.node_figure import NodeFigure
 from cluster.node.node_flag import NodeFlag
 from cluster.node.raft_mail import RaftMail
 from cluster.node.reviews import Reviews
@@ -85,9 +86,11 @@ class Core:
         self.incarnation = incarnation
         self.links = links
         self.aside = NodeFlag(node, links, Kind.ASIDE)
-        self.short_of_disk = NodeFlag(node, links, Kind.SHORT_OF_DISK, VERSION_OF_SHORTAGES)
-        self.behind = NodeFlag(node, links, Kind.BEHIND, VERSION_OF_LAGS)
-        self._flags: dict[int, NodeFlag] = {flag.kind: flag for flag in (self.aside, self.short_of_disk, self.behind)}
+        self.short_of_disk = NodeFlag(node, links, Kind.SHORT_OF_DISK)
+        self.behind = NodeFlag(node, links, Kind.BEHIND)
+        self.kept_bytes = NodeFigure(node, links, Kind.KEPT_BYTES)
+        said = (self.aside, self.short_of_disk, self.behind, self.kept_bytes)
+        self._said: dict[int, NodeFlag | NodeFigure] = {each.kind: each for each in said}
         self.last_linked: dict[NodeId, float] = {}
         """When a link that is down now went down."""
         self.on_catalog: Callable[[list[Change]], None] = _nothing_changed
@@ -355,8 +358,8 @@ class Core:
                 self.client.peer_applied(peer, body)
             case Kind.CATALOG_ASK | Kind.CATALOG_DECLINED | Kind.CATALOG_AWAIT | Kind.CATALOG_AWAITED:
                 self.client.message(peer, kind, body)
-            case Kind.ASIDE | Kind.SHORT_OF_DISK | Kind.BEHIND:
-                self._flags[kind].note(peer, bool(body))
+            case Kind.ASIDE | Kind.SHORT_OF_DISK | Kind.BEHIND | Kind.KEPT_BYTES:
+                self._said[kind].note(peer, body)
             case _:
                 raise ProtocolViolation(f"unknown message kind {kind}")
 
@@ -370,8 +373,8 @@ class Core:
     def link_up(self, peer: NodeId, incarnation: int) -> None:
         self._log.info("link up", peer=peer)
         self._met.add(peer)
-        for flag in self._flags.values():
-            flag.link_up(peer)
+        for said in self._said.values():
+            said.link_up(peer)
         self.runtime.peer_connected(peer)
         self.client.link_up(peer)
         self.switchboard.link_up(peer)

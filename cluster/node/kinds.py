@@ -68,3 +68,5 @@ class Kind(IntEnum):
     """[number, index]: the receiver is to wait for the sender's catalog copy, which has applied that, and to say so"""
     CATALOG_AWAITED = 31
     """[number, index]: the sender waits for the receiver, as asked under that number; its own copy has applied that"""
+    KEPT_BYTES = 32
+    """how much of its store the sender's publishers leave to consumers, in bytes above 0"""

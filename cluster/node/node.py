@@ -131,6 +131,7 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
             for address in _addresses(config, gate.charter):
                 links.add_peer(address)
             broker = _broker(config, core, nursery)
+            watch = ResourceWatch(config, broker, core, store)
             service = Service(config, core, broker, certificates, doors)
             reports = Reports(config, core, broker, store, service, certificates, VERSION)
             core.turns.on_round = broker.flush
@@ -166,12 +167,12 @@ async def run_node(config: NodeConfig, *, task_status: trio.TaskStatus[None] = t
                 await load_at_start(config.definitions.load, definitions, reports.catalog, reports.operations)
             gc.collect()
             gc.freeze()
+            nursery.start_soon(watch.run)
             await nursery.start(service.run)
             nursery.start_soon(balance, core)
             nursery.start_soon(watch_acks, broker, config.limits.consumer_timeout_seconds)
             nursery.start_soon(watch_departed, core, broker)
             nursery.start_soon(scrub, core, store)
-            nursery.start_soon(ResourceWatch(config, broker, core, store).run)
             nursery.start_soon(keep_small, heap)
             log.info("serving", amqp_port=config.amqp.port, http_port=config.http.port, node=int(core.node))
             served.set()

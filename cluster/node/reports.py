@@ -151,6 +151,7 @@ class Reports:
             disk_used_bytes=store.used_bytes,
             disk_free_bytes=disk_free_bytes,
             disk_capacity_bytes=store.capacity_bytes(disk_free_bytes),
+            unconfirmed_bytes_max=int(broker.unconfirmed.size_max),
             fsync_p50_seconds=statistics.write_seconds_p50,
             fsync_p99_seconds=statistics.write_seconds_p99,
             write_rounds_total=statistics.writes,

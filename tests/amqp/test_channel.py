@@ -165,6 +165,23 @@ def test_a_message_above_the_limit_is_406_as_soon_as_its_header_comes_and_its_bo
     assert isinstance(batch, ev.PublishBatch)
 
 
+def test_the_limit_may_become_another_and_what_has_begun_may_be_larger() -> None:
+    connection = running(1, settings=ConnectionSettings(message_size_max=1000))
+    connection.receive(publish(1, bytes(900)))
+    octets = publish(1, bytes(1000))
+    connection.receive(octets[:-500])
+    connection.limit_messages(800)
+    [batch] = connection.receive(octets[-500:])
+    assert isinstance(batch, ev.PublishBatch)
+    text = "PRECONDITION_FAILED - message size 900 is larger than configured max size 800"
+    [failed] = connection.receive(publish(1, bytes(900)))
+    assert failed == ev.ChannelFailed(1, ChannelException(406, text, 60, 40))
+    connection.receive(method(1, m.ChannelCloseOk()) + method(1, m.ChannelOpen()))
+    connection.limit_messages(900)
+    [batch] = connection.receive(publish(1, bytes(900)))
+    assert isinstance(batch, ev.PublishBatch)
+
+
 def test_the_largest_size_a_header_can_announce_is_refused_like_any_other() -> None:
     connection = running(1)
     header = encode_header(2**64 - 1, BasicProperties())

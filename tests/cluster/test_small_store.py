@@ -1,5 +1,6 @@
 """Nodes with less room than the others: one, that is filled by what goes on without it, and two, whose shards nobody
-fills any more; and all with too little for what is in their logs. What is drained gives everything back."""
+fills any more, nor puts more under way than they have room for; and all with too little for what is in their logs. What
+is drained gives everything back."""
 
 from __future__ import annotations
 
@@ -128,6 +129,61 @@ def test_nobody_fills_nodes_that_a_shard_cannot_do_without(capsys: pytest.Captur
         drained(cluster, 2, "backlog", len(publisher.confirmed) - before - MESSAGES, before + MESSAGES)
         wait_until(lambda: main(["--url", cluster.url(0), "status"]) == 0, "healthy again", HEAL_SECONDS)
         assert not alarms()
+
+
+def unconfirmed_max(cluster: LocalCluster, capsys: pytest.CaptureFixture[str]) -> int:
+    """Of the first node."""
+    bound: int = status_of(cluster, capsys)["nodes"][0]["unconfirmed_bytes_max"]
+    return bound
+
+
+def test_what_is_under_way_at_a_large_store_has_room_in_small_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with cluster_with_small((1, 2), "64MiB") as cluster:
+        assert unconfirmed_max(cluster, capsys) == 1 << 20
+        declare(cluster, "backlog")
+        # More than the small ones would take as a last resort, if all of it could be under way.
+        crowd = [Publisher(cluster, 0, "backlog", b" " * 900_000) for _ in range(100)]
+        for publisher in crowd:
+            publisher.start()
+
+        def confirmed() -> int:
+            return sum(len(publisher.confirmed) for publisher in crowd)
+
+        wait_until(lambda: len(status_of(cluster, capsys)["alarms"]) == 3, "publishers blocked everywhere")
+        before = confirmed()
+        is_over = Event()
+        with ThreadPoolExecutor(1) as threads:
+            consumer = threads.submit(taken, cluster, 1, "backlog", is_over)
+            try:
+                wait_until(lambda: confirmed() >= before + len(crowd), "publishing goes on", HEAL_SECONDS)
+                for publisher in crowd:
+                    publisher.stop()
+            finally:
+                is_over.set()
+            assert consumer.result() == confirmed()
+        wait_until(lambda: main(["--url", cluster.url(0), "status"]) == 0, "healthy again", HEAL_SECONDS)
+        assert not status_of(cluster, capsys)["alarms"]
+
+
+def test_a_node_admits_by_a_store_that_is_away_and_by_its_new_size(capsys: pytest.CaptureFixture[str]) -> None:
+    with cluster_with_small((2,), "96MiB") as cluster:
+        declare(cluster, "backlog")
+        channel = cluster.connect(0).channel()
+        channel.confirm_delivery()
+        channel.basic_publish("", "backlog", b" " * 1_500_000, PERSISTENT)
+        cluster.terminate(2)
+        small = cluster.nodes[2]
+        assert unconfirmed_max(cluster, capsys) == 1536 << 10
+        config = small.config_path.read_text(encoding="utf-8")
+        small.config_path.write_text(config.replace("'96MiB'", "'64MiB'"), encoding="utf-8")
+        cluster.start(2)
+        cluster.wait_ready(2)
+        wait_until(lambda: unconfirmed_max(cluster, capsys) == 1 << 20, "the new size is known")
+        with pytest.raises(ChannelClosedByBroker, match="larger than configured max size 1048576"):
+            channel.basic_publish("", "backlog", b" " * 1_500_000, PERSISTENT)
+        warning = f'event="the store of {small.name} is too small for larger messages than this" bytes='
+        said = [line for line in cluster.log(0).splitlines() if warning in line]
+        assert [line.rsplit("=", 1)[1] for line in said] == ["1572864", "1048576"]
 
 
 def test_what_is_under_way_has_room_and_what_never_would_have_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

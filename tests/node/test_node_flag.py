@@ -55,7 +55,7 @@ def test_a_node_that_is_aside_serves_again_once_it_says_so_or_is_linked_anew() -
 
 def test_who_speaks_an_older_version_is_not_told_what_it_does_not_know() -> None:
     peers = Peers()
-    short = NodeFlag(ONE, peers, Kind.SHORT_OF_DISK, 5)
+    short = NodeFlag(ONE, peers, Kind.SHORT_OF_DISK)
     short.announce(True)
     short.link_up(THREE)
     short.link_up(TWO)

@@ -101,6 +101,7 @@ def node_document(report: NodeReport) -> Document:
         "disk_used_bytes": report.disk_used_bytes,
         "disk_free_bytes": report.disk_free_bytes,
         "disk_capacity_bytes": report.disk_capacity_bytes,
+        "unconfirmed_bytes_max": report.unconfirmed_bytes_max,
         "fsync_p50_ms": round(report.fsync_p50_seconds * 1000, 2),
         "fsync_p99_ms": round(report.fsync_p99_seconds * 1000, 2),
         "connections": report.connections,

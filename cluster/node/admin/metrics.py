@@ -28,6 +28,7 @@ _GAUGES = {
     "disk_used_bytes": "What the store holds; its file may be larger, and never shrinks",
     "disk_capacity_bytes": "What the store could hold in all: its largest size, or less where the disk has less",
     "disk_free_bytes": "Free space of the disk that holds the store",
+    "unconfirmed_bytes_max": "What clients of this node may have published and unconfirmed in all",
     "connections": "Client connections of this node",
     "channels": "Open channels of this node",
     "consumers": "Consumers of this node's clients",

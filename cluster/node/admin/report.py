@@ -131,6 +131,8 @@ class NodeReport:
     """Messages that were not stored: nacked, or dropped where nobody wants confirms."""
     disk_capacity_bytes: int = 0
     """What its store could hold in all; 0 from a node that does not tell."""
+    unconfirmed_bytes_max: int = 0
+    """What its clients may have published and unconfirmed in all; 0 from a node that does not tell."""
 
     @property
     def messages(self) -> int:

@@ -6,6 +6,7 @@ from cluster.node.links.handshake import (
     VERSION_OF_LAGS,
     VERSION_OF_MEMBERSHIP,
     VERSION_OF_SHORTAGES,
+    VERSION_OF_SIZES,
 )
 from cluster.node.links.interface import (
     KIND_MAX,
@@ -32,6 +33,7 @@ __all__ = [
     "VERSION_OF_LAGS",
     "VERSION_OF_MEMBERSHIP",
     "VERSION_OF_SHORTAGES",
+    "VERSION_OF_SIZES",
     "Body",
     "LinkDown",
     "LinkError",

@@ -27,17 +27,18 @@ from cluster.raft.types import NodeId
 
 MAGIC: Final = "cluster-mq link"
 VERSION_MIN: Final = 1
-VERSION_MAX: Final = 7
+VERSION_MAX: Final = 8
 """The lower of both sides' highest is spoken. 2 brought petitions, and the kinds of request of changing members; 3
 commands for the catalog that are told and not asked; 4 entries and snapshots of shards that say why messages leave; 5
 nodes that say that their disks are short; 6 such as say that their copies of the catalog are behind; 7 such as say
-whose copies of it they wait for."""
+whose copies of it they wait for; 8 such as say how much their stores keep for consumers."""
 VERSION_OF_MEMBERSHIP: Final = 2
 VERSION_OF_MARKS: Final = 3
 VERSION_OF_DOOMS: Final = 4
 VERSION_OF_SHORTAGES: Final = 5
 VERSION_OF_LAGS: Final = 6
 VERSION_OF_FRESHNESS: Final = 7
+VERSION_OF_SIZES: Final = 8
 NONCE_BYTES: Final = 32
 
 

@@ -69,6 +69,7 @@ def node_report(name: str, **changes: object) -> NodeReport:
         disk_used_bytes=1 << 30,
         disk_free_bytes=9 << 30,
         disk_capacity_bytes=10 << 30,
+        unconfirmed_bytes_max=32 << 20,
         fsync_p99_seconds=0.0031,
         connections=41,
         queues=2,
