@@ -194,10 +194,11 @@ class ResourceWatch:
             whose = "the store" if node == core.node else f"the store of {core.members.name_of(node)}"
             self._log.warning(f"{whose} is too small for larger messages than this", bytes=size_max)
         self._narrowest = node if is_narrow else NOBODY
-        if size_max != broker.unconfirmed.size_max:
-            broker.unconfirmed.size_max = size_max
+        largest, largest_before = (min(size, configured_max) for size in (size_max, broker.unconfirmed.size_max))
+        broker.unconfirmed.size_max = size_max
+        if largest != largest_before:
             for connection in broker.connections.values():
-                connection.machine.limit_messages(min(size_max, configured_max))
+                connection.machine.limit_messages(int(largest))
 
     def _look(self) -> None:
         broker, core = self._broker, self._core

@@ -52,7 +52,10 @@ class AmqpSection(Section, frozen=True, kw_only=True):
     ] = 128 * KIB
     channel_max: Annotated[int, Meta(ge=1, le=65535, description="channels a connection may open")] = 2047
     message_size_max: Annotated[
-        int, Meta(ge=1, le=128 * MIB, description="largest message accepted; small stores take less", extra=BYTES)
+        int,
+        Meta(
+            ge=1, le=128 * MIB, description="largest message accepted; less where a node has a small store", extra=BYTES
+        ),
     ] = 16 * MIB
     busy_poll_microseconds: Annotated[
         int, Meta(ge=0, le=1000, description="look-out for clients before a node sleeps, where that pays; 0: none")
