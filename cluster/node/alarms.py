@@ -37,6 +37,8 @@ LOOK_SHARE = 16
 UNCONFIRMED_SHARE = 8
 """One in so many parts of the room that is kept for consumers where that is least, on all nodes, is what clients of one
 node may have under way, and what a message may bring."""
+UNCONFIRMED_NODES = 3
+"""Where there are more nodes, the shares of so many are divided among them."""
 REFUSING_SECONDS = 5.0
 """A store that refuses what groups cannot commit without it is a last resort after that time."""
 QUIET_SECONDS = 5.0
@@ -71,6 +73,11 @@ def _pages() -> tuple[int, int]:
 def kept_bytes(map_size_max: int, free_min: int) -> int:
     """What of the store's largest size publishers leave to consumers."""
     return min(max(free_min, map_size_max // 8), map_size_max // 4)
+
+
+def unconfirmed_bytes(kept: int, node_count: int) -> int:
+    """What clients of one of so many nodes may have under way, if so many bytes are kept for consumers on all."""
+    return kept * UNCONFIRMED_NODES // (UNCONFIRMED_SHARE * max(UNCONFIRMED_NODES, node_count))
 
 
 def shortage(store: StoreStatistics, disk_free_bytes: int, free_min: int, room_share: float) -> str:
@@ -188,7 +195,8 @@ class ResourceWatch:
         broker, core = self._broker, self._core
         core.kept_bytes.announce(self._kept_bytes())
         kept_bytes, node = core.kept_bytes.least(core.members.has_left)
-        size_max, configured_max = kept_bytes // UNCONFIRMED_SHARE, self._config.amqp.message_size_max
+        size_max = unconfirmed_bytes(kept_bytes, len(core.members.by_id))
+        configured_max = self._config.amqp.message_size_max
         is_narrow = size_max < configured_max
         if is_narrow and (node != self._narrowest or size_max < broker.unconfirmed.size_max):
             whose = "the store" if node == core.node else f"the store of {core.members.name_of(node)}"

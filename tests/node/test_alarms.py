@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.node.alarms import QUIET_SECONDS, REFUSING_SECONDS, Refusals, has_room_for_letters, is_held_up, shortage
+from cluster.node.alarms import (
+    QUIET_SECONDS,
+    REFUSING_SECONDS,
+    Refusals,
+    has_room_for_letters,
+    is_held_up,
+    shortage,
+    unconfirmed_bytes,
+)
 from cluster.raft.types import NodeId
 from cluster.store.statistics import StoreStatistics
 
@@ -135,3 +143,11 @@ def test_dead_letters_have_room_down_to_half_of_what_is_kept() -> None:
     assert not has_room_for_letters(store(used=61 * MIB, map_size_max=64 * MIB), 999 * GIB, kept)
     assert has_room_for_letters(store(free_pages=1024), 0, kept)
     assert not has_room_for_letters(store(free_pages=1023), 0, kept)
+
+
+@pytest.mark.parametrize(("node_count", "size"), [(1, 1000), (3, 1000), (4, 750), (6, 500)])
+def test_clients_of_all_nodes_have_no_more_under_way_than_three_eighths_of_what_is_kept(
+    node_count: int, size: int
+) -> None:
+    assert unconfirmed_bytes(8000, node_count) == size
+    assert node_count * size <= 8000 * 3 // 8
