@@ -202,11 +202,10 @@ class ResourceWatch:
             whose = "the store" if node == core.node else f"the store of {core.members.name_of(node)}"
             self._log.warning(f"{whose} is too small for larger messages than this", bytes=size_max)
         self._narrowest = node if is_narrow else NOBODY
-        largest, largest_before = (min(size, configured_max) for size in (size_max, broker.unconfirmed.size_max))
-        broker.unconfirmed.size_max = size_max
-        if largest != largest_before:
+        before, broker.unconfirmed.size_max = broker.unconfirmed.size_max, size_max
+        if min(size_max, configured_max) != min(before, configured_max):
             for connection in broker.connections.values():
-                connection.machine.limit_messages(int(largest))
+                connection.limit_messages()
 
     def _look(self) -> None:
         broker, core = self._broker, self._core

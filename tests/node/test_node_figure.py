@@ -7,25 +7,7 @@ from cluster.node.links import VERSION_OF_SIZES, ProtocolViolation
 from cluster.node.node_figure import NodeFigure
 from cluster.raft.types import NodeId
 
-ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
-
-
-class Peers:
-    """Links to two peers, and what was said to them. The second speaks an older version."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[NodeId, int, int]] = []
-        self.versions = {TWO: VERSION_OF_SIZES, THREE: VERSION_OF_SIZES - 1}
-
-    def send(self, peer: NodeId, kind: int, body: int) -> bool:
-        self.sent.append((peer, kind, body))
-        return True
-
-    def up_peers(self) -> list[NodeId]:
-        return [TWO, THREE]
-
-    def version_of(self, peer: NodeId) -> int:
-        return self.versions[peer]
+from .peers import ONE, THREE, TWO, Peers
 
 
 def nobody_left(node: NodeId) -> bool:
@@ -33,7 +15,7 @@ def nobody_left(node: NodeId) -> bool:
 
 
 def test_a_node_says_its_figure_when_it_is_another_and_to_whom_it_is_linked_anew() -> None:
-    peers = Peers()
+    peers = Peers(VERSION_OF_SIZES)
     kept = NodeFigure(ONE, peers, Kind.KEPT_BYTES)
     kept.link_up(TWO)
     assert peers.sent == []
@@ -44,7 +26,7 @@ def test_a_node_says_its_figure_when_it_is_another_and_to_whom_it_is_linked_anew
 
 
 def test_the_least_is_of_all_that_said_one_and_names_this_node_rather_than_another() -> None:
-    kept = NodeFigure(ONE, Peers(), Kind.KEPT_BYTES)
+    kept = NodeFigure(ONE, Peers(VERSION_OF_SIZES), Kind.KEPT_BYTES)
     kept.announce(10)
     assert kept.least(nobody_left) == (10, ONE)
     kept.note(TWO, 9)
@@ -57,7 +39,7 @@ def test_the_least_is_of_all_that_said_one_and_names_this_node_rather_than_anoth
 
 
 def test_what_a_node_said_holds_while_it_is_away_and_until_it_says_something_else() -> None:
-    peers = Peers()
+    peers = Peers(VERSION_OF_SIZES)
     kept = NodeFigure(ONE, peers, Kind.KEPT_BYTES)
     kept.announce(10)
     kept.note(TWO, 5)
@@ -68,14 +50,14 @@ def test_what_a_node_said_holds_while_it_is_away_and_until_it_says_something_els
 
 
 def test_who_is_no_member_any_more_counts_no_longer() -> None:
-    kept = NodeFigure(ONE, Peers(), Kind.KEPT_BYTES)
+    kept = NodeFigure(ONE, Peers(VERSION_OF_SIZES), Kind.KEPT_BYTES)
     kept.announce(10)
     kept.note(TWO, 5)
     assert kept.least(lambda node: node == TWO) == (10, ONE)
 
 
 def test_who_is_linked_with_an_older_version_counts_no_longer_and_is_told_nothing() -> None:
-    peers = Peers()
+    peers = Peers(VERSION_OF_SIZES)
     kept = NodeFigure(ONE, peers, Kind.KEPT_BYTES)
     kept.announce(10)
     kept.note(THREE, 5)
@@ -87,7 +69,7 @@ def test_who_is_linked_with_an_older_version_counts_no_longer_and_is_told_nothin
 
 @pytest.mark.parametrize("figure", [0, -1, True, None, 1.5, "7", [7]])
 def test_a_figure_that_is_no_whole_number_above_0_is_a_violation_and_changes_nothing(figure: object) -> None:
-    kept = NodeFigure(ONE, Peers(), Kind.KEPT_BYTES)
+    kept = NodeFigure(ONE, Peers(VERSION_OF_SIZES), Kind.KEPT_BYTES)
     kept.announce(10)
     with pytest.raises(ProtocolViolation, match=r"^KEPT_BYTES is a whole number above 0$"):
         kept.note(TWO, figure)

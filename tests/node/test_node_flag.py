@@ -1,29 +1,12 @@
 from cluster.node.kinds import Kind
+from cluster.node.links import VERSION_OF_SHORTAGES
 from cluster.node.node_flag import NodeFlag
-from cluster.raft.types import NodeId
 
-ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
-
-
-class Peers:
-    """Links to two peers, and what was said to them. The second speaks an older version."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[NodeId, int, bool]] = []
-
-    def send(self, peer: NodeId, kind: int, body: bool) -> bool:
-        self.sent.append((peer, kind, body))
-        return True
-
-    def up_peers(self) -> list[NodeId]:
-        return [TWO, THREE]
-
-    def version_of(self, peer: NodeId) -> int:
-        return 4 if peer == THREE else 5
+from .peers import ONE, THREE, TWO, Peers
 
 
 def test_a_node_says_to_all_others_that_it_leaves_service_and_that_it_is_back() -> None:
-    peers = Peers()
+    peers = Peers(VERSION_OF_SHORTAGES)
     aside = NodeFlag(ONE, peers, Kind.ASIDE)
     aside.announce(True)
     assert ONE in aside
@@ -33,7 +16,7 @@ def test_a_node_says_to_all_others_that_it_leaves_service_and_that_it_is_back() 
 
 
 def test_who_comes_up_while_a_node_is_aside_is_told_so() -> None:
-    peers = Peers()
+    peers = Peers(VERSION_OF_SHORTAGES)
     aside = NodeFlag(ONE, peers, Kind.ASIDE)
     aside.link_up(TWO)
     assert peers.sent == []
@@ -44,7 +27,7 @@ def test_who_comes_up_while_a_node_is_aside_is_told_so() -> None:
 
 
 def test_a_node_that_is_aside_serves_again_once_it_says_so_or_is_linked_anew() -> None:
-    aside = NodeFlag(ONE, Peers(), Kind.ASIDE)
+    aside = NodeFlag(ONE, Peers(VERSION_OF_SHORTAGES), Kind.ASIDE)
     aside.note(TWO, True)
     aside.note(THREE, True)
     assert aside.peers_without() == set()
@@ -54,7 +37,7 @@ def test_a_node_that_is_aside_serves_again_once_it_says_so_or_is_linked_anew() -
 
 
 def test_who_speaks_an_older_version_is_not_told_what_it_does_not_know() -> None:
-    peers = Peers()
+    peers = Peers(VERSION_OF_SHORTAGES)
     short = NodeFlag(ONE, peers, Kind.SHORT_OF_DISK)
     short.announce(True)
     short.link_up(THREE)

@@ -39,7 +39,9 @@ class BusyPoll(trio.abc.Instrument):
         self._due_in = 1
 
     def watch(self, sock: Pollable) -> None:
-        """Until it is closed. Beyond what the kernel watches for one user, it is not."""
+        """Until it is closed. Not where nobody looks out, nor beyond what the kernel watches for one user."""
+        if not self._seconds:
+            return
         with suppress(OSError):
             # Seen once: a client that is not read now, because it has published too much, is nothing to look out for.
             self._readable.register(sock, select.EPOLLIN | select.EPOLLET)

@@ -68,9 +68,8 @@ class Connection:
         settings = told_to_clients(broker.settings, broker.catalog)
         if self.certified_name:
             settings = replace(settings, mechanisms=_CERTIFIED_MECHANISMS)
-        if settings.message_size_max > broker.unconfirmed.size_max:
-            settings = replace(settings, message_size_max=int(broker.unconfirmed.size_max))
         self.machine = ServerConnection(settings)
+        self.limit_messages()
         self.channels: dict[int, Channel] = {}
         self.user = ""
         self.vhost = ""
@@ -312,6 +311,10 @@ class Connection:
         self.broker.flush_soon(self)
 
     # ---- limits
+
+    def limit_messages(self) -> None:
+        """By what the node takes now."""
+        self.machine.limit_messages(int(min(self.broker.settings.message_size_max, self.broker.unconfirmed.size_max)))
 
     @property
     def congested(self) -> bool:
